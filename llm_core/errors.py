@@ -1,0 +1,89 @@
+"""The one tree of errors that callers see.
+
+Each says what happened and what to do about it, in a sentence that may be shown to a person. `code` is stable and is
+what programs should test; a doorway turns it into its own protocol's status.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class LLMError(Exception):
+    """Base of every error that this package raises on purpose.
+
+    Attributes:
+        code: Stable, machine-readable name of the kind of error.
+        retry_after: Seconds after which the same call may succeed, where that is known.
+    """
+
+    code: ClassVar[str] = "internal_error"
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.retry_after = retry_after
+
+
+class SettingsError(LLMError):
+    """An environment variable has a value that cannot be used; the message names it and the allowed range."""
+
+    code = "bad_settings"
+
+
+class InvalidRequest(LLMError):
+    """The request cannot be served as it stands. `param` names the field that is wrong, where one is."""
+
+    code = "invalid_request"
+
+    def __init__(self, message: str, *, param: str | None = None) -> None:
+        super().__init__(message)
+        self.param = param
+
+
+class ContextOverflow(InvalidRequest):
+    """The prompt can never fit into the context that one request may use."""
+
+    code = "context_overflow"
+
+
+class QueueFull(LLMError):
+    """All slots are busy and as many requests wait as are allowed to. Nothing was queued."""
+
+    code = "queue_full"
+
+
+class ModelError(LLMError):
+    """The model cannot be found, fetched or loaded; the message says which and what to do."""
+
+    code = "model_error"
+
+
+class EngineFailed(LLMError):
+    """llama.cpp failed under the running requests. The engine has been rebuilt: the same request may be sent again."""
+
+    code = "engine_failed"
+
+
+class SequenceFailed(LLMError):
+    """This one request failed inside the engine; the others were not touched."""
+
+    code = "sequence_failed"
+
+
+class EngineClosed(LLMError):
+    """The engine has been shut down."""
+
+    code = "engine_closed"
+
+
+class SessionBusy(LLMError):
+    """A reply is already being made in this session; one turn at a time."""
+
+    code = "session_busy"
+
+
+class SessionNotFound(LLMError):
+    """There is no such session, or it belongs to somebody else."""
+
+    code = "session_not_found"

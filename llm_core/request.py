@@ -1,0 +1,102 @@
+"""What is asked: one request to the model, with every number bounded before it can reach C."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from llm_core.messages import Message, MessageLike, Text, invalid_request, parse_messages
+
+MAX_TOKENS_LIMIT = 1_000_000
+MAX_TIMEOUT_SECONDS = 24 * 3600.0
+MAX_STOPS = 16
+MAX_LOGIT_BIASES = 1_024
+MAX_TOP_LOGPROBS = 20
+
+Finite = Field(allow_inf_nan=False)
+Overflow = Literal["error", "drop_oldest"]
+
+
+class SamplingParams(BaseModel):
+    """How the next token is chosen. The names are those of llama.cpp's sampler chain and of OpenAI's API.
+
+    Attributes:
+        temperature: 0 is greedy: the most likely token, always.
+        top_k: Keep the k most likely tokens; 0 keeps all.
+        top_p: Nucleus sampling (Holtzman et al. 2020, arXiv:1904.09751); 1 is off.
+        min_p: Keep tokens at least this likely relative to the likeliest (arXiv:2407.01082); 0 is off.
+        typical_p: Locally typical sampling (arXiv:2202.00666); 1 is off.
+        repeat_penalty: Divides the logits of tokens seen in the last `repeat_last_n`; 1 is off.
+        presence_penalty: Taken off the logit of each token seen there at least once; 0 is off.
+        frequency_penalty: Taken off it once for each time it was seen; 0 is off.
+        repeat_last_n: How many tokens back the three penalties look.
+        seed: The same seed, prompt and settings give the same reply, as far as llama.cpp's arithmetic allows. None: drawn
+            afresh for each request.
+        logit_bias: Token id to a number added to its logit; -100 as good as bans it.
+        logprobs: How many alternatives to report with each token, 0 for the chosen one alone; None reports nothing.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    temperature: Annotated[float, Field(ge=0, le=2), Finite] = 0.7
+    top_k: Annotated[int, Field(ge=0, le=1_000_000)] = 40
+    top_p: Annotated[float, Field(gt=0, le=1), Finite] = 0.95
+    min_p: Annotated[float, Field(ge=0, le=1), Finite] = 0.0
+    typical_p: Annotated[float, Field(gt=0, le=1), Finite] = 1.0
+    repeat_penalty: Annotated[float, Field(gt=0, le=2), Finite] = 1.0
+    presence_penalty: Annotated[float, Field(ge=-2, le=2), Finite] = 0.0
+    frequency_penalty: Annotated[float, Field(ge=-2, le=2), Finite] = 0.0
+    repeat_last_n: Annotated[int, Field(ge=0, le=4096)] = 64
+    seed: Annotated[int, Field(ge=0, le=2**32 - 2)] | None = None
+    logit_bias: dict[
+        Annotated[int, Field(ge=0, le=2**31 - 1)], Annotated[float, Field(ge=-100, le=100), Finite]
+    ] = Field(default_factory=dict, max_length=MAX_LOGIT_BIASES)
+    logprobs: Annotated[int, Field(ge=0, le=MAX_TOP_LOGPROBS)] | None = None
+
+
+class ChatRequest(BaseModel):
+    """One request: a conversation and how to answer it.
+
+    Attributes:
+        messages: The conversation so far; the last one is what is answered.
+        sampling: How tokens are chosen.
+        max_tokens: The longest reply, in tokens. The context may end it earlier.
+        stop: Texts that end the reply; they are not part of it.
+        timeout: Seconds from submission after which the reply ends with the finish reason `timeout`.
+        thinking: Switches the model's thinking on or off where its template knows how; None leaves it to the model.
+        overflow: What happens when the conversation is longer than the context: `error`, or `drop_oldest` turns.
+        owner: Whose request this is. Slots are shared fairly between owners, and a cached prefix never crosses from
+            one to another.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    messages: tuple[Message, ...]
+    sampling: SamplingParams
+    max_tokens: Annotated[int, Field(ge=1, le=MAX_TOKENS_LIMIT)]
+    stop: Annotated[tuple[Annotated[Text, Field(min_length=1, max_length=500)], ...], Field(max_length=MAX_STOPS)] = ()
+    timeout: Annotated[float, Field(gt=0, le=MAX_TIMEOUT_SECONDS), Finite]
+    thinking: bool | None = None
+    overflow: Overflow = "error"
+    owner: Annotated[str, Field(max_length=200)] = ""
+
+    @field_validator("stop", mode="before")
+    @classmethod
+    def _one_stop(cls, stop: Any) -> Any:
+        return (stop,) if isinstance(stop, str) else stop
+
+
+def build_request(messages: Iterable[MessageLike], **options: Any) -> ChatRequest:
+    """Checks `messages` and `options` (fields of `ChatRequest` and of `SamplingParams`, side by side).
+
+    Raises:
+        InvalidRequest: A field is unknown or out of its range; the message names it.
+    """
+    parsed = parse_messages(messages)
+    sampling = {name: options.pop(name) for name in list(options) if name in SamplingParams.model_fields}
+    try:
+        return ChatRequest(messages=parsed, sampling=SamplingParams(**sampling), **options)
+    except ValidationError as error:
+        raise invalid_request(error) from None
