@@ -1,0 +1,60 @@
+"""How large the context can be: what is asked, what the model was trained for, what the memory holds."""
+
+from __future__ import annotations
+
+import logging
+
+import psutil
+
+from llm_core.engine.llama import Model
+from llm_core.errors import SettingsError
+
+log = logging.getLogger(__name__)
+
+DEFAULT_CONTEXT_TOKENS = 4096
+_LEAST_TOKENS = 256
+_SHARE_OF_FREE_MEMORY = 0.7
+
+
+def context_tokens(model: Model, *, wanted: int | None, slots: int, free_bytes: int | None = None) -> int:
+    """Tokens of context for each slot.
+
+    Args:
+        model: The loaded model.
+        wanted: What the operator asked for, None for the default.
+        slots: Number of slots.
+        free_bytes: Memory that may be used; None: what the system says is available.
+
+    Raises:
+        SettingsError: More was asked for than the model was trained for.
+    """
+    trained = model.context_train or wanted or DEFAULT_CONTEXT_TOKENS
+    if wanted is not None and wanted > trained:
+        raise SettingsError(
+            f"LLM_CONTEXT_TOKENS={wanted} is more than the {trained} tokens that {model.path.name} was trained for. "
+            f"Allowed: at most {trained}."
+        )
+    tokens = wanted or min(DEFAULT_CONTEXT_TOKENS, trained)
+    free = psutil.virtual_memory().available if free_bytes is None else free_bytes
+    fitting = int(free * _SHARE_OF_FREE_MEMORY / (model.kv_bytes_per_token * slots))
+    if fitting >= tokens:
+        return tokens
+    lowered = max(_LEAST_TOKENS, fitting // 256 * 256)
+    log.warning(
+        "memory is short: %d slots of %d tokens need %.1f GB, so each gets %d tokens",
+        slots,
+        tokens,
+        model.kv_bytes_per_token * slots * tokens / 1e9,
+        lowered,
+    )
+    return min(lowered, tokens)
+
+
+def default_threads() -> int:
+    """As many threads as the machine has physical cores, where this process may use them all."""
+    cores = psutil.cpu_count(logical=False) or psutil.cpu_count() or 1
+    try:
+        allowed = len(psutil.Process().cpu_affinity())
+    except (AttributeError, psutil.Error):  # not every system has affinities
+        return cores
+    return max(1, min(cores, allowed))

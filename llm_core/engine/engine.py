@@ -1,0 +1,426 @@
+"""The engine: one thread that owns the llama.cpp context and runs every request in one batch.
+
+Read `Engine._step` first: take commands, end what was cancelled, admit, build a batch, decode, sample and hand out.
+Callers talk to it through `submit` and `cancel` alone, from any thread; what they get comes through their sink.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from dataclasses import dataclass
+
+from llm_core.engine.llama import Batch, Context, DecodeFailed, Model, Sampler
+from llm_core.engine.logprobs import token_logprob
+from llm_core.engine.pace import Pace
+from llm_core.engine.placement import Placement
+from llm_core.engine.prefix_cache import PrefixCache
+from llm_core.engine.scheduler import Scheduler, share_budget
+from llm_core.engine.sequence import GenerationRequest, Piece, Sequence, Sink
+from llm_core.engine.slot import Slot
+from llm_core.errors import (
+    ContextOverflow,
+    EngineClosed,
+    EngineFailed,
+    InvalidRequest,
+    LLMError,
+    QueueFull,
+    SequenceFailed,
+)
+from llm_core.events import FinishReason
+from llm_core.request import SamplingParams
+
+log = logging.getLogger(__name__)
+
+_BATCH_TOKENS = 512
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
+    """How the engine is built.
+
+    Attributes:
+        slots: Sequences decoded together.
+        context_tokens: Tokens that one request may use, prompt and reply.
+        queue_limit: Requests that may wait while all slots are busy.
+        host_bytes: Host memory for idle prefixes.
+        threads: CPU threads.
+        step_seconds: Target time of a step while prompts arrive.
+    """
+
+    slots: int
+    context_tokens: int
+    queue_limit: int
+    host_bytes: int
+    threads: int
+    step_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStats:
+    """A look at the engine: what it holds now, and totals since it started."""
+
+    slots: int
+    running: int
+    waiting: int
+    kv_cells: int
+    kv_cells_used: int
+    host_entries: int
+    host_bytes: int
+    prefilled_tokens: int
+    generated_tokens: int
+    steps: int
+    rebuilds: int
+
+
+@dataclass(frozen=True, slots=True)
+class _ClearCache:
+    done: threading.Event
+
+
+class _Close:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class _Chunk:
+    """One sequence's part of a batch; `output` is the batch index to sample from, None in the middle of a prompt."""
+
+    sequence: Sequence
+    tokens: int
+    output: int | None
+
+
+class Engine:
+    """Runs requests on one loaded model.
+
+    Args:
+        model: The model; the caller closes it, after the engine.
+        options: Sizes and limits.
+
+    Raises:
+        ModelError: There is not enough memory for the slots.
+    """
+
+    def __init__(self, model: Model, options: EngineOptions) -> None:
+        self.model = model
+        self.options = options
+        self._inbox: queue.SimpleQueue[Sequence | _ClearCache | _Close] = queue.SimpleQueue()
+        self._lock = threading.Lock()  # guards _accepted and _refusal, the two things that callers' threads change
+        self._accepted = 0
+        self._refusal: LLMError | None = None
+        self._scheduler = Scheduler()
+        self._pace = Pace(options.step_seconds)
+        self._batch = Batch(max(_BATCH_TOKENS, options.slots))
+        self._steps = self._prefilled = self._generated = self._rebuilds = 0
+        self._open_context()
+        self._thread = threading.Thread(target=self._run, name="llm-engine", daemon=True)
+        self._thread.start()
+
+    # ── from any thread ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def context_tokens(self) -> int:
+        """Tokens that one request may use."""
+        return self.options.context_tokens
+
+    def submit(self, request: GenerationRequest, sink: Sink) -> Sequence:
+        """Queues a request. Its events go to `sink`, on the engine's thread; `Queued` first, `Done` or an error last.
+
+        Returns:
+            What `cancel` takes.
+
+        Raises:
+            ContextOverflow: The prompt can never fit.
+            QueueFull: As many requests wait as may.
+            InvalidRequest: A token id is not in the vocabulary, or the prompt is empty.
+            EngineClosed, EngineFailed: The engine does not run any more.
+        """
+        self._check(request)
+        sequence = Sequence(request, sink, self.context_tokens)
+        with self._lock:
+            if self._refusal is not None:
+                raise self._refusal
+            if self._accepted >= self.options.slots + self.options.queue_limit:
+                raise QueueFull(
+                    f"{self.options.queue_limit} requests are waiting already. Try again in a few seconds.",
+                    retry_after=5,
+                )
+            self._accepted += 1
+            self._inbox.put(sequence)
+        return sequence
+
+    def cancel(self, sequence: Sequence) -> None:
+        """Ends a request within one step, wherever it is, with the finish reason `cancelled`. Harmless after its end."""
+        sequence.cancel_requested = True
+
+    def stats(self) -> EngineStats:
+        """A look at the engine. It is taken while the engine works, so its numbers may be one step apart."""
+        slots = self._slots
+        return EngineStats(
+            slots=len(slots),
+            running=len(self._scheduler.running),
+            waiting=self._accepted - len(self._scheduler.running),
+            kv_cells=len(slots) * self.context_tokens,
+            kv_cells_used=sum(slot.length for slot in slots),
+            host_entries=len(self._cache.host),
+            host_bytes=self._cache.host_bytes,
+            prefilled_tokens=self._prefilled,
+            generated_tokens=self._generated,
+            steps=self._steps,
+            rebuilds=self._rebuilds,
+        )
+
+    def clear_cache(self) -> None:
+        """Forgets every cached prefix, in free slots and in host memory; returns once that is done."""
+        done = threading.Event()
+        self._inbox.put(_ClearCache(done))
+        while not done.wait(0.1) and self._thread.is_alive():
+            pass
+
+    def close(self) -> None:
+        """Stops the thread and frees the context. Requests that have not ended get `EngineClosed`."""
+        with self._lock:
+            self._refusal = self._refusal or EngineClosed("The engine has been shut down.")
+        self._inbox.put(_Close())
+        self._thread.join()
+
+    def _check(self, request: GenerationRequest) -> None:
+        size, limit = len(request.prompt), self.context_tokens
+        if size >= limit:
+            raise ContextOverflow(
+                f"The prompt has {size} tokens; at most {limit - 1} fit, with room for one of the reply. Shorten it.",
+                param="messages",
+            )
+        vocab = self.model.vocab_size
+        if not request.prompt or min(request.prompt) < 0 or max(request.prompt) >= vocab:
+            raise InvalidRequest(f"The prompt must be token ids from 0 to {vocab - 1}, at least one.", param="messages")
+        if any(token >= vocab for token in request.sampling.logit_bias):
+            raise InvalidRequest(f"logit_bias: token ids go from 0 to {vocab - 1}.", param="logit_bias")
+
+    # ── the engine's thread ──────────────────────────────────────────────────────────────────────────────────────────
+
+    def _run(self) -> None:
+        try:
+            self._warm_up()
+            while self._step():
+                pass
+        except Exception as error:
+            log.exception("the engine has stopped")
+            self._stop(EngineFailed(f"The engine has stopped and needs a restart of the server: {error}"))
+        finally:
+            self._context.close()
+
+    def _step(self) -> bool:
+        """One round. False: it was told to close."""
+        if not self._take_commands():
+            return False
+        started = time.monotonic()
+        try:
+            self._end_cancelled_and_late(started)
+            self._admit(started)
+            chunks = self._build_batch(started)
+            if chunks:
+                self._decode(chunks)
+                self._sample(chunks)
+        except DecodeFailed as error:
+            self._rebuild(error)
+        return True
+
+    def _take_commands(self) -> bool:
+        """Reads the inbox; waits there while there is nothing to do."""
+        idle = not self._scheduler.all()
+        while True:
+            try:
+                command = self._inbox.get(block=idle)
+            except queue.Empty:
+                return True
+            idle = False
+            match command:
+                case Sequence():
+                    self._scheduler.add(command)
+                case _ClearCache():
+                    self._forget_prefixes()
+                    command.done.set()
+                case _Close():
+                    self._stop(EngineClosed("The engine has been shut down."))
+                    return False
+
+    def _end_cancelled_and_late(self, now: float) -> None:
+        for sequence in self._scheduler.all():
+            if sequence.cancel_requested:
+                self._finish(sequence, "cancelled")
+            elif now >= sequence.deadline:
+                self._finish(sequence, "timeout")
+
+    def _admit(self, started: float) -> None:
+        """Fills free slots. Moving KV state takes time too, so this ends when half the step is spent."""
+        for sequence in list(self._scheduler.order()):
+            if time.monotonic() - started > self.options.step_seconds / 2:
+                break
+            try:
+                if self._placement.try_place(sequence, self._steps):
+                    sequence.sampler = Sampler(self.model, sequence.request.sampling, sequence.known)
+                    sequence.admitted_at = time.monotonic()
+                    self._scheduler.start(sequence)
+                    sequence.tell_position(0)
+            except Exception as error:
+                self._fail(sequence, error)
+        for place, sequence in enumerate(self._scheduler.order(), start=1):
+            sequence.tell_position(place)
+
+    def _build_batch(self, started: float) -> list[_Chunk]:
+        """Every running sequence's next token, then as much of the prompts as the step has time for."""
+        decoding = self._scheduler.decoding()
+        budget = self._pace.prefill_budget(len(decoding), time.monotonic() - started)
+        budget = min(budget, self._batch.capacity - len(decoding))
+        shares = share_budget(self._scheduler.prefilling(), budget) | dict.fromkeys(decoding, 1)
+        self._batch.clear()
+        return [self._add_chunk(sequence, shares[sequence]) for sequence in sorted(shares, key=_slot_index)]
+
+    def _add_chunk(self, sequence: Sequence, count: int) -> _Chunk:
+        slot = _slot_of(sequence)
+        is_last = count == sequence.uncomputed
+        tokens = sequence.tokens[slot.length : slot.length + count]
+        output = self._batch.add(slot.index, slot.length, tokens, wants_logits=is_last)
+        return _Chunk(sequence, count, output if is_last else None)
+
+    def _decode(self, chunks: list[_Chunk]) -> None:
+        started = time.monotonic()
+        self._context.decode(self._batch)
+        prompt_tokens = sum(chunk.tokens for chunk in chunks if chunk.sequence.is_prefilling)
+        decoding = self._batch.size - prompt_tokens
+        self._pace.observe(decoding, prompt_tokens, time.monotonic() - started)
+        self._steps += 1
+        self._prefilled += prompt_tokens
+        for chunk in chunks:
+            slot = _slot_of(chunk.sequence)
+            slot.extend(chunk.sequence.tokens[slot.length : slot.length + chunk.tokens])
+            slot.last_used = self._steps
+
+    def _sample(self, chunks: list[_Chunk]) -> None:
+        for chunk in chunks:
+            if chunk.output is None:
+                continue
+            try:
+                self._advance(chunk.sequence, chunk.output)
+            except Exception as error:
+                self._fail(chunk.sequence, error)
+
+    def _advance(self, sequence: Sequence, output: int) -> None:
+        """Samples one sequence's next token and hands out its text."""
+        request = sequence.request
+        assert sequence.sampler is not None
+        token = sequence.sampler.sample(self._context, output)
+        sequence.append(token)
+        self._generated += 1
+        if token in self.model.end_tokens:
+            self._finish(sequence, "stop")
+            return
+        text = sequence.text.feed(self.model.token_bytes(token, special=token in request.visible_tokens))
+        wanted = request.sampling.logprobs
+        logprobs = () if wanted is None else (token_logprob(self.model, self._context.logits(output), token, wanted),)
+        if text or logprobs:
+            sequence.hand_out(Piece(text, logprobs))
+        if sequence.text.stopped:
+            self._finish(sequence, "stop")
+        elif sequence.generated >= request.max_tokens or sequence.length >= sequence.capacity:
+            self._finish(sequence, "length")
+
+    # ── how a sequence ends ──────────────────────────────────────────────────────────────────────────────────────────
+
+    def _finish(self, sequence: Sequence, reason: FinishReason) -> None:
+        if rest := sequence.text.finish():
+            sequence.hand_out(Piece(rest))
+        self._release(sequence)
+        sequence.hand_out(sequence.done(reason))
+
+    def _fail(self, sequence: Sequence, error: Exception) -> None:
+        log.error("a request failed inside the engine", exc_info=error)
+        self._release(sequence)
+        sequence.hand_out(SequenceFailed(f"This request failed inside the engine: {error}"))
+
+    def _release(self, sequence: Sequence) -> None:
+        """Takes the sequence out. What its slot holds stays there as a prefix for later prompts."""
+        self._scheduler.remove(sequence)
+        if sequence.slot is not None:
+            sequence.slot.sequence = None
+        if sequence.sampler is not None:
+            sequence.sampler.close()
+        with self._lock:
+            self._accepted -= 1
+
+    def _stop(self, error: LLMError) -> None:
+        """Refuses everything from now on, and ends what was accepted with `error`."""
+        with self._lock:
+            self._refusal = self._refusal or error
+        while True:
+            try:
+                command = self._inbox.get_nowait()
+            except queue.Empty:
+                break
+            if isinstance(command, Sequence):
+                self._scheduler.add(command)
+            elif isinstance(command, _ClearCache):
+                command.done.set()
+        for sequence in self._scheduler.all():
+            self._release(sequence)
+            sequence.hand_out(error)
+
+    # ── the context ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _open_context(self) -> None:
+        options = self.options
+        self._context = Context(
+            self.model,
+            slots=options.slots,
+            context_tokens=options.context_tokens,
+            batch_tokens=self._batch.capacity,
+            threads=options.threads,
+        )
+        self._slots = [Slot(index, options.context_tokens) for index in range(options.slots)]
+        whole_only = not self.model.can_trim
+        self._cache = PrefixCache(self._slots, host_bytes=options.host_bytes, whole_only=whole_only)
+        self._placement = Placement(self._context, self._slots, self._cache)
+
+    def _warm_up(self) -> None:
+        """Computes a few tokens, so that weights are paged in and the pace is known before the first request."""
+        tokens = Sequence(_WARM_UP, lambda _event: None, self.context_tokens).known
+        for count in (len(tokens), 1, 1, len(tokens)):
+            self._batch.clear()
+            self._batch.add(0, 0, tokens[:count], wants_logits=True)
+            started = time.monotonic()
+            self._context.decode(self._batch)
+            self._pace.observe(int(count == 1), 0 if count == 1 else count, time.monotonic() - started)
+            self._context.trim(0, 0)
+
+    def _rebuild(self, error: DecodeFailed) -> None:
+        """The context cannot be trusted: ends what was running, makes a new one, and goes on with what waits."""
+        log.error("the context failed and is rebuilt: %s", error)
+        for sequence in list(self._scheduler.running):
+            self._release(sequence)
+            sequence.hand_out(EngineFailed("llama.cpp failed while it was computing. Send the request again."))
+        self._context.close()
+        self._open_context()
+        self._rebuilds += 1
+
+    def _forget_prefixes(self) -> None:
+        self._cache.clear()
+        for slot in self._slots:
+            if slot.sequence is None:
+                self._context.trim(slot.index, 0)
+                slot.length = 0
+
+
+_WARM_UP = GenerationRequest(prompt=(1,) * 16, sampling=SamplingParams(), max_tokens=1, timeout=1)
+
+
+def _slot_of(sequence: Sequence) -> Slot:
+    assert sequence.slot is not None, "a running sequence has a slot"
+    return sequence.slot
+
+
+def _slot_index(sequence: Sequence) -> int:
+    return _slot_of(sequence).index

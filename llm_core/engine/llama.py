@@ -1,0 +1,438 @@
+"""llama.cpp's C API, and the only file that touches it.
+
+Four things live here, each a thin owner of one C object: `Model` (weights and vocabulary), `Context` (KV memory and
+decode), `Batch` (what one decode gets) and `Sampler` (one sequence's chain). They check nothing that their callers have
+bounded already, and know nothing of requests.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import random
+from collections import deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import llama_cpp as lib
+import numpy as np
+import numpy.typing as npt
+from llama_cpp import llama_cpp as _binding
+
+from llm_core.errors import EngineClosed, ModelError
+from llm_core.request import SamplingParams
+
+log = logging.getLogger(__name__)
+
+Tokens = npt.NDArray[np.int32]
+State = npt.NDArray[np.uint8]
+
+# Calls through `lib` give up the GIL and must win it back, which can take a switch interval (5 ms) while other Python
+# threads are busy. Sampling takes a tenth of a millisecond, so it keeps the GIL; only `llama_decode` lets go of it.
+_sample = ctypes.PyDLL(_binding._lib._name).llama_sampler_sample
+_sample.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int32]
+_sample.restype = ctypes.c_int32
+
+_COMPLAINT_LEVELS = (3, 4)  # GGML_LOG_LEVEL_WARN and GGML_LOG_LEVEL_ERROR in ggml.h
+_last_complaints: deque[str] = deque(maxlen=20)
+
+
+@lib.llama_log_callback  # type: ignore[untyped-decorator]
+def _on_log(level: int, text: bytes, _user_data: object) -> None:
+    line = text.decode("utf-8", "replace").rstrip()
+    if level in _COMPLAINT_LEVELS:
+        _last_complaints.append(line)
+    log.debug("llama.cpp: %s", line)
+
+
+def _start_backend() -> None:
+    lib.llama_log_set(_on_log, ctypes.c_void_p(0))
+    lib.llama_backend_init()
+
+
+class DecodeFailed(Exception):
+    """`llama_decode` returned an error: the context's memory can no longer be trusted."""
+
+
+class Model:
+    """The weights and the vocabulary of one GGUF file. Reading and tokenising are safe from any thread.
+
+    Attributes:
+        metadata: Every key of the file's header, as text.
+        vocab_size: Number of tokens in the vocabulary.
+        context_train: Tokens of context that the model was trained for; 0 where the file does not say.
+        parameters: Number of weights; 0 after a vocabulary-only load.
+        chat_template: The Jinja source in the file, or None.
+        control_texts: Texts of all control tokens, such as `<|im_start|>`.
+        end_tokens: The tokens that end the model's turn.
+    """
+
+    def __init__(self, pointer: Any, path: Path) -> None:
+        self._pointer = pointer
+        self._vocab = lib.llama_model_get_vocab(pointer)
+        self._pieces: dict[tuple[int, bool], bytes] = {}
+        self.path = path
+        self.metadata = self._read_metadata()
+        self.architecture = self.metadata.get("general.architecture", "unknown")
+        self.vocab_size: int = lib.llama_vocab_n_tokens(self._vocab)
+        self.context_train = int(self.metadata.get(f"{self.architecture}.context_length", "0"))
+        self.parameters: int = lib.llama_model_n_params(pointer)
+        self.size_bytes = path.stat().st_size
+        self.description = self._text(lib.llama_model_desc, pointer)
+        self.chat_template = self.metadata.get("tokenizer.chat_template")
+        self.add_bos: bool = lib.llama_vocab_get_add_bos(self._vocab)
+        self.bos_text = self._special_text(lib.llama_vocab_bos(self._vocab))
+        self.eos_text = self._special_text(lib.llama_vocab_eos(self._vocab))
+        every = range(self.vocab_size)
+        self.end_tokens = frozenset(t for t in every if lib.llama_vocab_is_eog(self._vocab, t))
+        control = (t for t in every if lib.llama_vocab_is_control(self._vocab, t))
+        self.control_texts = tuple(sorted({text for t in control if (text := self._special_text(t))}))
+
+    @classmethod
+    def load(
+        cls,
+        path: Path,
+        *,
+        gpu_layers: int = -1,
+        vocab_only: bool = False,
+        on_progress: Callable[[float], None] | None = None,
+    ) -> Model:
+        """Loads a GGUF file.
+
+        Args:
+            path: The file.
+            gpu_layers: Layers put on a GPU, -1 for all; without effect in a build that has no GPU backend.
+            vocab_only: Reads the header and the vocabulary but not the weights.
+            on_progress: Called with 0 to 1 while the weights are read, on this thread.
+
+        Raises:
+            ModelError: The file is missing, no GGUF, cut short, of an unknown architecture, or no text generator.
+        """
+        _check_file(path)
+        _start_backend()
+        params = lib.llama_model_default_params()
+        params.n_gpu_layers = gpu_layers
+        params.vocab_only = vocab_only
+        callback = lib.llama_progress_callback(lambda done, _data: on_progress is None or on_progress(done) is None)
+        params.progress_callback = callback
+        _last_complaints.clear()
+        pointer = lib.llama_model_load_from_file(str(path).encode(), params)
+        if not pointer:
+            raise ModelError(_why_not_loaded(path, list(_last_complaints)))
+        model = cls(pointer, path)
+        if (reason := model._why_not_a_generator()) is not None:
+            model.close()
+            raise ModelError(f"{path.name} {reason}. Choose a chat model instead.")
+        return model
+
+    def tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
+        """Token ids of `text`. `parse_special` lets `<|im_start|>` and the like become control tokens."""
+        vocab = self._open_vocab()
+        data = text.encode("utf-8")
+        room = len(data) + 4  # a token is at least one byte, and BOS and EOS may be added
+        while True:
+            buffer = (ctypes.c_int32 * room)()
+            count = lib.llama_tokenize(vocab, data, len(data), buffer, room, add_special, parse_special)
+            if count >= 0:
+                return list(buffer[:count])
+            room = -count
+
+    def token_bytes(self, token: int, *, special: bool = False) -> bytes:
+        """The bytes that a token adds to the text; nothing for a control token unless `special`."""
+        piece = self._pieces.get((token, special))
+        if piece is None:
+            piece = self._pieces[token, special] = self._piece(token, special)
+        return piece
+
+    @property
+    def kv_bytes_per_token(self) -> int:
+        """Size of one token's keys and values in all layers, in bytes, at 16 bits a number. An estimate: layers whose
+        memory does not grow (recurrent, sliding window) are counted as if it did."""
+        heads = lib.llama_model_n_head(self._pointer) or 1
+        heads_kv = lib.llama_model_n_head_kv(self._pointer) or heads
+        width = lib.llama_model_n_embd(self._pointer) // heads
+        key = int(self.metadata.get(f"{self.architecture}.attention.key_length", width))
+        value = int(self.metadata.get(f"{self.architecture}.attention.value_length", width))
+        return 2 * int(lib.llama_model_n_layer(self._pointer)) * heads_kv * (key + value)
+
+    @property
+    def can_trim(self) -> bool:
+        """Whether the end of a sequence can be cut off its memory and the rest kept."""
+        recurrent = lib.llama_model_is_recurrent(self._pointer) or lib.llama_model_is_hybrid(self._pointer)
+        return not recurrent and lib.llama_model_n_swa(self._pointer) == 0
+
+    def close(self) -> None:
+        """Frees the weights. No other call may be running; later ones raise `EngineClosed`."""
+        if self._pointer is not None:
+            lib.llama_model_free(self._pointer)
+            self._pointer = self._vocab = None
+
+    def _open_vocab(self) -> Any:
+        if self._vocab is None:
+            raise EngineClosed("The engine has been shut down.")
+        return self._vocab
+
+    def _piece(self, token: int, special: bool) -> bytes:
+        room = 64
+        while True:
+            buffer = ctypes.create_string_buffer(room)
+            count = lib.llama_token_to_piece(self._open_vocab(), token, buffer, room, 0, special)
+            if count >= 0:
+                return buffer.raw[:count]
+            room = -count
+
+    def _special_text(self, token: int) -> str:
+        return self._piece(token, True).decode("utf-8", "replace") if token >= 0 else ""
+
+    def _read_metadata(self) -> dict[str, str]:
+        count = lib.llama_model_meta_count(self._pointer)
+        return {
+            self._text(lib.llama_model_meta_key_by_index, self._pointer, i): self._text(
+                lib.llama_model_meta_val_str_by_index, self._pointer, i
+            )
+            for i in range(count)
+        }
+
+    @staticmethod
+    def _text(function: Any, *arguments: Any) -> str:
+        """Calls one of the functions that fill a buffer as snprintf does, growing the buffer to what it asks for."""
+        room = 256
+        while True:
+            buffer = ctypes.create_string_buffer(room)
+            length = function(*arguments, buffer, room)
+            if length < room:
+                return buffer.value.decode("utf-8", "replace")
+            room = length + 1
+
+    def _why_not_a_generator(self) -> str | None:
+        if lib.llama_model_has_encoder(self._pointer):
+            return "is an encoder-decoder model, which this engine does not run"
+        if lib.llama_model_is_diffusion(self._pointer):
+            return "is a diffusion model, which does not stream"
+        causal = self.metadata.get(f"{self.architecture}.attention.causal", "true")
+        pooled = self.metadata.get(f"{self.architecture}.pooling_type", "0")
+        if causal == "false" or pooled != "0" or not lib.llama_model_has_decoder(self._pointer):
+            return "is an embedding model: it turns text into vectors and cannot write"
+        return None
+
+
+def _check_file(path: Path) -> None:
+    if not path.exists():
+        raise ModelError(f"There is no file {path}. Check LLM_MODEL.")
+    if not path.is_file():
+        raise ModelError(f"{path} is not a file. LLM_MODEL must name a .gguf file.")
+    try:
+        with path.open("rb") as file:
+            magic = file.read(4)
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror}.") from error
+    if magic != b"GGUF":
+        raise ModelError(f"{path} is not a GGUF file (it begins with {magic!r}). Download the model as .gguf.")
+
+
+def _why_not_loaded(path: Path, complaints: Sequence[str]) -> str:
+    """What llama.cpp wrote to its log while it failed, as a sentence."""
+    said = "\n".join(complaints)
+    if "not within the file bounds" in said or "failed to read" in said or "unexpectedly reached end" in said:
+        return f"{path} is cut short or damaged. Download it again."
+    if "unknown model architecture" in said:
+        name = said.split("unknown model architecture: ", 1)[1].split("\n", 1)[0].strip("' ")
+        return (
+            f"{path} has the architecture {name!r}, which this build of llama.cpp does not know. A newer release may."
+        )
+    reason = complaints[-1] if complaints else "llama.cpp gave no reason"
+    return f"{path} could not be loaded: {reason}"
+
+
+class Batch:
+    """The tokens of one decode, in memory that llama.cpp reads in place.
+
+    llama.cpp computes sequences together only where their slots follow each other in ascending order
+    (`split_equal(..., sequential)` in llama-batch.cpp), so callers add them so.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self.size = 0
+        self._token = np.zeros(capacity, np.int32)
+        self._position = np.zeros(capacity, np.int32)
+        self._slot = np.zeros(capacity, np.int32)
+        self._wants_logits = np.zeros(capacity, np.int8)
+        self._ones = np.ones(capacity, np.int32)
+        # llama_batch.seq_id is an array of pointers, here one to each element of `_slot`.
+        addresses = self._slot.ctypes.data + np.arange(capacity, dtype=np.uintp) * self._slot.itemsize
+        self._slot_pointers = addresses.astype(np.uintp)
+        self.struct = lib.llama_batch(
+            n_tokens=0,
+            token=self._token.ctypes.data_as(ctypes.POINTER(ctypes.c_int32)),
+            embd=None,
+            pos=self._position.ctypes.data_as(ctypes.POINTER(ctypes.c_int32)),
+            n_seq_id=self._ones.ctypes.data_as(ctypes.POINTER(ctypes.c_int32)),
+            seq_id=self._slot_pointers.ctypes.data_as(ctypes.POINTER(ctypes.POINTER(ctypes.c_int32))),
+            logits=self._wants_logits.ctypes.data_as(ctypes.POINTER(ctypes.c_int8)),
+        )
+
+    def clear(self) -> None:
+        self.size = 0
+
+    def add(self, slot: int, position: int, tokens: Tokens, *, wants_logits: bool) -> int:
+        """Appends consecutive tokens of one sequence; returns the index whose logits were asked for (the last one)."""
+        start, end = self.size, self.size + len(tokens)
+        self._token[start:end] = tokens
+        self._position[start:end] = np.arange(position, position + len(tokens))
+        self._slot[start:end] = slot
+        self._wants_logits[start:end] = 0
+        self._wants_logits[end - 1] = wants_logits
+        self.size = end
+        return end - 1
+
+
+class Context:
+    """One llama.cpp context: the KV memory of all slots, and decode. One thread may touch it.
+
+    Args:
+        model: The loaded model.
+        slots: Number of sequences; each has a KV stream of its own (see docs/decisions).
+        context_tokens: Cells of each slot.
+        batch_tokens: The largest batch.
+        threads: CPU threads.
+    """
+
+    def __init__(self, model: Model, *, slots: int, context_tokens: int, batch_tokens: int, threads: int) -> None:
+        params = lib.llama_context_default_params()
+        params.n_ctx = context_tokens * slots
+        params.n_seq_max = slots
+        params.n_batch = batch_tokens
+        params.n_ubatch = min(batch_tokens, 512)
+        params.n_outputs_max = slots
+        params.n_threads = params.n_threads_batch = threads
+        params.kv_unified = False
+        params.flash_attn_type = lib.LLAMA_FLASH_ATTN_TYPE_AUTO
+        params.no_perf = True
+        self._model = model
+        self._pointer = lib.llama_init_from_model(model._pointer, params)
+        if not self._pointer:
+            raise ModelError(
+                f"There is not enough memory for {slots} slots of {context_tokens} tokens. "
+                "Lower LLM_PARALLEL or LLM_CONTEXT_TOKENS."
+            )
+        self._memory = lib.llama_get_memory(self._pointer)
+        self.context_tokens: int = lib.llama_n_ctx_seq(self._pointer)
+        self.can_trim = model.can_trim
+        self.copy_sources: set[int] = set()  # slots with a copy under way: see `copy`
+
+    def decode(self, batch: Batch) -> None:
+        """Computes the batch, in the time of one step. The GIL is free meanwhile.
+
+        Raises:
+            DecodeFailed: The context must be rebuilt.
+        """
+        batch.struct.n_tokens = batch.size
+        status = lib.llama_decode(self._pointer, batch.struct)
+        lib.llama_synchronize(self._pointer)  # on a GPU the wait is here, where the GIL is free, not in the sampler
+        self.copy_sources.clear()
+        if status != 0:
+            raise DecodeFailed(f"llama_decode returned {status} for a batch of {batch.size} tokens")
+
+    def logits(self, index: int) -> npt.NDArray[np.float32]:
+        """Logits of one batch index, shape (vocab_size,), float32. Valid until the next decode."""
+        pointer = lib.llama_get_logits_ith(self._pointer, index)
+        return np.ctypeslib.as_array(pointer, (self._model.vocab_size,))
+
+    def trim(self, slot: int, length: int) -> bool:
+        """Drops the tokens from position `length` on. False where the model's memory cannot be cut there."""
+        return bool(lib.llama_memory_seq_rm(self._memory, slot, length, -1))
+
+    def copy(self, source: int, target: int) -> None:
+        """Makes `target` hold what `source` holds.
+
+        llama.cpp moves the data at the next decode: until then `source` must not be restored into.
+        """
+        lib.llama_memory_seq_cp(self._memory, source, target, -1, -1)
+        self.copy_sources.add(source)
+
+    def save(self, slot: int) -> State:
+        """A copy of the slot's state in host memory, shape (bytes,)."""
+        size = lib.llama_state_seq_get_size(self._pointer, slot)
+        state = np.empty(size, np.uint8)
+        written = lib.llama_state_seq_get_data(self._pointer, _bytes_of(state), size, slot)
+        return state[:written]
+
+    def restore(self, slot: int, state: State) -> bool:
+        """Puts a saved state into a slot. False where llama.cpp refuses it; the slot is empty then."""
+        if lib.llama_state_seq_set_data(self._pointer, _bytes_of(state), len(state), slot):
+            return True
+        self.trim(slot, 0)
+        return False
+
+    def length(self, slot: int) -> int:
+        """Tokens that the slot holds, by llama.cpp's own account."""
+        return int(lib.llama_memory_seq_pos_max(self._memory, slot)) + 1
+
+    def close(self) -> None:
+        if self._pointer is not None:
+            lib.llama_free(self._pointer)
+            self._pointer = None
+
+
+def _bytes_of(state: State) -> Any:
+    return state.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8))
+
+
+class Sampler:
+    """One sequence's sampler chain, in the order of llama.cpp's own tools: bias, penalties, filters, temperature."""
+
+    def __init__(self, model: Model, params: SamplingParams, recent: Tokens) -> None:
+        """`recent`: the prompt's last tokens, which the penalties count as already said."""
+        self._chain = lib.llama_sampler_chain_init(lib.llama_sampler_chain_default_params())
+        for stage in _stages(model, params):
+            lib.llama_sampler_chain_add(self._chain, stage)
+        if _has_penalties(params):
+            for token in recent[-params.repeat_last_n :].tolist():
+                lib.llama_sampler_accept(self._chain, token)
+        self._address = ctypes.cast(self._chain, ctypes.c_void_p)
+
+    def sample(self, context: Context, index: int) -> int:
+        """Chooses the next token from the logits of one batch index, and remembers it."""
+        return int(_sample(self._address, context._pointer, index))
+
+    def close(self) -> None:
+        if self._chain is not None:
+            lib.llama_sampler_free(self._chain)
+            self._chain = None
+
+
+def _has_penalties(params: SamplingParams) -> bool:
+    off = (params.repeat_penalty, params.presence_penalty, params.frequency_penalty) == (1.0, 0.0, 0.0)
+    return not off and params.repeat_last_n > 0
+
+
+def _stages(model: Model, params: SamplingParams) -> list[Any]:
+    stages: list[Any] = []
+    if params.logit_bias:
+        biases = (lib.llama_logit_bias * len(params.logit_bias))(*params.logit_bias.items())
+        stages.append(lib.llama_sampler_init_logit_bias(model.vocab_size, len(biases), biases))
+    if _has_penalties(params):
+        stages.append(
+            lib.llama_sampler_init_penalties(
+                model.vocab_size,
+                params.repeat_last_n,
+                params.repeat_penalty,
+                params.frequency_penalty,
+                params.presence_penalty,
+            )
+        )
+    if params.temperature == 0:
+        return [*stages, lib.llama_sampler_init_greedy()]
+    if params.top_k > 0:
+        stages.append(lib.llama_sampler_init_top_k(params.top_k))
+    if params.typical_p < 1:
+        stages.append(lib.llama_sampler_init_typical(params.typical_p, 1))
+    if params.top_p < 1:
+        stages.append(lib.llama_sampler_init_top_p(params.top_p, 1))
+    if params.min_p > 0:
+        stages.append(lib.llama_sampler_init_min_p(params.min_p, 1))
+    stages.append(lib.llama_sampler_init_temp(params.temperature))
+    seed = params.seed if params.seed is not None else random.getrandbits(31)
+    return [*stages, lib.llama_sampler_init_dist(seed)]

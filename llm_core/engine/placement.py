@@ -1,0 +1,101 @@
+"""Puts a waiting sequence into a slot, with as much of its prompt already computed as can be had."""
+
+from __future__ import annotations
+
+import logging
+
+from llm_core.engine.llama import Context
+from llm_core.engine.prefix_cache import HostEntry, Match, PrefixCache
+from llm_core.engine.sequence import Sequence
+from llm_core.engine.slot import Slot
+
+log = logging.getLogger(__name__)
+
+LEAST_MOVED = 32
+"""Tokens below which a prefix is computed afresh: moving a stream costs about as much time (docs/decisions)."""
+
+
+class Placement:
+    """Chooses slots and moves KV state between slots and host memory. Runs on the engine's thread, between decodes."""
+
+    def __init__(self, context: Context, slots: list[Slot], cache: PrefixCache) -> None:
+        self._context = context
+        self._slots = slots
+        self._cache = cache
+
+    def try_place(self, sequence: Sequence, now: int) -> bool:
+        """Gives the sequence a slot. False: it is better to wait, for a slot or for a prefix that is being computed.
+
+        Args:
+            sequence: The waiting sequence.
+            now: The number of this step, for the order of last use.
+        """
+        free = [slot for slot in self._slots if slot.sequence is None]
+        if not free or self._cache.worth_waiting(sequence, LEAST_MOVED):
+            return False
+        match = self._cache.best(sequence)
+        if isinstance(match.source, Slot) and match.source.sequence is None and self._take_over(match, free):
+            slot = match.source
+        else:
+            # A slot whose content is being copied must not be overwritten before the copy has happened.
+            targets = [s for s in free if s is not match.source and s.index not in self._context.copy_sources]
+            if not targets:
+                return False
+            slot = min(targets, key=self._cost_of_eviction)
+            self._keep(slot)
+            self._fill(slot, match)
+        slot.sequence, slot.owner, slot.last_used = sequence, sequence.owner, now
+        slot.shared_tokens = sequence.request.shared_tokens
+        sequence.slot, sequence.cached_tokens = slot, slot.length
+        return True
+
+    def _take_over(self, match: Match, free: list[Slot]) -> bool:
+        """Goes on in the free slot that holds the prefix, unless that would throw away much of another conversation
+        while there is a slot to copy the prefix to."""
+        slot = match.source
+        assert isinstance(slot, Slot)
+        lost = slot.length - match.length
+        if lost >= LEAST_MOVED:
+            if match.length >= LEAST_MOVED and len(free) > 1:
+                return False
+            self._keep(slot)
+        if lost:
+            self._trim(slot, match.length)
+        return True
+
+    def _cost_of_eviction(self, slot: Slot) -> tuple[bool, bool, int]:
+        """Slots beside a running one first: llama.cpp computes only neighbours together. Then empty, then oldest."""
+        beside = any(
+            0 <= i < len(self._slots) and self._slots[i].sequence is not None for i in (slot.index - 1, slot.index + 1)
+        )
+        return (not beside, slot.length > 0, slot.last_used)
+
+    def _keep(self, slot: Slot) -> None:
+        """Moves what the slot holds to host memory, where it is worth that and nothing else holds it."""
+        if slot.length < LEAST_MOVED or self._cache.covers(slot):
+            return
+        state = self._context.save(slot.index)
+        self._cache.add(HostEntry(slot.known.copy(), slot.owner, slot.shared_tokens, state, slot.last_used))
+
+    def _fill(self, slot: Slot, match: Match) -> None:
+        """Empties the slot and puts the matching prefix there."""
+        self._trim(slot, 0)
+        source = match.source
+        if source is None or match.length < LEAST_MOVED:
+            return
+        prefix = source.known[: match.length].copy()
+        if isinstance(source, Slot):
+            self._context.copy(source.index, slot.index)
+        elif not self._context.restore(slot.index, source.state):
+            log.warning("a saved prefix of %d tokens could not be restored; it is computed afresh", match.length)
+            self._cache.remove(source)
+            return
+        elif match.length == len(source.known):
+            self._cache.remove(source)
+        slot.hold(prefix)
+        if match.length < len(source.known):
+            self._context.trim(slot.index, match.length)
+
+    def _trim(self, slot: Slot, length: int) -> None:
+        self._context.trim(slot.index, length)
+        slot.length = length

@@ -1,0 +1,135 @@
+"""Which computed prefixes exist and who may use them: the slots' contents and, behind them, host memory.
+
+One index over both places: token ids, owner, where. A few hundred arrays compare in microseconds, so there is no tree.
+It keeps books only; moving KV state between the places is `placement`'s work. A third place, such as disk, would be one
+more list of entries here and one more case there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from llm_core.engine.llama import State, Tokens
+from llm_core.engine.sequence import Sequence
+from llm_core.engine.slot import Slot
+
+
+@dataclass(eq=False)
+class HostEntry:
+    """The KV state of an idle conversation in host memory."""
+
+    known: Tokens
+    owner: str
+    shared_tokens: int
+    state: State
+    last_used: int
+
+    @property
+    def size(self) -> int:
+        return self.state.nbytes + self.known.nbytes
+
+
+Source = Slot | HostEntry
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """The longest usable prefix found: `length` tokens in `source`."""
+
+    source: Source | None
+    length: int
+
+
+class PrefixCache:
+    """The index.
+
+    Args:
+        slots: All slots of the engine; their contents are entries as they stand.
+        host_bytes: The most memory that `HostEntry`s may use; the least recently used leave first.
+        whole_only: The model's memory cannot be cut (recurrent, hybrid, sliding window): an entry is usable only whole.
+    """
+
+    def __init__(self, slots: list[Slot], *, host_bytes: int, whole_only: bool) -> None:
+        self._slots = slots
+        self._host_limit = host_bytes
+        self._whole_only = whole_only
+        self.host: list[HostEntry] = []
+
+    @property
+    def host_bytes(self) -> int:
+        return sum(entry.size for entry in self.host)
+
+    def best(self, sequence: Sequence) -> Match:
+        """The longest prefix of the prompt that is computed already. Of equals a free slot comes first: it is free.
+
+        At least the prompt's last token is never taken from the cache: its logits are what the reply starts from.
+        """
+        best = Match(None, 0)
+        for source in self._sources():
+            length = self._usable(sequence, source.known, source)
+            if length > best.length:
+                best = Match(source, length)
+        return best
+
+    def worth_waiting(self, sequence: Sequence, least: int) -> bool:
+        """Whether a running prompt will soon hold at least `least` more of this prompt than anything holds now."""
+        if self._whole_only:
+            return False
+        coming = max(
+            (
+                self._usable(sequence, slot.sequence.known, slot)
+                for slot in self._slots
+                if slot.sequence is not None and slot.sequence.is_prefilling
+            ),
+            default=0,
+        )
+        return coming > 0 and coming - self.best(sequence).length >= least
+
+    def covers(self, slot: Slot) -> bool:
+        """Whether another entry that the same owner may use already holds all that is in this slot."""
+        return any(
+            source is not slot and source.owner == slot.owner and common_prefix(source.known, slot.known) == slot.length
+            for source in self._sources()
+        )
+
+    def add(self, entry: HostEntry) -> None:
+        """Takes an entry in. Shorter ones of the same owner that it continues go, and old ones until it fits."""
+        self.host = [
+            old
+            for old in self.host
+            if old.owner != entry.owner or common_prefix(old.known, entry.known) < len(old.known)
+        ]
+        if entry.size > self._host_limit:
+            return
+        self.host.append(entry)
+        while self.host_bytes > self._host_limit:
+            self.remove(min(self.host, key=lambda old: old.last_used))
+
+    def remove(self, entry: HostEntry) -> None:
+        """Forgets an entry; one that has left already is no error."""
+        self.host = [other for other in self.host if other is not entry]
+
+    def clear(self) -> None:
+        self.host.clear()
+
+    def _sources(self) -> Iterable[Source]:
+        yield from (slot for slot in self._slots if slot.sequence is None)
+        yield from (slot for slot in self._slots if slot.sequence is not None)
+        yield from self.host
+
+    def _usable(self, sequence: Sequence, known: Tokens, source: Source) -> int:
+        prompt = sequence.tokens[: len(sequence.request.prompt) - 1]
+        length = common_prefix(prompt, known)
+        if source.owner != sequence.owner:
+            length = min(length, source.shared_tokens, sequence.request.shared_tokens)
+        return 0 if self._whole_only and length < len(known) else length
+
+
+def common_prefix(left: Tokens, right: Tokens) -> int:
+    """Number of equal tokens at the start of both."""
+    size = min(len(left), len(right))
+    different = np.flatnonzero(left[:size] != right[:size])
+    return int(different[0]) if len(different) else size

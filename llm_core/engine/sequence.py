@@ -1,0 +1,148 @@
+"""One request inside the engine: what was asked, how far it is, and what is handed to its caller."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from llm_core.engine.llama import Sampler, Tokens
+from llm_core.engine.slot import Slot
+from llm_core.engine.text import TextStream
+from llm_core.errors import LLMError
+from llm_core.events import Done, FinishReason, Queued, Timings, TokenLogprob, Usage
+from llm_core.request import SamplingParams
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationRequest:
+    """What the engine is asked: tokens to go on from.
+
+    Attributes:
+        prompt: Token ids.
+        shared_tokens: How many of the first of them any owner may share: the operator's own prompt.
+        max_tokens: The most tokens to generate.
+        stop: Texts that end the reply.
+        timeout: Seconds from submission.
+        visible_tokens: Control tokens that are to be shown as text, for a parser that looks for them.
+    """
+
+    prompt: tuple[int, ...]
+    sampling: SamplingParams
+    max_tokens: int
+    timeout: float
+    shared_tokens: int = 0
+    stop: tuple[str, ...] = ()
+    owner: str = ""
+    visible_tokens: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """The next piece of text, never empty unless it carries log probabilities."""
+
+    text: str
+    logprobs: tuple[TokenLogprob, ...] = ()
+
+
+EngineEvent = Queued | Piece | Done | LLMError
+Sink = Callable[[EngineEvent], None]
+"""Takes the events of one request, on the engine's thread: it must not block. `Done` or an error comes last, once."""
+
+
+@dataclass(eq=False)
+class Sequence:
+    """A request on its way. Only the engine's thread changes it, but for `cancel_requested`, which anyone may set."""
+
+    request: GenerationRequest
+    sink: Sink
+    capacity: int
+    cancel_requested: bool = False
+    slot: Slot | None = None
+    sampler: Sampler | None = None
+    position: int = -1
+    cached_tokens: int = 0
+    generated: int = 0
+    submitted_at: float = field(default_factory=time.monotonic)
+    admitted_at: float | None = None
+    first_token_at: float | None = None
+    last_token_at: float = 0.0
+    finished: bool = False
+
+    def __post_init__(self) -> None:
+        prompt = self.request.prompt
+        self.tokens: Tokens = np.empty(self.capacity, np.int32)
+        self.tokens[: len(prompt)] = prompt
+        self.length = len(prompt)
+        self.text = TextStream(self.request.stop)
+
+    @property
+    def owner(self) -> str:
+        return self.request.owner
+
+    @property
+    def deadline(self) -> float:
+        return self.submitted_at + self.request.timeout
+
+    @property
+    def uncomputed(self) -> int:
+        """Tokens that are not in the KV memory yet: the rest of the prompt, or the one token sampled last."""
+        return self.length - (self.slot.length if self.slot else 0)
+
+    @property
+    def is_prefilling(self) -> bool:
+        return self.generated == 0
+
+    @property
+    def known(self) -> Tokens:
+        return self.tokens[: self.length]
+
+    def append(self, token: int) -> None:
+        """Takes the token that was sampled; it is computed with the next batch."""
+        self.last_token_at = time.monotonic()
+        if self.first_token_at is None:
+            self.first_token_at = self.last_token_at
+        self.generated += 1
+        if self.length < self.capacity:
+            self.tokens[self.length] = token
+            self.length += 1
+
+    def hand_out(self, event: EngineEvent) -> None:
+        """Gives an event to the caller. A caller whose sink fails is gone: its request is cancelled."""
+        try:
+            self.sink(event)
+        except RuntimeError:  # an event loop that was closed says so with this
+            self.cancel_requested = True
+        except Exception:
+            log.exception("a request's sink failed; the request is cancelled")
+            self.cancel_requested = True
+
+    def tell_position(self, position: int) -> None:
+        if position != self.position:
+            self.position = position
+            self.hand_out(Queued(position))
+
+    def done(self, reason: FinishReason) -> Done:
+        usage = Usage(
+            prompt_tokens=len(self.request.prompt),
+            cached_tokens=self.cached_tokens,
+            completion_tokens=self.generated,
+        )
+        return Done(finish_reason=reason, usage=usage, timings=self._timings())
+
+    def _timings(self) -> Timings:
+        admitted = self.admitted_at if self.admitted_at is not None else time.monotonic()
+        queue_ms = (admitted - self.submitted_at) * 1e3
+        if self.first_token_at is None:
+            return Timings(queue_ms=queue_ms)
+        seconds = self.last_token_at - self.first_token_at
+        return Timings(
+            queue_ms=queue_ms,
+            ttft_ms=(self.first_token_at - self.submitted_at) * 1e3,
+            tokens_per_second=(self.generated - 1) / seconds if seconds > 0 else 0.0,
+        )

@@ -1,0 +1,52 @@
+"""A slot: one `seq_id` of the context, and what its KV memory holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from llm_core.engine.llama import Tokens
+
+if TYPE_CHECKING:
+    from llm_core.engine.sequence import Sequence
+
+
+@dataclass(eq=False)
+class Slot:
+    """What is in one slot. After its sequence has finished the content stays, as a prefix for later prompts.
+
+    Attributes:
+        index: The `seq_id`.
+        tokens: Token ids, shape (capacity,); the first `length` of them are computed and in the KV memory.
+        owner: Who may reuse the content beyond `shared_tokens`.
+        shared_tokens: How many of the first tokens any owner may reuse.
+        last_used: When it was last worked on, in engine steps.
+        sequence: The running sequence, None in a free slot.
+    """
+
+    index: int
+    capacity: int
+    length: int = 0
+    owner: str = ""
+    shared_tokens: int = 0
+    last_used: int = 0
+    sequence: Sequence | None = None
+
+    def __post_init__(self) -> None:
+        self.tokens: Tokens = np.empty(self.capacity, np.int32)
+
+    @property
+    def known(self) -> Tokens:
+        return self.tokens[: self.length]
+
+    def hold(self, prefix: Tokens) -> None:
+        """Records that the KV memory now holds exactly these tokens."""
+        self.length = len(prefix)
+        self.tokens[: self.length] = prefix
+
+    def extend(self, tokens: Tokens) -> None:
+        """Records that these tokens were computed after what was there."""
+        self.tokens[self.length : self.length + len(tokens)] = tokens
+        self.length += len(tokens)
