@@ -44,13 +44,13 @@ class TokenLogprob:
 
     Attributes:
         token: The token's text; bytes that are not UTF-8 on their own read as U+FFFD here (never in the reply).
-        bytes: The token's bytes.
+        data: The token's bytes.
         logprob: Natural logarithm of its probability.
         top: The most likely tokens at this place, as (text, bytes, logprob), the likeliest first.
     """
 
     token: str
-    bytes: bytes
+    data: bytes
     logprob: float
     top: tuple[tuple[str, bytes, float], ...] = ()
 
@@ -116,7 +116,7 @@ class ChatReply:
     logprobs: tuple[TokenLogprob, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """The JSON shape of `POST /api/llm/chat`: content, reasoning where there is any, finish_reason, usage, timings."""
+        """The JSON shape of a whole reply over HTTP; reasoning and dropped_messages only where there are any."""
         answer: dict[str, Any] = {"content": self.content}
         if self.reasoning is not None:
             answer["reasoning"] = self.reasoning

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from llm_core.errors import InvalidRequest
 from llm_core.messages import Message, MessageLike, Text, invalid_request, parse_messages
 
 MAX_TOKENS_LIMIT = 1_000_000
@@ -15,6 +16,7 @@ MAX_STOPS = 16
 MAX_LOGIT_BIASES = 1_024
 MAX_TOP_LOGPROBS = 20
 
+_NOT_YET = frozenset({"tools", "tool_choice", "response_format"})
 Finite = Field(allow_inf_nan=False)
 Overflow = Literal["error", "drop_oldest"]
 
@@ -32,8 +34,8 @@ class SamplingParams(BaseModel):
         presence_penalty: Taken off the logit of each token seen there at least once; 0 is off.
         frequency_penalty: Taken off it once for each time it was seen; 0 is off.
         repeat_last_n: How many tokens back the three penalties look.
-        seed: The same seed, prompt and settings give the same reply, as far as llama.cpp's arithmetic allows. None: drawn
-            afresh for each request.
+        seed: The same seed, prompt and settings give the same reply, as far as llama.cpp's arithmetic allows. None:
+            drawn afresh for each request.
         logit_bias: Token id to a number added to its logit; -100 as good as bans it.
         logprobs: How many alternatives to report with each token, 0 for the chosen one alone; None reports nothing.
     """
@@ -50,9 +52,9 @@ class SamplingParams(BaseModel):
     frequency_penalty: Annotated[float, Field(ge=-2, le=2), Finite] = 0.0
     repeat_last_n: Annotated[int, Field(ge=0, le=4096)] = 64
     seed: Annotated[int, Field(ge=0, le=2**32 - 2)] | None = None
-    logit_bias: dict[
-        Annotated[int, Field(ge=0, le=2**31 - 1)], Annotated[float, Field(ge=-100, le=100), Finite]
-    ] = Field(default_factory=dict, max_length=MAX_LOGIT_BIASES)
+    logit_bias: dict[Annotated[int, Field(ge=0, le=2**31 - 1)], Annotated[float, Field(ge=-100, le=100), Finite]] = (
+        Field(default_factory=dict, max_length=MAX_LOGIT_BIASES)
+    )
     logprobs: Annotated[int, Field(ge=0, le=MAX_TOP_LOGPROBS)] | None = None
 
 
@@ -95,6 +97,8 @@ def build_request(messages: Iterable[MessageLike], **options: Any) -> ChatReques
         InvalidRequest: A field is unknown or out of its range; the message names it.
     """
     parsed = parse_messages(messages)
+    for name in _NOT_YET & options.keys():
+        raise InvalidRequest(f"{name}: function calling and structured output are not supported yet.", param=name)
     sampling = {name: options.pop(name) for name in list(options) if name in SamplingParams.model_fields}
     try:
         return ChatRequest(messages=parsed, sampling=SamplingParams(**sampling), **options)

@@ -15,7 +15,6 @@ from llm_core.messages import Text
 from llm_core.request import MAX_TIMEOUT_SECONDS, MAX_TOKENS_LIMIT, Finite, SamplingParams
 
 DEFAULT_SYSTEM_PROMPT = "You are a helpful assistant. Answer clearly and briefly."
-DEFAULT_CONTEXT_TOKENS = 4096
 
 LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
 SERVER_NAME_VARIABLE = "GRADIO_SERVER_NAME"
@@ -27,8 +26,8 @@ class Settings(BaseSettings):
 
     Attributes:
         model: `bundled`, the path of a `.gguf` file, or `hf:OWNER/REPO[:FILE-OR-GLOB][@REVISION]`.
-        context_tokens: Tokens that one request, prompt and reply, may use. None: 4096, or what the model was trained for
-            where that is less.
+        context_tokens: Tokens that one request, prompt and reply, may use. None: 4096, or what the model was trained
+            for where that is less.
         kv_host_mb: Host memory for the KV state of idle conversations, in MiB; 0 keeps them in the slots only.
         parallel: Slots: sequences decoded together.
         queue_limit: Requests that may wait for a slot; one more is refused at once.

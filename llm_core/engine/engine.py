@@ -153,7 +153,7 @@ class Engine:
         return sequence
 
     def cancel(self, sequence: Sequence) -> None:
-        """Ends a request within one step, wherever it is, with the finish reason `cancelled`. Harmless after its end."""
+        """Ends a request within one step, wherever it is; its finish reason is `cancelled`. Harmless after its end."""
         sequence.cancel_requested = True
 
     def stats(self) -> EngineStats:

@@ -411,7 +411,9 @@ def _has_penalties(params: SamplingParams) -> bool:
 def _stages(model: Model, params: SamplingParams) -> list[Any]:
     stages: list[Any] = []
     if params.logit_bias:
-        biases = (lib.llama_logit_bias * len(params.logit_bias))(*params.logit_bias.items())
+        biases = (lib.llama_logit_bias * len(params.logit_bias))(
+            *(lib.llama_logit_bias(token=token, bias=bias) for token, bias in params.logit_bias.items())
+        )
         stages.append(lib.llama_sampler_init_logit_bias(model.vocab_size, len(biases), biases))
     if _has_penalties(params):
         stages.append(

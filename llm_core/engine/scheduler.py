@@ -56,8 +56,8 @@ class Scheduler:
 
 
 def share_budget(prompts: Iterable[Sequence], budget: int) -> dict[Sequence, int]:
-    """Splits a step's prompt tokens: half to the oldest prompt, so that it ends; the rest to the shortest first, so that
-    a question is not held up by a book."""
+    """Splits a step's prompt tokens: half to the oldest prompt, so that it ends; the rest to the shortest first, so
+    that a question is not held up by a book."""
     shares: dict[Sequence, int] = {}
     queue = list(prompts)
     if not queue or budget <= 0:

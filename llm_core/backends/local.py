@@ -1,0 +1,136 @@
+"""The local backend: finds the model file, loads it in the background and keeps the engine that runs it.
+
+Loading takes from a blink to minutes (a download), so it happens on a thread of its own; `status` says how far it is,
+and everything else waits for it.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Literal
+
+from llm_core.chat.chat import Chat
+from llm_core.engine.capacity import context_tokens, default_threads
+from llm_core.engine.engine import Engine, EngineOptions
+from llm_core.engine.llama import Model
+from llm_core.errors import EngineClosed, LLMError, ModelError
+from llm_core.models.info import ModelInfo, describe
+from llm_core.models.resolve import resolve
+from llm_core.models.source import parse_source
+from llm_core.settings import Settings
+
+log = logging.getLogger(__name__)
+
+_MIB = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class LoadStatus:
+    """How far loading is.
+
+    Attributes:
+        state: What is going on.
+        progress: 0 to 1, of this state.
+        message: A sentence for people.
+    """
+
+    state: Literal["idle", "downloading", "loading", "ready", "failed"]
+    progress: float
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A model that is ready: what it is, how it talks, and the engine that runs it."""
+
+    info: ModelInfo
+    chat: Chat
+    engine: Engine
+
+
+class LocalBackend:
+    """One model in this process, loaded at most once."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._loaded: Future[LoadedModel] = Future()
+        self._status = LoadStatus("idle", 0.0, "The model is not loaded yet.")
+        self._model: Model | None = None
+        self._closed = False
+
+    def start(self) -> Future[LoadedModel]:
+        """Begins to load, once; later calls return the same future. It fails with `ModelError` or `SettingsError`."""
+        with self._lock:
+            if self._closed:
+                raise EngineClosed("The client has been closed.")
+            if self._thread is None:
+                self._loaded.set_running_or_notify_cancel()  # from now on no waiter's cancel can cancel the loading
+                self._thread = threading.Thread(target=self._load, name="llm-load", daemon=True)
+                self._thread.start()
+            return self._loaded
+
+    def status(self) -> LoadStatus:
+        return self._status
+
+    def loaded(self) -> LoadedModel | None:
+        """The model where it is ready, else None; never waits."""
+        return self._loaded.result() if self._status.state == "ready" else None
+
+    def close(self) -> None:
+        """Stops the engine and frees the model. A load under way is waited for."""
+        with self._lock:
+            already, self._closed = self._closed, True
+            thread = self._thread
+        if already:
+            return
+        if thread is not None:
+            thread.join()
+            if (ready := self.loaded()) is not None:
+                ready.engine.close()
+        if self._model is not None:
+            self._model.close()
+
+    def _load(self) -> None:
+        try:
+            loaded = self._make()
+        except LLMError as error:
+            log.error("the model could not be loaded: %s", error)
+            self._fail(error)
+        except Exception as error:
+            log.exception("the model could not be loaded")
+            self._fail(ModelError(f"The model could not be loaded: {error}"))
+        else:
+            self._status = LoadStatus("ready", 1.0, f"{loaded.info.name} is ready.")
+            self._loaded.set_result(loaded)
+
+    def _fail(self, error: LLMError) -> None:
+        self._status = LoadStatus("failed", 0.0, error.message)
+        self._loaded.set_exception(error)
+
+    def _make(self) -> LoadedModel:
+        settings = self._settings
+        self._status = LoadStatus("loading", 0.0, "Looking for the model.")
+        resolved = resolve(parse_source(settings.model), on_progress=self._show_download)
+        self._model = model = Model.load(
+            resolved.path, gpu_layers=settings.gpu_layers, on_progress=lambda done: self._show_loading(done)
+        )
+        options = EngineOptions(
+            slots=settings.parallel,
+            context_tokens=context_tokens(model, wanted=settings.context_tokens, slots=settings.parallel),
+            queue_limit=settings.queue_limit,
+            host_bytes=settings.kv_host_mb * _MIB,
+            threads=settings.threads or default_threads(),
+            step_seconds=settings.step_ms / 1e3,
+        )
+        return LoadedModel(describe(model, resolved), Chat(model), Engine(model, options))
+
+    def _show_download(self, done: float, message: str) -> None:
+        self._status = LoadStatus("downloading", done, message)
+
+    def _show_loading(self, done: float) -> None:
+        self._status = LoadStatus("loading", done, f"Loading the model: {done:.0%}")

@@ -1,0 +1,34 @@
+"""From the engine's events to the caller's: raw text goes through the reply parser, everything else passes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from llm_core.chat.chat import PreparedChat
+from llm_core.engine.sequence import EngineEvent, Piece
+from llm_core.errors import LLMError
+from llm_core.events import ChatEvent, Done
+
+
+class ReplyTranslator:
+    """Translates the events of one reply, in order."""
+
+    def __init__(self, prepared: PreparedChat) -> None:
+        self._prepared = prepared
+        self._parser = prepared.parser
+
+    def translate(self, event: EngineEvent) -> list[ChatEvent]:
+        """The caller's events for one of the engine's.
+
+        Raises:
+            LLMError: The engine reported it in place of `Done`.
+        """
+        match event:
+            case Piece():
+                return list(self._parser.feed(event.text, event.logprobs))
+            case Done():
+                return [*self._parser.finish(), replace(event, dropped_messages=self._prepared.dropped)]
+            case LLMError():
+                raise event
+            case _:
+                return [event]

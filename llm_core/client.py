@@ -1,0 +1,346 @@
+"""`LLMClient`: the one thing that every doorway calls, and what Python programs import.
+
+Sync and async methods are twins: the same names, an `a` before the async ones, the same arguments, one core. All are
+safe from any thread and any event loop. Closing an iterator, or cancelling the task that reads it, cancels the request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import queue
+import threading
+from collections.abc import AsyncGenerator, Generator, Iterable, Iterator
+from contextlib import aclosing, closing, contextmanager
+from types import TracebackType
+from typing import Any
+
+from llm_core.backends.local import LoadedModel, LoadStatus, LocalBackend
+from llm_core.chat.reply import ReplyTranslator
+from llm_core.engine.engine import EngineStats
+from llm_core.engine.sequence import EngineEvent, GenerationRequest, Sequence, Sink
+from llm_core.events import ChatEvent, ChatReply, ContentDelta, Done, ReplyBuilder
+from llm_core.messages import Message, MessageLike
+from llm_core.models.info import ModelInfo
+from llm_core.request import ChatRequest, build_request
+from llm_core.sessions.store import SessionStore
+from llm_core.settings import Settings
+
+
+class LLMClient:
+    """A local model for Python programs.
+
+    Nothing is loaded until the first call that needs the model, or `start()`.
+
+    Args:
+        settings: None reads the environment.
+
+    Raises:
+        SettingsError: An environment variable has a value that cannot be used.
+
+    Example:
+        ```python
+        with LLMClient() as client:
+            for piece in client.generate_stream([{"role": "user", "content": "Hello"}]):
+                print(piece, end="", flush=True)
+        ```
+
+    Every request takes the same keyword options, each with a default from the settings:
+
+        temperature, top_k, top_p, min_p, typical_p, repeat_penalty, presence_penalty, frequency_penalty, seed,
+        logit_bias, logprobs: see `llm_core.request.SamplingParams`.
+        max_tokens, stop, timeout (seconds), thinking, overflow, owner: see `llm_core.request.ChatRequest`.
+
+    And every request can raise:
+
+        InvalidRequest: A message or an option is not allowed; the message names it.
+        ContextOverflow: The conversation is longer than the context and `overflow` is "error".
+        QueueFull: As many requests wait already as may.
+        ModelError, SettingsError: The model could not be loaded.
+        EngineFailed, SequenceFailed, EngineClosed: The engine failed, or was closed, under the request.
+    """
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        self.settings = settings if settings is not None else Settings.load()
+        self._backend = LocalBackend(self.settings)
+        self._sessions = SessionStore()
+        atexit.register(self.close)  # a thread inside llama.cpp must not outlive the interpreter
+
+    # ── the model ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def start(self) -> None:
+        """Begins to load the model in the background and returns at once."""
+        self._backend.start()
+
+    def status(self) -> LoadStatus:
+        """How far loading is. Never waits."""
+        return self._backend.status()
+
+    def wait_ready(self, timeout: float | None = None) -> ModelInfo:
+        """Waits until the model is loaded and says what it is.
+
+        Args:
+            timeout: Seconds; None waits as long as it takes.
+
+        Raises:
+            ModelError, SettingsError: It cannot be loaded; the message says why.
+            TimeoutError: It took longer than `timeout`.
+        """
+        return self._backend.start().result(timeout).info
+
+    async def await_ready(self) -> ModelInfo:
+        """`wait_ready` for event loops."""
+        return (await self._aload()).info
+
+    def stats(self) -> EngineStats | None:
+        """A look at the engine; None while no model is loaded."""
+        loaded = self._backend.loaded()
+        return loaded.engine.stats() if loaded else None
+
+    def clear_cache(self) -> None:
+        """Forgets every cached prefix."""
+        self._backend.start().result().engine.clear_cache()
+
+    def close(self) -> None:
+        """Ends running requests with `EngineClosed` and frees the model. Calling it again does nothing."""
+        atexit.unregister(self.close)
+        self._backend.close()
+
+    def __enter__(self) -> LLMClient:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    # ── text ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def generate(self, messages: Iterable[MessageLike], **options: Any) -> str:
+        """The reply's text."""
+        return self.chat(messages, **options).content
+
+    async def agenerate(self, messages: Iterable[MessageLike], **options: Any) -> str:
+        """The reply's text."""
+        return (await self.achat(messages, **options)).content
+
+    def generate_stream(self, messages: Iterable[MessageLike], **options: Any) -> Generator[str]:
+        """The reply's text, piece by piece, as it is made."""
+        return _texts(self.chat_stream(messages, **options))
+
+    def agenerate_stream(self, messages: Iterable[MessageLike], **options: Any) -> AsyncGenerator[str]:
+        """The reply's text, piece by piece, as it is made."""
+        return _atexts(self.achat_stream(messages, **options))
+
+    # ── events ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def chat(self, messages: Iterable[MessageLike], **options: Any) -> ChatReply:
+        """The whole reply, with reasoning, usage and timings."""
+        return _collect(self.chat_stream(messages, **options))
+
+    async def achat(self, messages: Iterable[MessageLike], **options: Any) -> ChatReply:
+        """The whole reply, with reasoning, usage and timings."""
+        return await _acollect(self.achat_stream(messages, **options))
+
+    def chat_stream(self, messages: Iterable[MessageLike], **options: Any) -> Generator[ChatEvent]:
+        """The reply's events: `Queued` first, then deltas, `Done` last. A bad request is refused here, not later."""
+        return self._stream(self._request(messages, options))
+
+    def achat_stream(self, messages: Iterable[MessageLike], **options: Any) -> AsyncGenerator[ChatEvent]:
+        """The reply's events: `Queued` first, then deltas, `Done` last. A bad request is refused here, not later."""
+        return self._astream(self._request(messages, options))
+
+    # ── sessions ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def chat_session(self, session_id: str, message: str, **options: Any) -> ChatReply:
+        """Says `message` in a session that the server remembers; it is made on first use.
+
+        Args:
+            session_id: 1 to 128 letters, digits, dots, colons, dashes or underscores.
+            message: What the user says.
+            system_prompt: For a session that is made now; None uses the settings'.
+            options: As of every request. `overflow` is "drop_oldest" unless said otherwise.
+
+        Raises:
+            SessionBusy: A reply is being made in this session already.
+        """
+        return _collect(self.chat_session_stream(session_id, message, **options))
+
+    async def achat_session(self, session_id: str, message: str, **options: Any) -> ChatReply:
+        """`chat_session` for event loops."""
+        return await _acollect(self.achat_session_stream(session_id, message, **options))
+
+    def chat_session_stream(self, session_id: str, message: str, **options: Any) -> Generator[ChatEvent]:
+        """The events of `chat_session`. A reply that is stopped stays in the session as far as it came."""
+        turn = _SessionTurn(self._sessions, session_id, message, options)
+        with turn.open() as messages, closing(self.chat_stream(messages, **turn.options)) as events:
+            for event in events:
+                turn.add(event)
+                yield event
+
+    async def achat_session_stream(self, session_id: str, message: str, **options: Any) -> AsyncGenerator[ChatEvent]:
+        """The events of `achat_session`. A reply that is stopped stays in the session as far as it came."""
+        turn = _SessionTurn(self._sessions, session_id, message, options)
+        with turn.open() as messages:
+            async with aclosing(self.achat_stream(messages, **turn.options)) as events:
+                async for event in events:
+                    turn.add(event)
+                    yield event
+
+    def session_history(self, session_id: str, *, owner: str = "") -> tuple[Message, ...]:
+        """The messages of a session, oldest first.
+
+        Raises:
+            SessionNotFound: This owner has no such session.
+        """
+        return self._sessions.history(owner, session_id)
+
+    def delete_session(self, session_id: str, *, owner: str = "") -> None:
+        """Forgets a session.
+
+        Raises:
+            SessionNotFound: This owner has no such session.
+            SessionBusy: A reply is being made in it.
+        """
+        self._sessions.delete(owner, session_id)
+
+    # ── the core ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _request(self, messages: Iterable[MessageLike], options: dict[str, Any]) -> ChatRequest:
+        """The checked request: options that are None or absent take the settings' values."""
+        given = {name: value for name, value in options.items() if value is not None}
+        settings = self.settings
+        defaults = {
+            "temperature": settings.temperature,
+            "top_p": settings.top_p,
+            "max_tokens": settings.max_tokens,
+            "timeout": settings.timeout,
+        }
+        request = build_request(messages, **(defaults | given))
+        if request.messages[0].role == "system" or not settings.system_prompt:
+            return request
+        system = Message(role="system", content=settings.system_prompt)
+        return request.model_copy(update={"messages": (system, *request.messages)})
+
+    def _stream(self, request: ChatRequest) -> Generator[ChatEvent]:
+        events: queue.SimpleQueue[EngineEvent] = queue.SimpleQueue()
+        loaded = self._backend.start().result()
+        translator, sequence = self._submit(loaded, request, events.put)
+        try:
+            while True:
+                event = events.get()
+                yield from translator.translate(event)
+                if isinstance(event, Done):
+                    return
+        finally:
+            loaded.engine.cancel(sequence)
+
+    async def _astream(self, request: ChatRequest) -> AsyncGenerator[ChatEvent]:
+        loop = asyncio.get_running_loop()
+        events: asyncio.Queue[EngineEvent] = asyncio.Queue()
+
+        def sink(event: EngineEvent) -> None:
+            loop.call_soon_threadsafe(events.put_nowait, event)
+
+        loaded = await self._aload()
+        # A long conversation takes the template and the tokenizer some time, which other tasks need not wait for.
+        translator, sequence = await asyncio.to_thread(self._submit, loaded, request, sink)
+        try:
+            while True:
+                event = await events.get()
+                for translated in translator.translate(event):
+                    yield translated
+                if isinstance(event, Done):
+                    return
+        finally:
+            loaded.engine.cancel(sequence)
+
+    async def _aload(self) -> LoadedModel:
+        return await asyncio.wrap_future(self._backend.start())
+
+    def _submit(self, loaded: LoadedModel, request: ChatRequest, sink: Sink) -> tuple[ReplyTranslator, Sequence]:
+        """Makes the prompt and hands it to the engine."""
+        engine = loaded.engine
+        prepared = loaded.chat.prepare(
+            request, limit_tokens=engine.context_tokens, shared_system={self.settings.system_prompt}
+        )
+        generation = GenerationRequest(
+            prompt=prepared.prompt.tokens,
+            sampling=request.sampling,
+            max_tokens=request.max_tokens,
+            timeout=request.timeout,
+            shared_tokens=prepared.prompt.shared_tokens,
+            stop=request.stop,
+            owner=request.owner,
+            visible_tokens=prepared.visible_tokens,
+        )
+        return ReplyTranslator(prepared), engine.submit(generation, sink)
+
+
+class _SessionTurn:
+    """What the sync and the async session streams share: the turn in the store, and what of the reply has come."""
+
+    def __init__(self, store: SessionStore, session_id: str, message: str, options: dict[str, Any]) -> None:
+        self.options = {"overflow": "drop_oldest"} | options
+        self._system_prompt = self.options.pop("system_prompt", None)
+        self._store, self._session_id, self._message = store, session_id, message
+        self._text: list[str] = []
+
+    @contextmanager
+    def open(self) -> Iterator[tuple[Message, ...]]:
+        owner = self.options.get("owner", "")
+        with self._store.turn(owner, self._session_id, self._message, system_prompt=self._system_prompt) as turn:
+            try:
+                yield turn.messages
+            finally:
+                if self._text:
+                    turn.reply("".join(self._text))
+
+    def add(self, event: ChatEvent) -> None:
+        if isinstance(event, ContentDelta):
+            self._text.append(event.text)
+
+
+def _texts(events: Generator[ChatEvent]) -> Generator[str]:
+    with closing(events):
+        for event in events:
+            if isinstance(event, ContentDelta) and event.text:
+                yield event.text
+
+
+async def _atexts(events: AsyncGenerator[ChatEvent]) -> AsyncGenerator[str]:
+    async with aclosing(events):
+        async for event in events:
+            if isinstance(event, ContentDelta) and event.text:
+                yield event.text
+
+
+def _collect(events: Generator[ChatEvent]) -> ChatReply:
+    builder = ReplyBuilder()
+    with closing(events):
+        for event in events:
+            builder.add(event)
+    return builder.reply()
+
+
+async def _acollect(events: AsyncGenerator[ChatEvent]) -> ChatReply:
+    builder = ReplyBuilder()
+    async with aclosing(events):
+        async for event in events:
+            builder.add(event)
+    return builder.reply()
+
+
+_client: LLMClient | None = None
+_client_lock = threading.Lock()
+
+
+def get_llm_client() -> LLMClient:
+    """The process's one shared client, made on first use with the settings of the environment.
+
+    Raises:
+        SettingsError: An environment variable has a value that cannot be used.
+    """
+    global _client
+    with _client_lock:
+        if _client is None:
+            _client = LLMClient()
+        return _client

@@ -1,0 +1,1 @@
+"""What was said: conversations that the server remembers, one turn at a time in each, each with one owner."""
