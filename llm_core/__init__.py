@@ -8,22 +8,45 @@ for piece in get_llm_client().generate_stream([{"role": "user", "content": "Hell
 ```
 """
 
-from llm_core.client import LLMClient, get_llm_client
-from llm_core.errors import LLMError
-from llm_core.events import ChatEvent, ChatReply, ContentDelta, Done, Queued, ReasoningDelta, Timings, Usage
-from llm_core.messages import Message
+from importlib import import_module
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "ChatEvent",
-    "ChatReply",
-    "ContentDelta",
-    "Done",
-    "LLMClient",
-    "LLMError",
-    "Message",
-    "Queued",
-    "ReasoningDelta",
-    "Timings",
-    "Usage",
-    "get_llm_client",
-]
+if TYPE_CHECKING:
+    from llm_core.client import LLMClient as LLMClient
+    from llm_core.client import get_llm_client as get_llm_client
+    from llm_core.errors import LLMError as LLMError
+    from llm_core.events import ChatEvent as ChatEvent
+    from llm_core.events import ChatReply as ChatReply
+    from llm_core.events import ContentDelta as ContentDelta
+    from llm_core.events import Done as Done
+    from llm_core.events import Queued as Queued
+    from llm_core.events import ReasoningDelta as ReasoningDelta
+    from llm_core.events import Timings as Timings
+    from llm_core.events import Usage as Usage
+    from llm_core.messages import Message as Message
+
+# Each name is imported when it is asked for: loading llama.cpp's library would slow down every `--help`.
+_HOMES = {
+    "client": ("LLMClient", "get_llm_client"),
+    "errors": ("LLMError",),
+    "events": (
+        "ChatEvent",
+        "ChatReply",
+        "ContentDelta",
+        "Done",
+        "Queued",
+        "ReasoningDelta",
+        "Timings",
+        "Usage",
+    ),
+    "messages": ("Message",),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = list(_HOME_OF)  # noqa: PLE0605
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)

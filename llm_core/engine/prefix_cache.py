@@ -75,18 +75,21 @@ class PrefixCache:
         return best
 
     def worth_waiting(self, sequence: Sequence, least: int) -> bool:
-        """Whether a running prompt will soon hold at least `least` more of this prompt than anything holds now."""
+        """Whether a prompt that is being computed right now will hold more of this prompt than anything holds yet.
+
+        Only prefixes of at least `least` tokens count, and only where the other prompt has no more left to compute than
+        this one would save: waiting then costs nothing.
+        """
         if self._whole_only:
             return False
-        coming = max(
-            (
-                self._usable(sequence, slot.sequence.known, slot)
-                for slot in self._slots
-                if slot.sequence is not None and slot.sequence.is_prefilling
-            ),
-            default=0,
-        )
-        return coming > 0 and coming - self.best(sequence).length >= least
+        now = self.best(sequence).length
+        for slot in self._slots:
+            if slot.sequence is None or not slot.sequence.is_prefilling:
+                continue
+            coming = self._usable(sequence, slot.sequence.known, slot)
+            if coming >= least and now < coming and now <= slot.length:
+                return True
+        return False
 
     def covers(self, slot: Slot) -> bool:
         """Whether another entry that the same owner may use already holds all that is in this slot."""
