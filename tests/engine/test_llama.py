@@ -1,0 +1,120 @@
+"""Loading and sizing: what cannot work says so in a sentence, before anything else is done."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import pytest
+
+from llm_core.engine.capacity import context_tokens, default_threads
+from llm_core.engine.llama import Model
+from llm_core.errors import EngineClosed, ModelError, SettingsError
+
+
+def with_other_architecture(model_path: Path, target: Path, name: bytes) -> Path:
+    """A copy of the model that claims another architecture, of a name as long as its own."""
+    data = bytearray(model_path.read_bytes())
+    at = data.index(b"llama")
+    data[at : at + len(name)] = name
+    target.write_bytes(data)
+    return target
+
+
+def with_number(model_path: Path, target: Path, key: bytes, value: int) -> Path:
+    """A copy of the model with one more number in its header.
+
+    See the GGUF specification for the layout. A second, padding entry makes the header grow by a multiple of 32 bytes,
+    so that the tensor data behind it stays aligned.
+    """
+    string, number = 8, 4  # GGUF's type codes for a text and for a 32-bit unsigned integer
+    entry = struct.pack("<Q", len(key)) + key + struct.pack("<II", number, value)
+    padding = struct.pack("<Q", 4) + b"test" + struct.pack("<I", string)
+    fill = -(len(entry) + len(padding) + 8) % 32
+    padding += struct.pack("<Q", fill) + b" " * fill
+    data = model_path.read_bytes()
+    magic, version, tensors, entries = struct.unpack_from("<4sIQQ", data)
+    header = struct.pack("<4sIQQ", magic, version, tensors, entries + 2)
+    target.write_bytes(header + entry + padding + data[len(header) :])
+    return target
+
+
+def test_loading_shows_progress(model_path: Path) -> None:
+    seen: list[float] = []
+    Model.load(model_path, on_progress=seen.append).close()
+    assert seen == sorted(seen)
+    assert seen[-1] == 1.0
+    assert len(seen) > 3
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"There is no file .*none\.gguf"):
+        Model.load(tmp_path / "none.gguf")
+
+
+def test_a_folder_is_no_model(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="is not a file"):
+        Model.load(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"GG", b"PK\x03\x04 a zip"])
+def test_a_file_that_is_no_gguf_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "x.gguf").write_bytes(content)
+    with pytest.raises(ModelError, match="is not a GGUF file"):
+        Model.load(tmp_path / "x.gguf")
+
+
+@pytest.mark.parametrize("kept", [10, 5_000, 40_000_000])
+def test_a_truncated_file_is_refused(model_path: Path, tmp_path: Path, kept: int) -> None:
+    (tmp_path / "x.gguf").write_bytes(model_path.read_bytes()[:kept])
+    with pytest.raises(ModelError, match="cut short or damaged"):
+        Model.load(tmp_path / "x.gguf")
+
+
+def test_an_unknown_architecture_is_named(model_path: Path, tmp_path: Path) -> None:
+    path = with_other_architecture(model_path, tmp_path / "x.gguf", b"xlstm")
+    with pytest.raises(ModelError, match="architecture 'xlstm'"):
+        Model.load(path)
+
+
+def test_an_embedding_model_is_refused(model_path: Path, tmp_path: Path) -> None:
+    path = with_number(model_path, tmp_path / "x.gguf", b"llama.pooling_type", 1)
+    with pytest.raises(ModelError, match="is an embedding model"):
+        Model.load(path)
+
+
+def test_a_control_token_is_one_only_where_special_text_is_parsed(model: Model) -> None:
+    (control,) = model.tokenize("<|im_start|>", add_special=False, parse_special=True)
+    plain = model.tokenize("<|im_start|>", add_special=False, parse_special=False)
+    assert control not in plain
+    assert len(plain) > 1
+    assert model.token_bytes(control) == b""
+    assert model.token_bytes(control, special=True) == b"<|im_start|>"
+    assert "<|im_start|>" in model.control_texts
+
+
+def test_a_closed_model_says_so(model_path: Path) -> None:
+    model = Model.load(model_path, vocab_only=True)
+    model.close()
+    with pytest.raises(EngineClosed):
+        model.tokenize("Hello", add_special=False, parse_special=False)
+
+
+def test_more_context_than_trained_for_names_the_variable_and_the_range(model: Model) -> None:
+    with pytest.raises(SettingsError, match=r"LLM_CONTEXT_TOKENS=9000 .*at most 8192"):
+        context_tokens(model, wanted=9000, slots=8)
+
+
+def test_the_default_context_is_4096_and_shrinks_where_memory_is_short(
+    model: Model, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert context_tokens(model, wanted=None, slots=8, free_bytes=10**12) == 4096
+    assert not caplog.records
+    lowered = context_tokens(model, wanted=None, slots=8, free_bytes=400_000_000)
+    assert lowered == 1280
+    assert "memory is short" in caplog.text
+    assert lowered * 8 * model.kv_bytes_per_token < 400_000_000
+
+
+def test_threads_are_physical_cores() -> None:
+    assert default_threads() >= 1

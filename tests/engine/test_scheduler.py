@@ -1,0 +1,77 @@
+"""Who is next, and who gets how much of a step."""
+
+from __future__ import annotations
+
+from llm_core.engine.pace import Pace
+from llm_core.engine.scheduler import Scheduler, share_budget
+from llm_core.engine.sequence import GenerationRequest, Sequence
+from llm_core.request import SamplingParams
+
+
+def sequence(owner: str = "", prompt: int = 10) -> Sequence:
+    request = GenerationRequest((1,) * prompt, SamplingParams(), max_tokens=1, timeout=1, owner=owner)
+    return Sequence(request, lambda _event: None, 4096)
+
+
+def test_one_owner_is_served_first_come_first_served() -> None:
+    scheduler = Scheduler()
+    sequences = [sequence() for _ in range(5)]
+    for each in sequences:
+        scheduler.add(each)
+    assert list(scheduler.order()) == sequences
+
+
+def test_the_owner_with_the_fewest_slots_is_next_and_arrival_breaks_ties() -> None:
+    scheduler = Scheduler()
+    a1, a2, a3, b1, c1, b2 = (sequence(owner) for owner in "aaabcb")
+    for each in (a1, a2, a3, b1, c1, b2):
+        scheduler.add(each)
+    assert list(scheduler.order()) == [a1, b1, c1, a2, b2, a3]
+    scheduler.start(a1)
+    assert list(scheduler.order()) == [b1, c1, a2, b2, a3]
+
+
+def test_a_lone_prompt_gets_the_whole_budget_and_no_more_than_it_needs() -> None:
+    long, short = sequence(prompt=100), sequence(prompt=5)
+    assert share_budget([long], 30) == {long: 30}
+    assert share_budget([short], 30) == {short: 5}
+    assert share_budget([], 30) == {}
+
+
+def test_the_oldest_prompt_gets_half_and_the_shortest_of_the_others_goes_first() -> None:
+    book, question, letter = sequence(prompt=3000), sequence(prompt=10), sequence(prompt=50)
+    assert share_budget([book, letter, question], 32) == {book: 16, question: 10, letter: 6}
+
+
+def test_every_step_makes_progress_with_the_oldest_prompt() -> None:
+    book, question = sequence(prompt=3000), sequence(prompt=10)
+    assert share_budget([book, question], 1) == {book: 1}
+
+
+def simulate(pace: Pace, *, decoding: int, decode_cost: float, token_cost: float, steps: int) -> list[float]:
+    times = []
+    for _ in range(steps):
+        tokens = pace.prefill_budget(decoding, spent=0.0)
+        times.append(decode_cost + tokens * token_cost)
+        pace.observe(decoding, tokens, times[-1])
+    return times
+
+
+def test_steps_settle_at_their_target_time() -> None:
+    pace = Pace(0.1)
+    for _ in range(5):
+        pace.observe(4, 0, 0.045)
+    settled = simulate(pace, decoding=4, decode_cost=0.045, token_cost=0.004, steps=40)[20:]
+    assert all(0.08 < time <= 0.105 for time in settled)
+
+
+def test_steps_settle_at_their_target_time_also_where_the_cost_of_decoding_was_never_seen() -> None:
+    settled = simulate(Pace(0.1), decoding=6, decode_cost=0.06, token_cost=0.001, steps=80)[50:]
+    assert all(0.05 < time <= 0.11 for time in settled)
+
+
+def test_a_prompt_gets_at_least_one_token_however_slow_the_machine() -> None:
+    pace = Pace(0.1)
+    pace.observe(8, 0, 5.0)
+    assert pace.prefill_budget(8, spent=0.0) == 1
+    assert pace.prefill_budget(0, spent=9.0) == 1
