@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from llm_core.engine.engine import Engine, EngineOptions
+from llm_core.engine.engine import Engine
+from llm_core.engine.facts import EngineOptions
 from llm_core.engine.llama import Model
 from llm_core.engine.sequence import EngineEvent, GenerationRequest, Piece, Sequence
 from llm_core.errors import LLMError
