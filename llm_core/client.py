@@ -16,8 +16,9 @@ from types import TracebackType
 from typing import Any
 
 from llm_core.backends.local import LoadedModel, LoadStatus, LocalBackend
+from llm_core.chat.chat import Chat
 from llm_core.chat.reply import ReplyTranslator
-from llm_core.engine.engine import EngineStats
+from llm_core.engine.facts import EngineStats
 from llm_core.engine.sequence import EngineEvent, GenerationRequest, Sequence, Sink
 from llm_core.events import ChatEvent, ChatReply, ContentDelta, Done, ReplyBuilder
 from llm_core.messages import Message, MessageLike
@@ -63,6 +64,7 @@ class LLMClient:
     def __init__(self, settings: Settings | None = None) -> None:
         self.settings = settings if settings is not None else Settings.load()
         self._backend = LocalBackend(self.settings)
+        self._chat: Chat | None = None
         self._sessions = SessionStore()
         atexit.register(self.close)  # a thread inside llama.cpp must not outlive the interpreter
 
@@ -259,7 +261,9 @@ class LLMClient:
     def _submit(self, loaded: LoadedModel, request: ChatRequest, sink: Sink) -> tuple[ReplyTranslator, Sequence]:
         """Makes the prompt and hands it to the engine."""
         engine = loaded.engine
-        prepared = loaded.chat.prepare(
+        if self._chat is None:
+            self._chat = Chat(loaded.model)
+        prepared = self._chat.prepare(
             request, limit_tokens=engine.context_tokens, shared_system={self.settings.system_prompt}
         )
         generation = GenerationRequest(

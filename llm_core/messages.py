@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
+from pydantic import BeforeValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 
 from llm_core.errors import InvalidRequest
 
@@ -15,8 +15,10 @@ MAX_TEXT_CHARS = 2_000_000
 Role = Literal["system", "user", "assistant", "tool"]
 
 
-def _encodable(text: str) -> str:
+def _encodable(text: Any) -> Any:
     """Refuses lone surrogates: they have no UTF-8 form, so neither the tokenizer nor JSON could carry them."""
+    if not isinstance(text, str):
+        return text
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
@@ -24,7 +26,7 @@ def _encodable(text: str) -> str:
     return text
 
 
-Text = Annotated[str, Field(max_length=MAX_TEXT_CHARS), AfterValidator(_encodable)]
+Text = Annotated[str, Field(max_length=MAX_TEXT_CHARS), BeforeValidator(_encodable)]
 
 
 class Message(BaseModel):
@@ -69,9 +71,7 @@ def parse_messages(messages: Iterable[MessageLike]) -> tuple[Message, ...]:
         InvalidRequest: A role, a text or the number of messages is not allowed; the message says which and where.
     """
     if isinstance(messages, (str, bytes, Mapping)):
-        raise InvalidRequest(
-            'messages must be a list such as [{"role": "user", "content": "Hello"}]', param="messages"
-        )
+        raise InvalidRequest('messages must be a list such as [{"role": "user", "content": "Hello"}]', param="messages")
     try:
         return _MESSAGES.validate_python(tuple(messages))
     except ValidationError as error:

@@ -12,9 +12,9 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Literal
 
-from llm_core.chat.chat import Chat
 from llm_core.engine.capacity import context_tokens, default_threads
-from llm_core.engine.engine import Engine, EngineOptions
+from llm_core.engine.engine import Engine
+from llm_core.engine.facts import EngineOptions
 from llm_core.engine.llama import Model
 from llm_core.errors import EngineClosed, LLMError, ModelError
 from llm_core.models.info import ModelInfo, describe
@@ -44,10 +44,10 @@ class LoadStatus:
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """A model that is ready: what it is, how it talks, and the engine that runs it."""
+    """A model that is ready: what it is, its vocabulary and chat template, and the engine that runs it."""
 
     info: ModelInfo
-    chat: Chat
+    model: Model
     engine: Engine
 
 
@@ -127,7 +127,7 @@ class LocalBackend:
             threads=settings.threads or default_threads(),
             step_seconds=settings.step_ms / 1e3,
         )
-        return LoadedModel(describe(model, resolved), Chat(model), Engine(model, options))
+        return LoadedModel(describe(model, resolved), model, Engine(model, options))
 
     def _show_download(self, done: float, message: str) -> None:
         self._status = LoadStatus("downloading", done, message)

@@ -1,6 +1,6 @@
 """The engine: one thread that owns the llama.cpp context and runs every request in one batch.
 
-Read `Engine._step` first: take commands, end what was cancelled, admit, build a batch, decode, sample and hand out.
+Read `Engine._step` first: take commands, end what was cancelled, admit, decode what runs, prefill while time is left.
 Callers talk to it through `submit` and `cancel` alone, from any thread; what they get comes through their sink.
 """
 
@@ -45,15 +45,6 @@ class _ClearCache:
 
 class _Close:
     pass
-
-
-@dataclass(frozen=True, slots=True)
-class _Chunk:
-    """One sequence's part of a batch; `output` is the batch index to sample from, None in the middle of a prompt."""
-
-    sequence: Sequence
-    tokens: int
-    output: int | None
 
 
 class Engine:
@@ -184,12 +175,11 @@ class Engine:
         try:
             self._end_cancelled_and_late(started)
             self._admit(started)
-            chunks = self._build_batch(started)
-            if chunks:
-                self._decode(chunks)
-                self._sample(chunks)
+            self._decode_running()
+            self._prefill_prompts(started)
         except DecodeFailed as error:
             self._rebuild(error)
+        self._steps += 1
         return True
 
     def _take_commands(self) -> bool:
@@ -234,43 +224,56 @@ class Engine:
         for place, sequence in enumerate(self._scheduler.order(), start=1):
             sequence.tell_position(place)
 
-    def _build_batch(self, started: float) -> list[_Chunk]:
-        """Every running sequence's next token, then as much of the prompts as the step has time for."""
-        decoding = self._scheduler.decoding()
-        budget = self._pace.prefill_budget(len(decoding), time.monotonic() - started)
-        budget = min(budget, self._batch.capacity - len(decoding))
-        shares = share_budget(self._scheduler.prefilling(), budget) | dict.fromkeys(decoding, 1)
-        self._batch.clear()
-        return [self._add_chunk(sequence, shares[sequence]) for sequence in sorted(shares, key=_slot_index)]
+    def _decode_running(self) -> None:
+        """Every running sequence's next token."""
+        self._compute(dict.fromkeys(self._scheduler.decoding(), 1))
 
-    def _add_chunk(self, sequence: Sequence, count: int) -> _Chunk:
+    def _prefill_prompts(self, started: float) -> None:
+        """As much of the prompts as the step has time left for.
+
+        They have a batch of their own, after the running sequences' tokens have been handed out: llama.cpp would split
+        the batch there anyway, and what is left of the step is then measured and not guessed.
+        """
+        prompts = self._scheduler.prefilling()
+        if not prompts:
+            return
+        prefill_started = time.monotonic()
+        budget = min(self._pace.prefill_budget(prefill_started - started), self._batch.capacity)
+        shares = share_budget(prompts, budget)
+        self._compute(shares)
+        tokens = sum(shares.values())
+        self._prefilled += tokens
+        self._pace.observe(tokens, time.monotonic() - prefill_started)
+
+    def _compute(self, shares: dict[Sequence, int]) -> None:
+        """Decodes the next tokens of some sequences, so many of each, and samples where a sequence's last one is among
+        them."""
+        if not shares:
+            return
+        self._batch.clear()
+        outputs = [(each, self._add_chunk(each, shares[each])) for each in sorted(shares, key=_slot_index)]
+        self._context.decode(self._batch)
+        for sequence, count in shares.items():
+            slot = _slot_of(sequence)
+            slot.extend(sequence.tokens[slot.length : slot.length + count])
+            slot.last_used = self._steps
+        for sequence, output in outputs:
+            if output is not None:
+                self._sample(sequence, output)
+
+    def _add_chunk(self, sequence: Sequence, count: int) -> int | None:
+        """Adds tokens to the batch; returns the index to sample from, None in the middle of a prompt."""
         slot = _slot_of(sequence)
         is_last = count == sequence.uncomputed
         tokens = sequence.tokens[slot.length : slot.length + count]
         output = self._batch.add(slot.index, slot.length, tokens, wants_logits=is_last)
-        return _Chunk(sequence, count, output if is_last else None)
+        return output if is_last else None
 
-    def _decode(self, chunks: list[_Chunk]) -> None:
-        started = time.monotonic()
-        self._context.decode(self._batch)
-        prompt_tokens = sum(chunk.tokens for chunk in chunks if chunk.sequence.is_prefilling)
-        decoding = self._batch.size - prompt_tokens
-        self._pace.observe(decoding, prompt_tokens, time.monotonic() - started)
-        self._steps += 1
-        self._prefilled += prompt_tokens
-        for chunk in chunks:
-            slot = _slot_of(chunk.sequence)
-            slot.extend(chunk.sequence.tokens[slot.length : slot.length + chunk.tokens])
-            slot.last_used = self._steps
-
-    def _sample(self, chunks: list[_Chunk]) -> None:
-        for chunk in chunks:
-            if chunk.output is None:
-                continue
-            try:
-                self._advance(chunk.sequence, chunk.output)
-            except Exception as error:
-                self._fail(chunk.sequence, error)
+    def _sample(self, sequence: Sequence, output: int) -> None:
+        try:
+            self._advance(sequence, output)
+        except Exception as error:
+            self._fail(sequence, error)
 
     def _advance(self, sequence: Sequence, output: int) -> None:
         """Samples one sequence's next token and hands out its text."""
@@ -351,12 +354,12 @@ class Engine:
     def _warm_up(self) -> None:
         """Computes a few tokens, so that weights are paged in and the pace is known before the first request."""
         tokens = Sequence(_WARM_UP, lambda _event: None, self.context_tokens).known
-        for count in (len(tokens), 1, 1, len(tokens)):
+        for _ in range(2):
             self._batch.clear()
-            self._batch.add(0, 0, tokens[:count], wants_logits=True)
+            self._batch.add(0, 0, tokens, wants_logits=True)
             started = time.monotonic()
             self._context.decode(self._batch)
-            self._pace.observe(int(count == 1), 0 if count == 1 else count, time.monotonic() - started)
+            self._pace.observe(len(tokens), time.monotonic() - started)
             self._context.trim(0, 0)
 
     def _rebuild(self, error: DecodeFailed) -> None:

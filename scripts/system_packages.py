@@ -1,0 +1,89 @@
+"""The programs that tests need and pip cannot bring: a browser and a font for emoji.
+
+Run as `python -m scripts.system_packages` before the tests. It installs what is missing with apt where that needs no
+password, and otherwise says what is missing: the tests that need it then skip. With CI=true it fails instead.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+MAC_BROWSERS = (
+    "/Applications/Chromium.app/Contents/MacOS/Chromium",
+    "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
+)
+BROWSER_PACKAGE = "chromium"
+FONT_PACKAGE = "fonts-noto-color-emoji"
+FONT_FILE = "NotoColorEmoji.ttf"
+APT_OPTIONS = ("-qq", "-o", "Acquire::http::Timeout=30", "-o", "Acquire::Retries=2", "-o", "DPkg::Lock::Timeout=120")
+
+NO_BROWSER = "there is no Chromium or Chrome on this machine (Debian: apt-get install chromium)"
+
+
+def in_ci() -> bool:
+    """Whether a skipped test would go unseen: `CI` is set, as CI services do."""
+    return os.environ.get("CI", "").lower() in {"1", "true"}
+
+
+def find_chromium() -> str | None:
+    """The path of an installed Chromium or Chrome, or None."""
+    on_path = (shutil.which(name) for name in BROWSERS)
+    in_applications = (path for path in MAC_BROWSERS if Path(path).exists())
+    return next((path for path in (*on_path, *in_applications) if path), None)
+
+
+def missing_packages() -> list[str]:
+    """Names of the Debian packages that have to be installed for all tests to run."""
+    missing = [] if find_chromium() else [BROWSER_PACKAGE]
+    if sys.platform == "linux" and not any(Path("/usr/share/fonts").rglob(FONT_FILE)):
+        missing.append(FONT_PACKAGE)
+    return missing
+
+
+def install(packages: list[str]) -> str | None:
+    """Installs Debian packages. Returns None, or a sentence that says why it could not be done."""
+    if not shutil.which("apt-get"):
+        return "this machine has no apt-get"
+    root = _root_prefix()
+    if root is None:
+        return "apt-get needs root here"
+    apt = [*root, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", *APT_OPTIONS]
+    print(f"Installing for the tests, with apt: {', '.join(packages)}", flush=True)
+    # A failed update is no reason to stop: the lists that are there may do.
+    subprocess.run([*apt, "update"], check=False, stdin=subprocess.DEVNULL)
+    command = [*apt, "install", "--yes", "--no-install-recommends", *packages]
+    installed = subprocess.run(command, check=False, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    return None if installed.returncode == 0 else f"apt-get install ended with code {installed.returncode}"
+
+
+def _root_prefix() -> list[str] | None:
+    """What to put before a command so that root runs it without being asked for a password; None: no way."""
+    if os.geteuid() == 0:
+        return []
+    if not shutil.which("sudo"):
+        return None
+    allowed = subprocess.run(["sudo", "-n", "true"], check=False, capture_output=True).returncode == 0
+    return ["sudo", "-n"] if allowed else None
+
+
+def main() -> int:
+    missing = missing_packages()
+    if not missing:
+        return 0
+    problem = install(missing)
+    if problem is None:
+        return 0
+    print(f"Not installed: {', '.join(missing)}, because {problem}.", file=sys.stderr)
+    if in_ci():
+        return 1
+    print("The tests that need it will be skipped.", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

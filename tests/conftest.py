@@ -1,0 +1,36 @@
+"""What all tests share: the browser, or the reason why there is none, and the order: fast tests first."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from scripts.system_packages import NO_BROWSER, find_chromium, in_ci
+
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+
+BROWSER_FIXTURE = "chromium_path"
+
+
+@pytest.fixture(scope="session")
+def chromium_path() -> str:
+    """Path of the browser that the page tests drive. Without one they skip, but never in CI."""
+    path = find_chromium()
+    if path:
+        return path
+    if in_ci():
+        pytest.fail(f"CI must run the browser tests, but {NO_BROWSER}")
+    pytest.skip(NO_BROWSER)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A wrong setting should show in a second, not after the browser tests."""
+    items.sort(key=_slowness)
+
+
+def _slowness(item: pytest.Item) -> int:
+    """0: in this process, 1: starts a process of its own (a notebook, a README example), 2: drives a browser."""
+    if BROWSER_FIXTURE in getattr(item, "fixturenames", ()):
+        return 2
+    return 1 if item.get_closest_marker("slow") or not isinstance(item, pytest.Function) else 0

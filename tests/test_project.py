@@ -1,0 +1,203 @@
+"""What is written about the project is true of it: examples run, tables equal the code, links lead somewhere."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from llm_core.errors import SettingsError
+from llm_core.settings import SERVER_NAME_VARIABLE, SERVER_PORT_VARIABLE, Settings
+
+ROOT = Path(__file__).resolve().parent.parent
+README = ROOT / "README.md"
+PAGES = [README, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+EXAMPLE_SECONDS = 120
+
+PYTHON_BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+LAYOUT_LINE = re.compile(r"^  (\w+)/ ")
+VARIABLE_ROW = re.compile(r"^\| `((?:LLM|GRADIO)_\w+)` \|", re.MULTILINE)
+
+
+def variable_of(field: str) -> str:
+    """The environment variable of a field of `Settings`."""
+    return {"server_name": SERVER_NAME_VARIABLE, "server_port": SERVER_PORT_VARIABLE}.get(field, f"LLM_{field.upper()}")
+
+
+FIELD_OF = {variable_of(field): field for field in Settings.model_fields}
+
+
+def settings_rows(page: Path) -> dict[str, list[str]]:
+    """The rows of a page's table of settings: variable to the cells after it."""
+    rows = [line for line in page.read_text().splitlines() if VARIABLE_ROW.match(line)]
+    cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
+    return {row[0].strip("`"): row[1:] for row in cells}
+
+
+def pins(requirements: str) -> dict[str, str]:
+    """The packages that a requirements file pins exactly, with their versions."""
+    return dict(re.findall(r"^([\w-]+)==(\S+)", (ROOT / requirements).read_text(), re.MULTILINE))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", [README, ROOT / "docs" / "python.md"], ids=lambda page: page.name)
+def test_the_python_of_a_page_read_top_to_bottom_is_a_program_that_runs(page: Path, tmp_path: Path) -> None:
+    program = tmp_path / "example.py"
+    program.write_text("\n".join(PYTHON_BLOCK.findall(page.read_text())))
+
+    # -c and not the file itself: the modules of the repository's root must be found as in the root.
+    command = [sys.executable, "-c", f"import runpy; runpy.run_path({str(program)!r}, run_name='__main__')"]
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=EXAMPLE_SECONDS, check=False)
+
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.strip()
+
+
+@pytest.mark.parametrize("page", [README, ROOT / "docs" / "settings.md"], ids=lambda page: page.name)
+def test_a_table_of_settings_has_every_setting_and_its_default(page: Path) -> None:
+    rows = settings_rows(page)
+
+    assert set(rows) == set(FIELD_OF)
+    for variable, (default, *_) in rows.items():
+        field = Settings.model_fields[FIELD_OF[variable]]
+        if field.default_factory is not None or field.default is None:
+            assert default, f"{variable}: the default is worked out at the start, which the page has to put in words"
+        else:
+            shown = f"{field.default:g}" if isinstance(field.default, float) else str(field.default)
+            assert default == f"`{shown}`", variable
+
+
+@pytest.mark.parametrize("variable", FIELD_OF)
+def test_the_settings_page_allows_what_the_error_message_allows(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    allowed = settings_rows(ROOT / "docs" / "settings.md")[variable][1]
+    monkeypatch.setenv(variable, "not a number")
+    try:
+        Settings.load()
+        said = ""
+    except SettingsError as error:
+        said = "".join(re.findall(r"Allowed: (.*)\.$", error.message))
+
+    assert allowed == said
+
+
+def test_the_settings_page_shows_a_message_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLM_PARALLEL", "0")
+
+    with pytest.raises(SettingsError) as refused:
+        Settings.load()
+
+    assert refused.value.message in (ROOT / "docs" / "settings.md").read_text()
+
+
+def test_every_link_between_the_pages_leads_to_a_file() -> None:
+    dead = [
+        f"{page.relative_to(ROOT)} -> {link}"
+        for page in PAGES
+        for link in LINK.findall(page.read_text())
+        if "://" not in link and not (page.parent / link.split("#")[0]).exists()
+    ]
+
+    assert not dead
+
+
+def test_every_page_is_in_the_index() -> None:
+    index = (ROOT / "docs" / "index.md").read_text()
+    pages = {page.name for page in (ROOT / "docs").glob("*.md")} - {"index.md"}
+
+    assert {page for page in pages if f"]({page})" not in index} == set()
+
+
+def test_every_chore_that_the_pages_name_is_in_the_makefile() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    # In code only: "a model that makes embeddings" is prose.
+    named = {name for page in PAGES for name in re.findall(r"(?:^|`|\d )make ([a-z]+)", page.read_text(), re.MULTILINE)}
+
+    assert {"run", "test", "lint", "bench"} <= named
+    assert named <= targets
+
+
+@pytest.mark.slow
+def test_every_command_that_the_pages_name_is_there() -> None:
+    named = {name for page in PAGES for name in re.findall(r"-m llm_core ([a-z]+)", page.read_text())}
+    command = [sys.executable, "-m", "llm_core", "--help"]
+    shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=EXAMPLE_SECONDS, check=True)
+
+    assert {"chat", "model"} <= named
+    assert {name for name in named if not re.search(rf"\b{name}\b", shown.stdout)} == set()
+
+
+def test_imports_point_only_down_the_list_in_the_readme() -> None:
+    rooms = [match[1] for line in README.read_text().splitlines() if (match := LAYOUT_LINE.match(line))]
+    order = ["__main__", "cli", "web", "client", *[room for room in rooms if room != "web"]]
+    upward = [
+        f"{file.relative_to(ROOT)} imports {name}"
+        for file in (ROOT / "llm_core").rglob("*.py")
+        for name in imported_rooms(file)
+        if height(name, order) < height(file.relative_to(ROOT / "llm_core").with_suffix("").parts[0], order)
+    ]
+
+    assert rooms, "the README has no layout"
+    assert not upward
+
+
+def imported_rooms(file: Path) -> list[str]:
+    """The modules and folders right below `llm_core` that a file imports from."""
+    imported = [node.module or "" for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.ImportFrom)]
+    return [name.split(".")[1] for name in imported if name.startswith("llm_core.")]
+
+
+def height(room: str, order: list[str]) -> int:
+    """Place in the order, 0 on top. What is in no list is a noun, known to all; `__init__` is the view from above."""
+    if room == "__init__":
+        return -1
+    return order.index(room) if room in order else len(order)
+
+
+class TestSpacefile:
+    @pytest.fixture
+    def spacefile(self) -> dict[str, Any]:
+        loaded: dict[str, Any] = yaml.safe_load((ROOT / "Spacefile").read_text())
+        return loaded
+
+    def test_it_has_the_gradio_that_is_pinned(self, spacefile: dict[str, Any]) -> None:
+        assert (spacefile["sdk"], spacefile["sdk_version"]) == ("gradio", pins("requirements.txt")["gradio"])
+
+    def test_it_says_how_the_space_looks_and_runs(self, spacefile: dict[str, Any]) -> None:
+        assert spacefile["title"]
+        assert spacefile["emoji"]
+        assert spacefile["hardware"] == "cpu-basic"
+        assert tuple(map(int, spacefile["python_version"].split("."))) >= (3, 11)
+        assert (ROOT / spacefile["app_file"]).is_file()
+
+    def test_its_model_and_variables_are_settings_that_can_be_used(
+        self, spacefile: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        variables = {"LLM_MODEL": spacefile["model"], **spacefile["variables"]}
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+
+        assert set(variables) <= set(FIELD_OF)
+        try:
+            Settings()
+        except ValidationError as error:
+            pytest.fail(str(error))
+
+
+def test_gradio_and_llama_cpp_python_are_pinned_exactly() -> None:
+    assert {"gradio", "llama-cpp-python"} <= set(pins("requirements.txt"))
+
+
+def test_the_notebook_is_stored_without_its_output() -> None:
+    notebook = yaml.safe_load((ROOT / "notebooks" / "quickstart.ipynb").read_text())  # JSON is YAML
+    code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+
+    assert code
+    assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in code)

@@ -1,0 +1,150 @@
+"""Settings come from the environment; what cannot be used is refused with the variable's name and its range."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from llm_core.errors import SettingsError
+from llm_core.settings import DEFAULT_SYSTEM_PROMPT, SERVER_NAME_VARIABLE, SERVER_PORT_VARIABLE, Settings
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [f"LLM_{name.upper()}" for name in Settings.model_fields]
+    for name in (*names, SERVER_NAME_VARIABLE, SERVER_PORT_VARIABLE, "SPACE_ID"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_without_any_variable_every_setting_has_its_documented_default() -> None:
+    settings = Settings.load()
+
+    assert settings.model == "bundled"
+    assert settings.context_tokens is None
+    assert (settings.parallel, settings.queue_limit, settings.step_ms) == (8, 64, 100.0)
+    assert (settings.temperature, settings.top_p, settings.max_tokens, settings.timeout) == (0.7, 0.95, 512, 300.0)
+    assert settings.system_prompt == DEFAULT_SYSTEM_PROMPT
+    assert (settings.server_name, settings.server_port, settings.public) == ("127.0.0.1", 7860, False)
+
+
+def test_a_variable_changes_its_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLM_PARALLEL", "3")
+    monkeypatch.setenv("LLM_DATA_DIR", "/somewhere/else")
+    monkeypatch.setenv("LLM_SYSTEM_PROMPT", "Antworte auf Deutsch. 🙂")
+    monkeypatch.setenv("GRADIO_SERVER_PORT", "8080")
+
+    settings = Settings.load()
+
+    assert settings.parallel == 3
+    assert settings.data_dir == Path("/somewhere/else")
+    assert settings.system_prompt == "Antworte auf Deutsch. 🙂"
+    assert settings.server_port == 8080
+
+
+def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLM_PARALLEL", "")
+    monkeypatch.setenv("LLM_MODEL", "")
+
+    settings = Settings.load()
+
+    assert (settings.parallel, settings.model) == (8, "bundled")
+
+
+OUT_OF_RANGE = [
+    ("LLM_CONTEXT_TOKENS", "63", "at least 64 and at most 4194304"),
+    ("LLM_CONTEXT_TOKENS", "4194305", "at least 64 and at most 4194304"),
+    ("LLM_KV_HOST_MB", "-1", "at least 0 and at most 1048576"),
+    ("LLM_PARALLEL", "0", "at least 1 and at most 64"),
+    ("LLM_PARALLEL", "65", "at least 1 and at most 64"),
+    ("LLM_QUEUE_LIMIT", "-1", "at least 0 and at most 10000"),
+    ("LLM_THREADS", "0", "at least 1 and at most 512"),
+    ("LLM_GPU_LAYERS", "-2", "at least -1 and at most 10000"),
+    ("LLM_STEP_MS", "4.9", "at least 5 and at most 10000"),
+    ("LLM_TEMPERATURE", "2.1", "at least 0 and at most 2"),
+    ("LLM_TOP_P", "0", "more than 0 and at most 1"),
+    ("LLM_MAX_TOKENS", "0", "at least 1 and at most 1000000"),
+    ("LLM_TIMEOUT", "0", "more than 0 and at most 86400"),
+    ("GRADIO_SERVER_PORT", "65536", "at least 0 and at most 65535"),
+]
+
+
+@pytest.mark.parametrize(("variable", "value", "allowed"), OUT_OF_RANGE)
+def test_a_value_out_of_range_is_refused_with_variable_value_and_range(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, allowed: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+
+    with pytest.raises(SettingsError) as refused:
+        Settings.load()
+
+    assert refused.value.message.startswith(f"{variable}='{value}' cannot be used")
+    assert f"Allowed: {allowed}." in refused.value.message
+
+
+@pytest.mark.parametrize("variable", ["LLM_STEP_MS", "LLM_TEMPERATURE", "LLM_TOP_P", "LLM_TIMEOUT"])
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
+def test_what_is_not_a_finite_number_is_refused(monkeypatch: pytest.MonkeyPatch, variable: str, value: str) -> None:
+    monkeypatch.setenv(variable, value)
+
+    with pytest.raises(SettingsError, match=rf"^{variable}='{value}' cannot be used: .*Allowed: "):
+        Settings.load()
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [("LLM_PARALLEL", "many"), ("LLM_PARALLEL", "1.5"), ("LLM_TIMEOUT", "5 minutes"), ("LLM_PUBLIC", "perhaps")],
+)
+def test_a_value_of_the_wrong_kind_is_refused_by_name(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+
+    with pytest.raises(SettingsError, match=rf"^{variable}='{value}' cannot be used"):
+        Settings.load()
+
+
+def test_all_bad_variables_are_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLM_PARALLEL", "0")
+    monkeypatch.setenv("LLM_TOP_P", "7")
+
+    with pytest.raises(SettingsError) as refused:
+        Settings.load()
+
+    assert [line.split("=")[0] for line in refused.value.message.splitlines()] == ["LLM_PARALLEL", "LLM_TOP_P"]
+    assert refused.value.code == "bad_settings"
+
+
+def test_a_system_prompt_that_is_not_utf8_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The shape in which Python hands over an environment variable's stray bytes.
+    monkeypatch.setenv("LLM_SYSTEM_PROMPT", "caf\udce9")
+
+    with pytest.raises(SettingsError, match=r"LLM_SYSTEM_PROMPT.*lone surrogate at character 3"):
+        Settings.load()
+
+
+def test_a_space_is_public_and_everything_else_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not Settings.load().public
+
+    monkeypatch.setenv("SPACE_ID", "someone/a-space")
+    assert Settings.load().public
+
+    monkeypatch.setenv("LLM_PUBLIC", "0")
+    assert not Settings.load().public
+
+
+def test_settings_do_not_change_once_they_are_read() -> None:
+    settings = Settings.load()
+
+    with pytest.raises(ValidationError, match="frozen"):
+        settings.parallel = 2
+
+
+def test_the_settings_are_the_defaults_of_a_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLM_TEMPERATURE", "0.25")
+    monkeypatch.setenv("LLM_TOP_P", "0.5")
+
+    sampling = Settings.load().sampling()
+
+    assert (sampling.temperature, sampling.top_p) == (0.25, 0.5)
