@@ -1,0 +1,73 @@
+"""How one model talks: its template, its markers, and how a request becomes a prompt and a parser for the reply."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from llm_core.chat.fit import fit
+from llm_core.chat.parser import ReplyParser
+from llm_core.chat.template import CHATML, ChatTemplate, Prompt
+from llm_core.chat.tokenizer import Tokenizer
+from llm_core.messages import Message
+from llm_core.request import ChatRequest
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedChat:
+    """A request, ready for the engine.
+
+    Attributes:
+        prompt: The token ids.
+        parser: For the text that comes back; it serves this one reply.
+        dropped: How many of the oldest messages were left out.
+        visible_tokens: Control tokens that the parser looks for, so that the engine must show them as text.
+    """
+
+    prompt: Prompt
+    parser: ReplyParser
+    dropped: int
+    visible_tokens: frozenset[int]
+
+
+class Chat:
+    """One model's way of talking. Safe from any thread.
+
+    Args:
+        tokenizer: The model's vocabulary and chat template.
+
+    Raises:
+        ModelError: The model's template cannot be used.
+    """
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self.template = ChatTemplate(tokenizer.chat_template or CHATML, tokenizer)
+        self._visible = _control_tokens(tokenizer, self.template.reasoning.tags)
+
+    def prepare(self, request: ChatRequest, *, limit_tokens: int, shared_system: Collection[str]) -> PreparedChat:
+        """The prompt of a request and the parser of its reply.
+
+        Args:
+            request: What is asked.
+            limit_tokens: Tokens that prompt and reply may have together.
+            shared_system: System prompts of the operator's own, which the prefix cache may share between owners.
+
+        Raises:
+            ContextOverflow: The conversation does not fit.
+            InvalidRequest: The template refuses the conversation.
+        """
+
+        def render(messages: Sequence[Message]) -> Prompt:
+            return self.template.render(messages, thinking=request.thinking, shared_system=shared_system)
+
+        # Whoever has old turns dropped wants an answer and not one token of it: leave up to a quarter for the reply.
+        reserve = 1 if request.overflow == "error" else max(1, min(request.max_tokens, limit_tokens // 4))
+        fitted = fit(request.messages, render, limit_tokens=limit_tokens - reserve, overflow=request.overflow)
+        parser = ReplyParser(self.template.reasoning, fitted.prompt.starts_in_reasoning)
+        return PreparedChat(fitted.prompt, parser, fitted.dropped, self._visible)
+
+
+def _control_tokens(tokenizer: Tokenizer, texts: Collection[str]) -> frozenset[int]:
+    """The control tokens among `texts`."""
+    control = [text for text in texts if text in tokenizer.control_texts]
+    return frozenset(tokenizer.tokenize(text, add_special=False, parse_special=True)[0] for text in control)

@@ -1,0 +1,104 @@
+"""Jinja as chat templates expect it, in a sandbox.
+
+A template comes out of a model file that anyone may have made, and rendering one without a sandbox runs its author's
+code (CVE-2024-34359). The environment is that of Hugging Face's `apply_chat_template`, which templates are written for.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, NoReturn
+
+from jinja2 import Template, TemplateError, TemplateSyntaxError, meta, nodes
+from jinja2.exceptions import SecurityError
+from jinja2.ext import Extension, loopcontrols
+from jinja2.parser import Parser
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from llm_core.errors import InvalidRequest, ModelError
+
+# What else than jinja2's own errors the code of a template can raise, as any Python expression can.
+_EXPRESSION_ERRORS = (TypeError, ValueError, LookupError, ArithmeticError, AttributeError, RecursionError, MemoryError)
+
+
+class _Generation(Extension):
+    """`{% generation %}` marks the model's own text for training. Here its body is rendered, and no more."""
+
+    tags = frozenset({"generation"})  # type: ignore[assignment]
+
+    def parse(self, parser: Parser) -> list[nodes.Node]:
+        next(parser.stream)
+        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+
+def _tojson(
+    value: Any,
+    ensure_ascii: bool = False,
+    indent: int | None = None,
+    separators: tuple[str, str] | None = None,
+    sort_keys: bool = False,
+) -> str:
+    """JSON as it is; Jinja's own filter would write `<` as `\\u003c`, for HTML."""
+    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
+
+
+def _raise_exception(message: str) -> NoReturn:
+    raise TemplateError(message)
+
+
+def _strftime_now(form: str) -> str:
+    return datetime.now().strftime(form)
+
+
+def _environment() -> ImmutableSandboxedEnvironment:
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, _Generation]
+    )
+    environment.filters["tojson"] = _tojson
+    environment.globals["raise_exception"] = _raise_exception
+    environment.globals["strftime_now"] = _strftime_now
+    return environment
+
+
+class SandboxedTemplate:
+    """A compiled template.
+
+    Args:
+        source: Jinja source.
+
+    Attributes:
+        variables: Names that the template expects from outside.
+
+    Raises:
+        ModelError: The source does not compile.
+    """
+
+    def __init__(self, source: str) -> None:
+        environment = _environment()
+        try:
+            self.variables = frozenset(meta.find_undeclared_variables(environment.parse(source)))
+            self._template: Template = environment.from_string(source)
+        except TemplateSyntaxError as error:
+            said = f"line {error.lineno}: {error.message}"
+            raise ModelError(f"The model's chat template does not compile ({said}). Choose another file.") from error
+        except (SyntaxError, RecursionError) as error:  # from Python's compiler, which gets what Jinja makes of it
+            raise ModelError(f"The model's chat template does not compile ({error}). Choose another file.") from error
+
+    def render(self, variables: Mapping[str, Any]) -> str:
+        """The text.
+
+        Raises:
+            InvalidRequest: The template refused the conversation, or stumbled over it; the message has its words.
+            ModelError: The template reached for something that the sandbox keeps from it.
+        """
+        try:
+            return self._template.render(variables)
+        except SecurityError as error:
+            raise ModelError(f"The model's chat template tried something that is not allowed: {error}.") from error
+        except (TemplateError, *_EXPRESSION_ERRORS) as error:
+            said = str(error) or type(error).__name__
+            raise InvalidRequest(
+                f"The model's chat template cannot render this conversation: {said}", param="messages"
+            ) from error

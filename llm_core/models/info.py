@@ -1,0 +1,81 @@
+"""The facts about a model that people and programs want to know: what it is, how large, under which licence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from llm_core.engine.llama import Model
+from llm_core.models.choice import parts_of, plain_name
+from llm_core.models.quantization import quantization_of, without_quantization
+from llm_core.models.source import ResolvedModel
+
+# Names of files that say nothing about the model in them.
+_NAMELESS = frozenset({"model", "ggml-model", "gguf-model", "ggml", "gguf"})
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """What one model is. Texts from the file are whatever its maker wrote: escape them where that matters.
+
+    Attributes:
+        name: For people.
+        source: What was asked for, as in `LLM_MODEL`.
+        path: The file; of a split model the first.
+        revision: The commit that it is from; None where it is not from the Hub.
+        architecture: llama.cpp's name of the network, such as `llama`.
+        quantization: Such as `Q4_K_M`.
+        parameters: Number of weights; 0 where it is not known.
+        size_bytes: Size of all its files.
+        context_train: Tokens of context that it was trained for; 0 where the file does not say.
+        license: Such as `apache-2.0`; None where neither the file nor the Hub says.
+        has_chat_template: Whether the file says how a conversation is written for it.
+        can_switch_thinking: Whether its template can switch thinking on and off.
+    """
+
+    name: str
+    source: str
+    path: Path
+    revision: str | None
+    architecture: str
+    quantization: str
+    parameters: int
+    size_bytes: int
+    context_train: int
+    license: str | None
+    has_chat_template: bool
+    can_switch_thinking: bool
+
+
+def describe(model: Model, resolved: ResolvedModel) -> ModelInfo:
+    """The facts about a loaded model; one loaded with `vocab_only` will do."""
+    template = model.chat_template or ""
+    return ModelInfo(
+        name=_name(resolved.path, model.metadata),
+        source=str(resolved.source),
+        path=resolved.path,
+        revision=resolved.revision,
+        architecture=model.metadata.get("general.architecture", "unknown"),
+        quantization=quantization_of(model.metadata.get("general.file_type")) or model.description or "unknown",
+        parameters=model.parameters,
+        size_bytes=sum(part.stat().st_size for part in map(resolved.path.with_name, parts_of(resolved.path.name))),
+        context_train=model.context_train,
+        license=_license(model.metadata) or resolved.license,
+        has_chat_template=bool(template),
+        can_switch_thinking="enable_thinking" in template,
+    )
+
+
+def _name(path: Path, metadata: Mapping[str, str]) -> str:
+    """The file's name without the ending: makers choose it for people, unlike `general.name` in the file."""
+    stem = without_quantization(plain_name(path.name).removesuffix(".gguf"))
+    return metadata.get("general.name", stem) if stem.lower() in _NAMELESS else stem
+
+
+def _license(metadata: Mapping[str, str]) -> str | None:
+    """`general.license` is one of the Hub's short names, of which `other` says nothing."""
+    license = metadata.get("general.license")
+    if license in (None, "", "other", "unknown"):
+        return metadata.get("general.license.name") or license or None
+    return license

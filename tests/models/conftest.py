@@ -1,0 +1,154 @@
+"""A small hub on loopback: the three endpoints that a download uses, over files in memory."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from urllib.parse import unquote
+
+import pytest
+from huggingface_hub import constants
+
+COMMIT = "1f" * 20
+NEXT_COMMIT = "2e" * 20
+
+_LISTING = re.compile(r"/api/models/([\w.-]+/[\w.-]+)/revision/([^?]+)")
+_FILE = re.compile(r"/([\w.-]+/[\w.-]+)/resolve/([^/]+)/(.+)")
+
+
+def gguf(size: int = 1000) -> bytes:
+    """Begins like a GGUF file, which is as far as anyone looks before it is loaded."""
+    return b"GGUF" + bytes(size - 4)
+
+
+@dataclass
+class Repository:
+    """A repository: files of each commit, and where its branches and tags stand."""
+
+    files: dict[str, bytes]
+    license: str | None = "mit"
+    commit: str = COMMIT
+    names: dict[str, str] = field(default_factory=dict)
+    gated: bool = False
+
+    def commit_at(self, revision: str) -> str | None:
+        known = {"main": self.commit, self.commit: self.commit} | self.names
+        return known.get(revision)
+
+
+@dataclass
+class Hub:
+    """The server's state: what it has, and what it was asked."""
+
+    repositories: dict[str, Repository] = field(default_factory=dict)
+    requests: list[str] = field(default_factory=list)
+    broken_with: int | None = None
+    url: str = ""
+
+    def bodies_sent(self) -> list[str]:
+        """Files whose content was fetched."""
+        return [
+            path
+            for line in self.requests
+            for method, path in [line.split(" ")]
+            if method == "GET" and "/api/" not in path
+        ]
+
+
+class _Answers(BaseHTTPRequestHandler):
+    hub: Hub
+
+    def do_HEAD(self) -> None:
+        self._answer()
+
+    def do_GET(self) -> None:
+        self._answer()
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Silence."""
+
+    def _answer(self) -> None:
+        path = unquote(self.path)
+        self.hub.requests.append(f"{self.command} {path}")
+        if self.hub.broken_with is not None:
+            self._send(self.hub.broken_with)
+        elif listing := _LISTING.match(path):
+            self._list(listing[1], listing[2])
+        elif file := _FILE.match(path):
+            self._file(*file.groups())
+        else:
+            self._send(404)
+
+    def _find(self, repo: str, revision: str) -> tuple[Repository, str] | None:
+        repository = self.hub.repositories.get(repo)
+        if repository is None:
+            self._send(401)  # the real one says neither that it exists nor that it does not
+            return None
+        commit = repository.commit_at(revision)
+        if commit is None:
+            self._send(404, {"X-Error-Code": "RevisionNotFound"})
+            return None
+        return repository, commit
+
+    def _list(self, repo: str, revision: str) -> None:
+        if found := self._find(repo, revision):
+            repository, commit = found
+            listing = {
+                "id": repo,
+                "sha": commit,
+                "siblings": [{"rfilename": name} for name in repository.files],
+                "cardData": {"license": repository.license} if repository.license else None,
+            }
+            self._send(200, {"Content-Type": "application/json"}, json.dumps(listing).encode())
+
+    def _file(self, repo: str, revision: str, name: str) -> None:
+        if not (found := self._find(repo, revision)):
+            return
+        repository, commit = found
+        if repository.gated:
+            self._send(403, {"X-Error-Code": "GatedRepo"})
+        elif name not in repository.files:
+            self._send(404, {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": commit})
+        else:
+            data = repository.files[name]
+            etag = hashlib.sha256(data).hexdigest()
+            self._send(200, {"X-Repo-Commit": commit, "ETag": f'"{etag}"'}, data)
+
+    def _send(self, status: int, headers: dict[str, str] | None = None, body: bytes = b"") -> None:
+        self.send_response(status)
+        for name, value in ({"Content-Length": str(len(body))} | (headers or {})).items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(body)
+
+
+@pytest.fixture
+def hub() -> Iterator[Hub]:
+    """The hub, which a process of its own can reach through `HF_ENDPOINT`."""
+    hub = Hub()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Answers", (_Answers,), {"hub": hub}))
+    hub.url = f"http://127.0.0.1:{server.server_port}"
+    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    yield hub
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.fixture
+def cache(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache, and the hub in place of the real one. The library read both when it was imported."""
+    cache = tmp_path / "hub"
+    monkeypatch.setattr(constants, "ENDPOINT", hub.url)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", hub.url + "/{repo_id}/resolve/{revision}/{filename}")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    return cache

@@ -1,0 +1,227 @@
+"""Models from a hub: a real HTTP server on loopback, huggingface_hub's real client and cache."""
+
+from __future__ import annotations
+
+from collections import namedtuple
+from pathlib import Path
+
+import pytest
+from huggingface_hub import constants
+
+from llm_core.errors import ModelError
+from llm_core.models import hub as hub_module
+from llm_core.models.resolve import find, resolve
+from llm_core.models.source import ResolvedModel, parse_source
+from tests.models.conftest import COMMIT, NEXT_COMMIT, Hub, Repository, gguf
+
+MANY = {"README.md": b"#", "a-Q4_K_M.gguf": gguf(3000), "a-Q8_0.gguf": gguf(5000), "mmproj-a.gguf": gguf(10)}
+SPLIT = {"q/b-00001-of-00002.gguf": gguf(2000), "q/b-00002-of-00002.gguf": gguf(1500)}
+
+
+@pytest.fixture(autouse=True)
+def repositories(hub: Hub, cache: Path) -> dict[str, Repository]:
+    hub.repositories = {
+        "o/many": Repository(MANY),
+        "o/split": Repository(SPLIT),
+        "o/shut": Repository(MANY, gated=True),
+    }
+    return hub.repositories
+
+
+def pulled(spec: str) -> ResolvedModel:
+    return resolve(parse_source(spec), on_progress=lambda _done, _message: None)
+
+
+def refusal(spec: str) -> str:
+    with pytest.raises(ModelError) as refused:
+        pulled(spec)
+    return refused.value.message
+
+
+class TestDownload:
+    def test_the_file_is_in_the_cache_with_its_commit_and_licence(self, cache: Path) -> None:
+        resolved = pulled("hf:o/many:a-Q8_0.gguf")
+
+        assert resolved.path.read_bytes() == MANY["a-Q8_0.gguf"]
+        assert resolved.path.is_relative_to(cache)
+        assert (resolved.revision, resolved.license) == (COMMIT, "mit")
+
+    def test_without_a_file_the_usual_quantization_comes_and_nothing_else(self, hub: Hub) -> None:
+        assert pulled("hf:o/many").path.name == "a-Q4_K_M.gguf"
+        assert hub.bodies_sent() == ["/o/many/resolve/main/a-Q4_K_M.gguf"]
+
+    def test_a_pattern_picks_its_one_match(self) -> None:
+        assert pulled("hf:o/many:*Q8*").path.name == "a-Q8_0.gguf"
+
+    def test_a_pattern_with_two_matches_is_refused_before_anything_is_fetched(self, hub: Hub) -> None:
+        assert "matches 2 models in o/many" in refusal("hf:o/many:a-*")
+        assert not hub.bodies_sent()
+
+    def test_all_parts_of_a_split_model_come_and_the_first_is_returned(self) -> None:
+        resolved = pulled("hf:o/split")
+
+        assert resolved.path.name == "b-00001-of-00002.gguf"
+        assert {file.name for file in resolved.path.parent.iterdir()} == {Path(name).name for name in SPLIT}
+        assert resolved.revision == COMMIT
+
+    def test_progress_goes_from_nothing_to_all_over_all_files(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 500)
+        seen: list[tuple[float, str]] = []
+
+        resolve(parse_source("hf:o/split"), on_progress=lambda done, message: seen.append((done, message)))
+
+        fractions = [done for done, _ in seen]
+        assert fractions[0] == 0.0
+        assert fractions[-1] == 1.0
+        assert fractions == sorted(fractions)
+        assert len(fractions) > 5
+        assert seen[-1][1] == "Downloading b.gguf: 3.5 kB of 3.5 kB"
+
+    def test_what_the_progress_callback_raises_ends_the_download(self) -> None:
+        class Leave(Exception):
+            pass
+
+        def leave(_done: float, _message: str) -> None:
+            raise Leave
+
+        with pytest.raises(Leave):
+            resolve(parse_source("hf:o/many"), on_progress=leave)
+
+    def test_the_terminal_gets_a_bar_where_one_is_asked_for(self, capsys: pytest.CaptureFixture[str]) -> None:
+        resolve(parse_source("hf:o/many"), on_progress=lambda _done, _message: None, bar=True)
+
+        shown = capsys.readouterr()
+        assert "a-Q4_K_M.gguf: 100%" in shown.err
+        assert shown.out == ""
+
+    def test_nothing_is_drawn_where_stderr_is_no_terminal(self, capsys: pytest.CaptureFixture[str]) -> None:
+        pulled("hf:o/many")
+
+        assert capsys.readouterr().err == ""
+
+    def test_what_is_no_gguf_inside_is_refused(self, repositories: dict[str, Repository]) -> None:
+        repositories["o/lie"] = Repository({"a.gguf": b"<html>"})
+
+        assert "is not a GGUF file" in refusal("hf:o/lie")
+
+
+class TestRevision:
+    def test_a_branch_is_resolved_to_the_commit_it_stands_at(self, repositories: dict[str, Repository]) -> None:
+        repositories["o/many"].names = {"v2": NEXT_COMMIT}
+
+        assert pulled("hf:o/many@v2").revision == NEXT_COMMIT
+        assert pulled("hf:o/many").revision == COMMIT
+
+    def test_a_pinned_file_that_is_here_needs_no_hub(self, hub: Hub) -> None:
+        first = pulled(f"hf:o/many:a-Q8_0.gguf@{COMMIT}")
+        hub.requests.clear()
+
+        assert pulled(f"hf:o/many:a-Q8_0.gguf@{COMMIT}").path == first.path
+        assert not hub.requests
+
+    def test_a_branch_that_moved_is_followed(self, hub: Hub, repositories: dict[str, Repository]) -> None:
+        pulled("hf:o/many")
+        repositories["o/many"] = Repository({"a-Q4_K_M.gguf": gguf(4000)}, commit=NEXT_COMMIT)
+
+        again = pulled("hf:o/many")
+
+        assert again.revision == NEXT_COMMIT
+        assert again.path.stat().st_size == 4000
+
+    def test_a_second_call_fetches_nothing_again(self, hub: Hub) -> None:
+        pulled("hf:o/split")
+        hub.requests.clear()
+
+        pulled("hf:o/split")
+
+        assert not hub.bodies_sent()
+
+
+class TestWithoutTheHub:
+    @pytest.mark.parametrize("status", [500, 503])
+    @pytest.mark.parametrize("spec", ["hf:o/many", "hf:o/many:*Q4*", "hf:o/many:a-Q4_K_M.gguf", "hf:o/many@main"])
+    def test_what_is_cached_is_used_while_the_hub_is_down(self, hub: Hub, spec: str, status: int) -> None:
+        first = pulled("hf:o/many")
+        hub.broken_with = status
+
+        again = pulled(spec)
+
+        assert (again.path, again.revision) == (first.path, COMMIT)
+
+    def test_what_is_cached_is_used_where_nothing_answers(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        first = pulled("hf:o/many")
+        monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+
+        assert pulled("hf:o/many").path == first.path
+
+    def test_what_is_cached_is_used_in_offline_mode(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        first = pulled("hf:o/split")
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+
+        assert pulled("hf:o/split").path == first.path
+
+    def test_what_is_not_cached_is_refused_with_the_reason(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+
+        said = refusal("hf:o/many:a-Q8_0.gguf")
+
+        assert said.startswith("The Hub cannot be reached at http://127.0.0.1:9 (")
+        assert "hf:o/many:a-Q8_0.gguf is not in the cache" in said
+
+    def test_another_file_of_a_cached_repository_does_not_stand_in(self, hub: Hub) -> None:
+        pulled("hf:o/many")
+        hub.broken_with = 503
+
+        assert "hf:o/many:a-Q8_0.gguf is not in the cache" in refusal("hf:o/many:a-Q8_0.gguf")
+
+    def test_find_looks_on_this_machine_only(self, hub: Hub) -> None:
+        source = parse_source("hf:o/many")
+        with pytest.raises(ModelError, match="python -m llm_core model pull 'hf:o/many'"):
+            find(source)
+        assert not hub.requests
+
+        first = pulled("hf:o/many")
+        hub.requests.clear()
+
+        assert find(source).path == first.path
+        assert not hub.requests
+
+
+class TestRefusals:
+    def test_no_such_repository(self) -> None:
+        assert "There is no repository o/none on the Hub, or it is private" in refusal("hf:o/none")
+
+    def test_no_such_revision(self) -> None:
+        assert refusal("hf:o/many@v9") == "o/many has no branch, tag or commit v9."
+
+    def test_no_such_file(self) -> None:
+        assert "o/many has no file b.gguf. There is: a-Q4_K_M.gguf, a-Q8_0.gguf." in refusal("hf:o/many:b.gguf")
+
+    def test_gated(self, hub: Hub) -> None:
+        said = refusal("hf:o/shut")
+
+        assert f"accept its licence at {hub.url}/o/shut" in said
+        assert "HF_TOKEN" in said
+
+    @pytest.mark.parametrize(("status", "said"), [(403, "may."), (429, "asked too often"), (418, "answered 418")])
+    def test_other_answers(self, hub: Hub, status: int, said: str) -> None:
+        hub.broken_with = status
+
+        assert said in refusal("hf:o/many")
+
+    def test_a_model_larger_than_the_free_disk_is_refused_before_it_is_fetched(
+        self, hub: Hub, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        usage = namedtuple("usage", "free")
+        monkeypatch.setattr(hub_module.shutil, "disk_usage", lambda _folder: usage(free=1000))
+
+        assert "a-Q4_K_M.gguf needs 3.0 kB" in refusal("hf:o/many")
+        assert not hub.bodies_sent()
+
+    def test_a_disk_that_fills_up_meanwhile(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def full(*_: object, **options: object) -> str:
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(hub_module, "hf_hub_download", full)
+
+        assert "is full. Free some space, or set HF_HOME" in refusal("hf:o/many")
