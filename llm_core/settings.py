@@ -88,7 +88,7 @@ def _sentence(complaint: object) -> str:
     variable = name if name in (SERVER_NAME_VARIABLE, SERVER_PORT_VARIABLE) else f"LLM_{name.upper()}"
     field = Settings.model_fields.get(name) or Settings.model_fields["server_port"]
     bounds = [
-        f"{word} {value:g}"
+        f"{word} {value:.15g}"
         for item in _constraints(field)
         for attribute, word in _BOUNDS.items()
         if (value := getattr(item, attribute, None)) is not None

@@ -60,9 +60,14 @@ class Chat:
         def render(messages: Sequence[Message]) -> Prompt:
             return self.template.render(messages, thinking=request.thinking, shared_system=shared_system)
 
-        # Whoever has old turns dropped wants an answer and not one token of it: leave up to a quarter for the reply.
-        reserve = 1 if request.overflow == "error" else max(1, min(request.max_tokens, limit_tokens // 4))
-        fitted = fit(request.messages, render, limit_tokens=limit_tokens - reserve, overflow=request.overflow)
+        fitted = fit(
+            request.messages,
+            render,
+            limit_tokens=limit_tokens - 1,  # the reply has at least one
+            overflow=request.overflow,
+            # Whoever has old turns dropped wants an answer and not one token of it: a quarter is left for the reply.
+            reply_tokens=max(0, min(request.max_tokens, limit_tokens // 4) - 1),
+        )
         parser = ReplyParser(self.template.reasoning, fitted.prompt.starts_in_reasoning)
         return PreparedChat(fitted.prompt, parser, fitted.dropped, self._visible)
 

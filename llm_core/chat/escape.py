@@ -1,15 +1,16 @@
 """Keeps text of users from becoming control tokens, while the template's own text does become them.
 
-A template makes one text of its own words and of the messages', and tokenising that text lets every `<|im_start|>` in it
-become a control token, whoever wrote it. So before rendering, each special text inside a message is replaced by a stand-in
-that means nothing to the vocabulary; after rendering, the text is cut at the stand-ins, and what they stood for is
-tokenised as plain text. Messages without special texts reach the template untouched: it may trim, split and test them,
-and their tokens are those of the whole rendered text.
+A template makes one text of its own words and of the messages', and tokenising that text lets every `<|im_start|>` in
+it become a control token, whoever wrote it. So before rendering, each special text inside a message is replaced by a
+stand-in that means nothing to the vocabulary; after rendering, the text is cut at the stand-ins, and what they stood
+for is tokenised as plain text. Messages without special texts reach the template untouched: it may trim, split and
+test them, and their tokens are those of the whole rendered text.
 
 Two special cases:
-* Text of a message may join with its neighbours (`<|im_` at the end of one, `start|>` at the start of the next, with
-  nothing between them in the template). Where a message begins or ends with a part of a special text, an invisible joint
-  is put there. Afterwards joints are taken out again, and only where a special text lies across one is the text cut.
+* Text of a message may join with its neighbours: `<|im_` at the end of one and `start|>` at the start of the next, with
+  nothing between them in the template, or where a template cuts old thinking out of `<|tu<|channel>x<channel|>rn>`.
+  Where a piece begins or ends with a part of a special text, an invisible joint is put there. Afterwards joints are
+  taken out again, and only where a special text lies across one is the text cut.
 * llama.cpp matches user-defined tokens (often `<think>`) in plain text too. Those are cut after their first character.
 """
 
@@ -70,11 +71,12 @@ class SpecialTexts:
                 so the model's own ones stay.
         """
         kept = self._in_replies if is_reply else frozenset()
-        parts, end = [], 0
+        parts: list[str] = []
+        end = 0
         for match in self._any.finditer(text):
             special = match[0]
-            parts += [self._with_joints(text[end : match.start()])]
-            parts += [special if special in kept else self._stand_ins[special]]
+            parts.append(self._with_joints(text[end : match.start()]))
+            parts.append(special if special in kept else self._stand_ins[special])
             end = match.end()
         return "".join([*parts, self._with_joints(text[end:])])
 

@@ -20,44 +20,61 @@ class Fitted:
 
 
 def fit(
-    messages: Sequence[Message], render: Callable[[Sequence[Message]], Prompt], *, limit_tokens: int, overflow: Overflow
+    messages: Sequence[Message],
+    render: Callable[[Sequence[Message]], Prompt],
+    *,
+    limit_tokens: int,
+    overflow: Overflow,
+    reply_tokens: int = 0,
 ) -> Fitted:
     """The prompt of as much of the conversation as fits.
 
     A turn is a user's message and all that follows until the next one, so an exchange is never cut in half. The system
-    message stays, and so does the last turn.
+    messages at the start stay, and so does the last turn.
 
     Args:
         messages: The whole conversation.
         render: Makes the prompt of some of it. Called a logarithmic number of times, since rendering takes time.
         limit_tokens: Tokens that the prompt may have.
         overflow: `error` refuses a longer conversation, `drop_oldest` leaves out its oldest turns.
+        reply_tokens: How many of those tokens `drop_oldest` keeps for the reply; the last turn may use them, though.
 
     Raises:
         ContextOverflow: It does not fit, or not even its last turn does.
     """
     whole = render(messages)
-    if len(whole.tokens) <= limit_tokens:
-        return Fitted(whole, 0)
     if overflow == "error":
-        raise _too_long(whole, limit_tokens, "Shorten it, or let the oldest messages be left out (overflow).")
-    head = 1 if messages[0].role == "system" else 0
+        if len(whole.tokens) > limit_tokens:
+            said = "Shorten it, or let the oldest messages be left out (overflow)."
+            raise _too_long("The conversation has", whole, limit_tokens, said)
+        return Fitted(whole, 0)
+    wanted_tokens = limit_tokens - reply_tokens
+    if len(whole.tokens) <= wanted_tokens:
+        return Fitted(whole, 0)
+
+    head = _count_leading_system(messages)
     starts = [at for at in range(head + 1, len(messages)) if messages[at].role == "user"]
-    best: Fitted | None = None
-    low, high = 0, len(starts)
+
+    def render_from(start: int) -> Fitted:
+        return Fitted(render([*messages[:head], *messages[start:]]), start - head)
+
+    best = render_from(starts[-1]) if starts else Fitted(whole, 0)
+    if len(best.prompt.tokens) > limit_tokens:
+        raise _too_long("The last message and the system prompt have", best.prompt, limit_tokens, "Shorten them.")
+    low, high = 0, len(starts) - 1
     while low < high:
         middle = (low + high) // 2
-        start = starts[middle]
-        prompt = render([*messages[:head], *messages[start:]])
-        if len(prompt.tokens) <= limit_tokens:
-            best, high = Fitted(prompt, start - head), middle
+        tried = render_from(starts[middle])
+        if len(tried.prompt.tokens) <= wanted_tokens:
+            best, high = tried, middle
         else:
             low = middle + 1
-    if best is None:
-        last = render([*messages[:head], *messages[starts[-1] :]]) if starts else whole
-        raise _too_long(last, limit_tokens, "Its last message alone is too long: shorten it.")
     return best
 
 
-def _too_long(prompt: Prompt, limit: int, advice: str) -> ContextOverflow:
-    return ContextOverflow(f"The conversation has {len(prompt.tokens)} tokens; {limit} fit. {advice}", param="messages")
+def _count_leading_system(messages: Sequence[Message]) -> int:
+    return next((at for at, message in enumerate(messages) if message.role != "system"), len(messages))
+
+
+def _too_long(what: str, prompt: Prompt, limit: int, advice: str) -> ContextOverflow:
+    return ContextOverflow(f"{what} {len(prompt.tokens)} tokens; {limit} fit. {advice}", param="messages")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 from llm_core.chat.chat import PreparedChat
-
 from llm_core.engine.sequence import EngineEvent, Piece
 from llm_core.errors import LLMError
 from llm_core.events import ChatEvent, Done

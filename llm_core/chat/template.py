@@ -22,7 +22,7 @@ CHATML = (
     "{% for message in messages %}{{ '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>\\n' }}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
 )
-"""For files without a template: the most common format. A model trained on another one answers worse, but it answers."""
+"""For files without a template: the most common format. A model trained on another one answers worse, but does."""
 
 # The names that templates give to the switch: Qwen, GLM, Gemma and most say the first, DeepSeek and Granite the second.
 _THINKING_SWITCHES = frozenset({"enable_thinking", "thinking"})
@@ -117,7 +117,7 @@ class ChatTemplate:
     def _count_shared(
         self, tokens: tuple[int, ...], first: Message, thinking: bool | None, shared_system: Collection[str]
     ) -> int:
-        """Tokens that the prompt has in common with one where nobody has said anything yet under the same system prompt.
+        """Tokens that the prompt has in common with one under the same system prompt where nothing has been said yet.
 
         Such a prompt needs a user message, since many templates want one; its text is one that nobody writes, and
         counting ends before it.

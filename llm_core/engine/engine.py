@@ -231,8 +231,8 @@ class Engine:
     def _prefill_prompts(self, started: float) -> None:
         """As much of the prompts as the step has time left for.
 
-        They have a batch of their own, after the running sequences' tokens have been handed out: llama.cpp would split
-        the batch there anyway, and what is left of the step is then measured and not guessed.
+        They have a batch of their own, after the running sequences' tokens have been handed out: what is left of the
+        step is measured and not guessed, and no running sequence is computed as if it were as long as the prompt.
         """
         prompts = self._scheduler.prefilling()
         if not prompts:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from huggingface_hub import CacheNotFound, scan_cache_dir
+from huggingface_hub import CacheNotFound, constants, scan_cache_dir
 
 from llm_core.errors import ModelError
-from llm_core.models.choice import choose
+from llm_core.models.choice import choose, models_in
 from llm_core.models.source import HubModel, ResolvedModel
 
 MAIN_BRANCH = "main"
@@ -34,7 +34,7 @@ class CachedRevision:
 def cached_revisions() -> list[CachedRevision]:
     """Everything in the cache that has a GGUF file, sorted by repository."""
     try:
-        cache = scan_cache_dir()
+        cache = scan_cache_dir(constants.HF_HUB_CACHE)
     except CacheNotFound:
         return []
     found = [
@@ -64,3 +64,19 @@ def find_cached(source: HubModel) -> ResolvedModel | None:
                 return None
             return ResolvedModel(revision.files[chosen.files[0]], source, revision.commit)
     return None
+
+
+def cached_models() -> list[ResolvedModel]:
+    """Every whole model in the cache, each with the shortest source that means it."""
+    return [
+        ResolvedModel(revision.files[model.files[0]], _shortest(revision, model.files[0]), revision.commit)
+        for revision in cached_revisions()
+        for model in models_in(revision.files)
+        if revision.files.keys() >= set(model.files)
+    ]
+
+
+def _shortest(revision: CachedRevision, file: str) -> HubModel:
+    if MAIN_BRANCH in revision.names:
+        return HubModel(revision.repo, file)
+    return HubModel(revision.repo, file, min(revision.names, default=revision.commit))

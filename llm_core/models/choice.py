@@ -56,7 +56,7 @@ def choose(source: HubModel, files: Iterable[str]) -> GgufSet:
         ModelError: None or several are meant, or a split model misses a part. The message lists what there is.
     """
     there = frozenset(files)
-    models = _models(there)
+    models = models_in(there)
     if not models:
         raise ModelError(f"{source.repo} has no .gguf file. Choose a repository with models in GGUF format.")
     chosen = _meant(source, models)
@@ -65,7 +65,8 @@ def choose(source: HubModel, files: Iterable[str]) -> GgufSet:
     return chosen
 
 
-def _models(files: frozenset[str]) -> list[GgufSet]:
+def models_in(files: Iterable[str]) -> list[GgufSet]:
+    """The models among a repository's files, by name. A split one may miss parts."""
     sets = {}
     for file in files:
         name = plain_name(file)

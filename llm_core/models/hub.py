@@ -74,8 +74,10 @@ def _download(source: HubModel, on_progress: OnProgress, bar: bool) -> ResolvedM
         _check_space(chosen, missing)
     paths: list[Path] = []
     with DownloadProgress(Path(chosen.name).name, missing, on_progress, bar=bar and missing > 0) as progress:
+        bars = progress.bar_class()
+        if missing:
+            progress.report()
         for file in chosen.files:
-            bars = progress.bar_class()
             # Asking by the branch's name makes the cache remember where the branch led, which is needed without a
             # network. The parts after the first are asked for by its commit: the branch may move meanwhile.
             at = revision if not paths else _commit_of(paths[0], chosen)

@@ -13,6 +13,8 @@ from llm_core.models.source import ResolvedModel
 
 # Names of files that say nothing about the model in them.
 _NAMELESS = frozenset({"model", "ggml-model", "gguf-model", "ggml", "gguf"})
+# Of the Hub's short names of licences, those that are none.
+_SAYS_NOTHING = frozenset({"other", "unknown"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,7 @@ def describe(model: Model, resolved: ResolvedModel) -> ModelInfo:
         parameters=model.parameters,
         size_bytes=sum(part.stat().st_size for part in map(resolved.path.with_name, parts_of(resolved.path.name))),
         context_train=model.context_train,
-        license=_license(model.metadata) or resolved.license,
+        license=_license(model.metadata, resolved.license),
         has_chat_template=bool(template),
         can_switch_thinking="enable_thinking" in template,
     )
@@ -73,9 +75,9 @@ def _name(path: Path, metadata: Mapping[str, str]) -> str:
     return metadata.get("general.name", stem) if stem.lower() in _NAMELESS else stem
 
 
-def _license(metadata: Mapping[str, str]) -> str | None:
-    """`general.license` is one of the Hub's short names, of which `other` says nothing."""
-    license = metadata.get("general.license")
-    if license in (None, "", "other", "unknown"):
-        return metadata.get("general.license.name") or license or None
-    return license
+def _license(metadata: Mapping[str, str], from_the_hub: str | None) -> str | None:
+    """The file's word first, being about just this file; but `other`, which it may be, says nothing."""
+    stated = metadata.get("general.license")
+    if stated and stated not in _SAYS_NOTHING:
+        return stated
+    return metadata.get("general.license.name") or from_the_hub or stated or None

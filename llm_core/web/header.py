@@ -1,0 +1,28 @@
+"""The head of the page: its name, the model behind it, and how far that model has loaded."""
+
+from __future__ import annotations
+
+from html import escape
+
+from llm_core.backends.local import LoadStatus
+from llm_core.models.info import ModelInfo
+
+
+def header_html(title: str, status: LoadStatus | None = None, info: ModelInfo | None = None) -> str:
+    """Everything in it that comes from a model file is escaped: its name is whatever its maker wrote."""
+    model = f'<p class="model">{escape(_model_line(info))}</p>' if info else ""
+    return f'<div class="head"><h1>{escape(title)}</h1>{model}</div>{_notice(status)}'
+
+
+def _model_line(info: ModelInfo) -> str:
+    return f"{info.name} · {info.license or 'no licence stated'}"
+
+
+def _notice(status: LoadStatus | None) -> str:
+    if status is None or status.state == "ready":
+        return ""
+    message = escape(status.message)
+    if status.state == "failed":
+        return f'<div class="notice failed" role="alert">{message}</div>'
+    bar = f'<progress max="1" value="{status.progress:.3f}"></progress>'
+    return f'<div class="notice" role="status">{message}{bar}</div>'
