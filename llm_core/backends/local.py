@@ -82,7 +82,7 @@ class LocalBackend:
         return self._loaded.result() if self._status.state == "ready" else None
 
     def close(self) -> None:
-        """Stops the engine and frees the model. A load under way is waited for."""
+        """Stops the engine and frees the model. A load under way is waited for, a download is broken off."""
         with self._lock:
             already, self._closed = self._closed, True
             thread = self._thread
@@ -130,6 +130,8 @@ class LocalBackend:
         return LoadedModel(describe(model, resolved), model, Engine(model, options))
 
     def _show_download(self, done: float, message: str) -> None:
+        if self._closed:
+            raise EngineClosed("The client was closed while the model was downloaded.")
         self._status = LoadStatus("downloading", done, message)
 
     def _show_loading(self, done: float) -> None:

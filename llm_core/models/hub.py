@@ -37,7 +37,7 @@ HUB_TIMEOUT_SECONDS = 10.0
 _FAILURES = (httpx2.HTTPError, EntryNotFoundError, OSError, RuntimeError, ValueError)
 
 _STATUS_SENTENCES = {
-    401: "The Hub refused the token in HF_TOKEN. Make a new one, or unset it.",
+    401: "The Hub wants a token that it knows for {repo}. Set HF_TOKEN to one of your account, or unset a wrong one.",
     403: "The Hub does not let the account of HF_TOKEN read {repo}. Use a token that may.",
     429: "The Hub is asked too often from this address. Wait a few minutes; with HF_TOKEN set, more is allowed.",
 }
@@ -143,7 +143,7 @@ def _sentence(error: Exception, source: HubModel) -> str:
         case _ if getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error):
             return f"The disk of {constants.HF_HUB_CACHE} is full. Free some space, or set HF_HOME to a larger disk."
         case _:
-            return f"{source} could not be downloaded: {_reason(error)}"
+            return f"{source} could not be downloaded: {_reason(error)}."
 
 
 def _reason(error: Exception) -> str:
@@ -152,4 +152,4 @@ def _reason(error: Exception) -> str:
     while root.__cause__ is not None:
         root = root.__cause__
     lines = str(root).strip().splitlines()
-    return lines[0] if lines else type(root).__name__
+    return lines[0].rstrip(".") if lines else type(root).__name__

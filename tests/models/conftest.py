@@ -88,7 +88,7 @@ class _Answers(BaseHTTPRequestHandler):
     def _find(self, repo: str, revision: str) -> tuple[Repository, str] | None:
         repository = self.hub.repositories.get(repo)
         if repository is None:
-            self._send(401)  # the real one says neither that it exists nor that it does not
+            self._send(404, {"X-Error-Code": "RepoNotFound"})
             return None
         commit = repository.commit_at(revision)
         if commit is None:

@@ -203,7 +203,9 @@ class TestRefusals:
         assert f"accept its licence at {hub.url}/o/shut" in said
         assert "HF_TOKEN" in said
 
-    @pytest.mark.parametrize(("status", "said"), [(403, "may."), (429, "asked too often"), (418, "answered 418")])
+    @pytest.mark.parametrize(
+        ("status", "said"), [(401, "Set HF_TOKEN"), (403, "may."), (429, "asked too often"), (418, "answered 418")]
+    )
     def test_other_answers(self, hub: Hub, status: int, said: str) -> None:
         hub.broken_with = status
 

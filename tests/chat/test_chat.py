@@ -1,0 +1,64 @@
+"""A request becomes a prompt that leaves room for the reply, and the parser that goes with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from llm_core.chat.chat import Chat
+from llm_core.engine.llama import Model
+from llm_core.errors import ContextOverflow
+from llm_core.events import ContentDelta, ReasoningDelta
+from llm_core.request import ChatRequest, build_request
+
+TURNS = [
+    {"role": role, "content": f"{number}. " + "word " * 20} for number in range(20) for role in ("user", "assistant")
+]
+LAST = {"role": "user", "content": "And now?"}
+
+
+def request(messages: list[dict[str, str]], **options: Any) -> ChatRequest:
+    return build_request(messages, **({"max_tokens": 16, "timeout": 30.0} | options))
+
+
+def test_a_prompt_that_leaves_one_token_for_the_reply_fits_and_a_longer_one_does_not(vocabulary: Model) -> None:
+    chat = Chat(vocabulary)
+    size = len(chat.prepare(request([LAST]), limit_tokens=4096, shared_system=()).prompt.tokens)
+
+    assert len(chat.prepare(request([LAST]), limit_tokens=size + 1, shared_system=()).prompt.tokens) == size
+    with pytest.raises(ContextOverflow):
+        chat.prepare(request([LAST]), limit_tokens=size, shared_system=())
+
+
+@pytest.mark.parametrize(("max_tokens", "room"), [(16, 16), (4096, 100)])
+def test_with_turns_left_out_there_is_room_for_the_reply_but_no_more_than_a_quarter(
+    max_tokens: int, room: int, vocabulary: Model
+) -> None:
+    asked = request([*TURNS, LAST], overflow="drop_oldest", max_tokens=max_tokens)
+    prepared = Chat(vocabulary).prepare(asked, limit_tokens=400, shared_system=())
+
+    assert prepared.dropped > 0
+    assert 400 - room - 60 < len(prepared.prompt.tokens) <= 400 - room
+
+
+def test_a_model_without_a_template_is_talked_to_in_chatml(small_vocabulary: Callable[..., Any]) -> None:
+    vocabulary = small_vocabulary()
+    prompt = Chat(vocabulary).prepare(request([LAST]), limit_tokens=4096, shared_system=()).prompt
+
+    assert vocabulary.text_of(prompt.tokens) == "<s><|im_start|>user\nAnd now?<|im_end|>\n<|im_start|>assistant\n"
+
+
+def test_control_tokens_that_mark_thinking_are_to_be_shown(small_vocabulary: Callable[..., Any]) -> None:
+    vocabulary = small_vocabulary(control_texts=("<s>", "</s>", "<|START_THINKING|>", "<|END_THINKING|>"))
+    source = "{{ messages[0].content }}{% if enable_thinking is defined %}<|START_THINKING|>{% endif %}"
+    chat = Chat(small_vocabulary(control_texts=vocabulary.control_texts, chat_template=source))
+    prepared = chat.prepare(request([LAST], thinking=True), limit_tokens=4096, shared_system=())
+
+    assert prepared.visible_tokens == {vocabulary.id_of("<|START_THINKING|>"), vocabulary.id_of("<|END_THINKING|>")}
+    assert prepared.parser.feed("hm<|END_THINKING|>Hello") == [ReasoningDelta("hm"), ContentDelta("Hello")]
+
+
+def test_markers_that_are_no_control_tokens_need_not_be_shown(vocabulary: Model) -> None:
+    assert Chat(vocabulary).prepare(request([LAST]), limit_tokens=4096, shared_system=()).visible_tokens == frozenset()
