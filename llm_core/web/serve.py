@@ -12,6 +12,7 @@ from typing import Any
 from llm_core.client import LLMClient
 from llm_core.errors import SettingsError
 from llm_core.settings import LOOPBACK_NAMES, SERVER_NAME_VARIABLE, SERVER_PORT_VARIABLE, Settings
+from llm_core.web import openai
 from llm_core.web.page import build_app
 from llm_core.web.theme import CSS, page_theme
 
@@ -57,7 +58,7 @@ def launch_options(client: LLMClient) -> dict[str, Any]:
         "mcp_server": False,
         "footer_links": ["api"],
         "max_file_size": "1mb",
-        "app_kwargs": {"docs_url": None, "redoc_url": None, "openapi_url": None},
+        "app_kwargs": {"routes": openai.routes(client), "docs_url": None, "redoc_url": None, "openapi_url": None},
     }
 
 

@@ -1,4 +1,4 @@
-"""A conversation that is too long is refused with figures, or loses its oldest turns, whole ones, and as few as will do."""
+"""A conversation that is too long is refused with figures, or loses as few of its oldest turns as will do."""
 
 from __future__ import annotations
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from time import process_time
 
 import pytest
 from hypothesis import given
@@ -207,17 +206,3 @@ class TestLogprobs:
         assert list(parsed.logprobs) == sorted(set(parsed.logprobs), key=int)
         if not parsed.reasoning and parsed.content == "".join(texts):
             assert len(parsed.logprobs) == len(texts)
-
-
-@pytest.mark.parametrize("piece", ["\n", "</thin", "word "], ids=repr)
-def test_the_time_grows_with_the_length_of_the_reply_not_with_its_square(piece: str) -> None:
-    def seconds(count: int) -> float:
-        parser = ReplyParser(DEFAULT_REASONING, starts_in_reasoning=True)
-        began = process_time()
-        for _ in range(count):
-            for character in piece:
-                parser.feed(character)
-        return process_time() - began
-
-    seconds(1_000)
-    assert min(seconds(16_000) for _ in range(2)) < 30 * min(seconds(2_000) for _ in range(3))  # 8, or 64 if squared
