@@ -1,0 +1,215 @@
+"""The room in which systems are measured: the sizes, the model that all run, and each system, opened when needed."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from bench.bare import BareLoop
+from bench.servers import Server, app_server, llama_cpp_server
+from bench.systems import EngineInProcess, HighLevelLlama, OpenAIServer, System
+from bench.workload import SYSTEM_PROMPT
+from llm_core.client import LLMClient
+from llm_core.engine.capacity import default_threads
+from llm_core.engine.llama import Model
+from llm_core.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """How much is measured. The defaults take about twenty minutes on two cores with the bundled model.
+
+    Attributes:
+        users: Numbers of users who chat at once.
+        rounds: How often each system has its turn.
+        turns: Questions of each user.
+        reply_tokens: Longest reply of the users' chats.
+        context_tokens: Context of one request, for every system.
+        stream_rounds, stream_tokens: Runs and length of the lone stream.
+        book_tokens: The long prompt that arrives among running streams.
+        dropped_tokens: The long prompt whose reader leaves.
+        repeats: Repetitions of what takes a moment, such as a stop.
+        requests: Short requests before and after the two looks at the memory.
+    """
+
+    users: tuple[int, ...] = (1, 4, 8, 16)
+    rounds: int = 2
+    turns: int = 3
+    reply_tokens: int = 48
+    context_tokens: int = 5120
+    stream_rounds: int = 9
+    stream_tokens: int = 160
+    book_tokens: int = 4000
+    dropped_tokens: int = 3000
+    repeats: int = 8
+    requests: tuple[int, int] = (100, 1000)
+
+
+QUICK = Sizes(
+    users=(1, 2),
+    rounds=1,
+    turns=2,
+    reply_tokens=8,
+    context_tokens=1024,
+    stream_rounds=1,
+    stream_tokens=24,
+    book_tokens=400,
+    dropped_tokens=400,
+    repeats=2,
+    requests=(8, 16),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What a scenario found.
+
+    Attributes:
+        figures: One number for each name; those that `bench.targets` knows are printed.
+        rows: A table where the scenario has one, a dict for each row.
+        raw: Whatever a plot or a doubter needs beside them.
+    """
+
+    figures: dict[str, float] = field(default_factory=dict)
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    raw: dict[str, Any] = field(default_factory=dict)
+
+
+class Lab:
+    """Opens each system on first use and closes them all at the end.
+
+    Args:
+        sizes: How much is measured.
+        model: The GGUF file that every local system runs.
+        out: Folder for what the servers print.
+        others: More servers, by name; each is an OpenAI-compatible URL.
+    """
+
+    def __init__(self, sizes: Sizes, model: Path, out: Path, others: dict[str, str]) -> None:
+        self.sizes = sizes
+        self.model = model
+        self.threads = default_threads()
+        self.step_seconds = Settings.model_fields["step_ms"].default / 1e3
+        self._out = out
+        self._other_urls = others
+        self._stack = AsyncExitStack()
+        self._engine: EngineInProcess | None = None
+        self._llama: HighLevelLlama | None = None
+        self._app: OpenAIServer | None = None
+        self._llama_server: OpenAIServer | None = None
+        self._others: list[OpenAIServer] = []
+        self._vocabulary: Model | None = None
+
+    async def __aenter__(self) -> Lab:
+        for name, url in self._other_urls.items():
+            server = self._connect(name, url)
+            await server.use_first_model()
+            self._others.append(server)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        await self._stack.aclose()
+
+    # ── systems ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def engine(self) -> EngineInProcess:
+        """(a) The engine through `LLMClient`, in this process."""
+        if self._engine is None:
+            client = self._stack.enter_context(LLMClient(self.settings()))
+            await client.await_ready()
+            self._engine = EngineInProcess(client)
+        return self._engine
+
+    async def llama(self) -> HighLevelLlama:
+        """(b) `llama_cpp.Llama`, in this process."""
+        if self._llama is None:
+            from llama_cpp import Llama
+
+            llama = Llama(
+                str(self.model),
+                n_ctx=self.sizes.context_tokens,
+                n_threads=self.threads,
+                n_threads_batch=self.threads,
+                verbose=False,
+            )
+            self._llama = HighLevelLlama(llama)
+            self._stack.callback(self._llama.close)
+        return self._llama
+
+    async def app(self) -> OpenAIServer:
+        """(c) Our app, over HTTP."""
+        if self._app is None:
+            server = await self._stack.enter_async_context(self.app_process("app"))
+            self._app = self._connect("app", server.url)
+        return self._app
+
+    async def llama_server(self) -> OpenAIServer:
+        """(c) `llama_cpp.server`, over HTTP."""
+        if self._llama_server is None:
+            server: Server = await self._stack.enter_async_context(
+                llama_cpp_server(
+                    self.model,
+                    context_tokens=self.sizes.context_tokens,
+                    threads=self.threads,
+                    log=self._out / "llama_cpp.server.log",
+                )
+            )
+            self._llama_server = self._connect("llama_cpp.server", server.url)
+        return self._llama_server
+
+    @property
+    def others(self) -> list[OpenAIServer]:
+        """The servers that were named on the command line."""
+        return self._others
+
+    async def all_systems(self) -> list[System]:
+        return [await self.engine(), await self.llama(), await self.llama_server(), await self.app(), *self.others]
+
+    def bare_loop(self) -> BareLoop:
+        """A new bare loop over the low-level API; the caller closes it."""
+        return BareLoop(self.model, context_tokens=self.sizes.context_tokens, threads=self.threads)
+
+    def app_process(self, name: str, **settings: object) -> Any:
+        """An app of its own, for as long as a block runs; `settings` are fields of `Settings`."""
+        wanted = {
+            "model": self.model,
+            "context_tokens": self.sizes.context_tokens,
+            "threads": self.threads,
+            "system_prompt": SYSTEM_PROMPT,
+        } | settings
+        variables = {f"LLM_{field.upper()}": str(value) for field, value in wanted.items()}
+        return app_server(variables, self._out / f"{name}.log")
+
+    # ── what scenarios share ─────────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def vocabulary(self) -> Model:
+        """The model's tokenizer, for prompts of a given length."""
+        if self._vocabulary is None:
+            self._vocabulary = Model.load(self.model, vocab_only=True)
+            self._stack.callback(self._vocabulary.close)
+        return self._vocabulary
+
+    def settings(self) -> Settings:
+        """The settings of the engine in this process: the environment's, with what all systems have in common."""
+        return Settings(
+            model=str(self.model),
+            context_tokens=self.sizes.context_tokens,
+            threads=self.threads,
+            system_prompt=SYSTEM_PROMPT,
+        )
+
+    def say(self, text: str) -> None:
+        """Tells whoever waits how far it is."""
+        print(text, file=sys.stderr, flush=True)
+
+    def _connect(self, name: str, url: str) -> OpenAIServer:
+        server = OpenAIServer(name, url)
+        self._stack.push_async_callback(server.close)
+        return server

@@ -1,0 +1,51 @@
+"""Eight users arrive together with one system prompt that nobody has used before."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from bench.lab import Findings, Lab
+from bench.measure import Reply, timed
+from bench.scenarios.stop import stats
+from bench.systems import System
+from bench.workload import SYSTEM_PROMPT, conversations
+
+USERS = 8
+_REPLY_TOKENS = 2
+
+
+async def run(lab: Lab) -> Findings:
+    """For the engine also how often the system prompt was computed: once is right, eight times is the worst."""
+    engine = await lab.engine()
+    await asyncio.to_thread(engine.client.clear_cache)
+    before = stats(engine).prefilled_tokens
+    lab.say(f"cold: {engine.name}")
+    replies = await _arrive(engine, SYSTEM_PROMPT)
+    prefilled = stats(engine).prefilled_tokens - before
+    shared = len(lab.vocabulary.tokenize(SYSTEM_PROMPT, add_special=False, parse_special=False))
+    asked = sum(reply.usage.prompt_tokens for reply in replies if reply.usage)
+    figures = {
+        "engine.seconds": _all_answered(replies),
+        "engine.prompt_tokens": float(asked),
+        "engine.prefilled_tokens": float(prefilled),
+        "engine.times_prefilled": (prefilled - (asked - USERS * shared)) / shared,
+    }
+    for system in [await lab.llama_server(), *lab.others]:
+        lab.say(f"cold: {system.name}")
+        replies = await _arrive(system, f"This is the desk number {time.time_ns()}.\n\n{SYSTEM_PROMPT}")
+        figures[f"{system.name}.seconds"] = _all_answered(replies)
+    return Findings(figures=figures)
+
+
+async def _arrive(system: System, system_prompt: str) -> list[Reply]:
+    asked = []
+    for each in conversations(USERS, 1, series=f"cold {time.time_ns()}"):
+        messages = [{"role": "system", "content": system_prompt}, {"role": "user", "content": each.questions[0]}]
+        asked.append(timed(system.stream(messages, _REPLY_TOKENS, each.user)))
+    return await asyncio.gather(*asked)
+
+
+def _all_answered(replies: list[Reply]) -> float:
+    """Seconds until the last of them had its first token."""
+    return max(reply.first_token for reply in replies)

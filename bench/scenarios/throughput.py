@@ -1,0 +1,98 @@
+"""Users who chat at once: three turns each behind one system prompt, at 1, 4, 8 and 16 users, systems in turns."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from bench.lab import Findings, Lab
+from bench.measure import Reply, percentile, timed
+from bench.systems import System
+from bench.workload import SYSTEM_PROMPT, Conversation, conversations
+
+OURS = "app"
+THEIRS = "llama_cpp.server"
+COMPARED_USERS = 8
+"""The number of users at which the figures to reach are stated."""
+
+
+@dataclass
+class Tally:
+    """All rounds of one system with one number of users."""
+
+    seconds: float = 0.0
+    first_turns: list[Reply] = field(default_factory=list)
+    later_turns: list[Reply] = field(default_factory=list)
+
+    @property
+    def replies(self) -> list[Reply]:
+        return self.first_turns + self.later_turns
+
+    def row(self, system: str, users: int, reply_tokens: int) -> dict[str, Any]:
+        first = [reply.first_token for reply in self.first_turns]
+        later = [reply.first_token for reply in self.later_turns]
+        gaps = [gap for reply in self.replies for gap in reply.gaps]
+        return {
+            "users": users,
+            "system": system,
+            "tokens_per_second": sum(reply.tokens for reply in self.replies) / self.seconds,
+            "first_turn_p50": percentile(first, 50),
+            "first_turn_p95": percentile(first, 95),
+            "later_turn_p50": percentile(later, 50),
+            "later_turn_p95": percentile(later, 95),
+            "gap_p50": percentile(gaps, 50),
+            "gap_p95": percentile(gaps, 95),
+            "whole_replies": sum(reply.tokens >= reply_tokens for reply in self.replies) / len(self.replies),
+        }
+
+
+async def run(lab: Lab) -> Findings:
+    """One row for each system and number of users."""
+    sizes = lab.sizes
+    systems = await lab.all_systems()
+    for system in systems:
+        await _converse(system, conversations(1, 1, series="warm-up")[0], 4)
+    tallies = {(users, system.name): Tally() for users in sizes.users for system in systems}
+    for number in range(sizes.rounds):
+        for users in sizes.users:
+            for system in systems if number % 2 == 0 else reversed(systems):
+                lab.say(f"throughput: round {number + 1} of {sizes.rounds}, {users} users, {system.name}")
+                await _measure(tallies[users, system.name], system, users, lab, series=f"{number}-{users}")
+    rows = [tally.row(system, users, sizes.reply_tokens) for (users, system), tally in tallies.items()]
+    return Findings(figures=_compare(rows), rows=rows)
+
+
+async def _measure(tally: Tally, system: System, users: int, lab: Lab, *, series: str) -> None:
+    crowd = conversations(users, lab.sizes.turns, series=series)
+    started = time.perf_counter()
+    answered = await asyncio.gather(*(_converse(system, each, lab.sizes.reply_tokens) for each in crowd))
+    tally.seconds += time.perf_counter() - started
+    for first, *later in answered:
+        tally.first_turns.append(first)
+        tally.later_turns.extend(later)
+
+
+async def _converse(system: System, conversation: Conversation, reply_tokens: int) -> list[Reply]:
+    """All turns of one user, each with the replies before it."""
+    messages = [{"role": "system", "content": SYSTEM_PROMPT}]
+    replies = []
+    for question in conversation.questions:
+        messages.append({"role": "user", "content": question})
+        reply = await timed(system.stream(messages, reply_tokens, conversation.user))
+        messages.append({"role": "assistant", "content": reply.text})
+        replies.append(reply)
+    return replies
+
+
+def _compare(rows: list[dict[str, Any]]) -> dict[str, float]:
+    """The app against llama_cpp.server, at the number of users for which the figures to reach are stated."""
+    found = {row["system"]: row for row in rows if row["users"] == COMPARED_USERS}
+    if not found:
+        return {}
+    ours, theirs = found[OURS], found[THEIRS]
+    return {
+        "tokens_per_second_ratio": ours["tokens_per_second"] / theirs["tokens_per_second"],
+        "later_turn_p95_ratio": ours["later_turn_p95"] / theirs["later_turn_p95"],
+    }

@@ -1,0 +1,163 @@
+"""The systems under test, all with one interface: messages in, pieces of text out, temperature 0.
+
+A new system is one more small class with `name` and `stream`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import AsyncGenerator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
+from typing import Any, Protocol
+
+import httpx
+
+from llm_core.client import LLMClient
+from llm_core.events import ContentDelta, Done, Usage
+
+Piece = str | Usage
+"""Text, never empty; and at most once, at the end, what was used."""
+Messages = Sequence[dict[str, str]]
+
+
+class System(Protocol):
+    """Something that answers chats."""
+
+    name: str
+
+    def stream(self, messages: Messages, max_tokens: int, user: str = "") -> AsyncGenerator[Piece]:
+        """The reply of a greedy request. Closing the generator is how a reader leaves.
+
+        Args:
+            user: Who asks, for systems that keep users apart.
+        """
+        ...
+
+
+class EngineInProcess:
+    """This project's engine through `LLMClient`, in the benchmark's own process."""
+
+    name = "engine"
+
+    def __init__(self, client: LLMClient) -> None:
+        self.client = client
+
+    async def stream(self, messages: Messages, max_tokens: int, user: str = "") -> AsyncGenerator[Piece]:
+        events = self.client.achat_stream(messages, temperature=0, max_tokens=max_tokens, owner=user)
+        async with aclosing(events):
+            async for event in events:
+                if isinstance(event, ContentDelta) and event.text:
+                    yield event.text
+                elif isinstance(event, Done):
+                    yield event.usage
+
+
+class HighLevelLlama:
+    """`llama_cpp.Llama`, whose streams share one state: a lock lets one user at a time at it, which is what users of
+    it do."""
+
+    name = "Llama"
+
+    def __init__(self, llama: Any) -> None:
+        self._llama = llama
+        self._turn = asyncio.Lock()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="llama")
+
+    async def stream(self, messages: Messages, max_tokens: int, user: str = "") -> AsyncGenerator[Piece]:
+        async with self._turn:
+            pieces: asyncio.Queue[str | None] = asyncio.Queue()
+            reader_left = threading.Event()
+            work = asyncio.get_running_loop().run_in_executor(
+                self._thread, self._produce, list(messages), max_tokens, asyncio.get_running_loop(), pieces, reader_left
+            )
+            try:
+                while (piece := await pieces.get()) is not None:
+                    yield piece
+            finally:
+                reader_left.set()
+                await work
+
+    def _produce(
+        self,
+        messages: list[dict[str, str]],
+        max_tokens: int,
+        loop: asyncio.AbstractEventLoop,
+        pieces: asyncio.Queue[str | None],
+        reader_left: threading.Event,
+    ) -> None:
+        try:
+            for chunk in self._llama.create_chat_completion(
+                messages, temperature=0, max_tokens=max_tokens, stream=True
+            ):
+                if reader_left.is_set():
+                    return
+                if text := chunk["choices"][0]["delta"].get("content"):
+                    loop.call_soon_threadsafe(pieces.put_nowait, text)
+        finally:
+            loop.call_soon_threadsafe(pieces.put_nowait, None)
+
+    def close(self) -> None:
+        self._thread.shutdown()
+        self._llama.close()
+
+
+class SystemFailed(Exception):
+    """A server answered with an error; the message says which and what."""
+
+
+class OpenAIServer:
+    """Any server that speaks OpenAI's wire format.
+
+    Args:
+        name: Its column in the tables.
+        url: Up to and without `/v1`.
+        model: What is sent as `model`; many servers do not care.
+    """
+
+    def __init__(self, name: str, url: str, model: str = "default") -> None:
+        self.name = name
+        self._model = model
+        limits = httpx.Limits(max_connections=None)
+        self._http = httpx.AsyncClient(base_url=url.rstrip("/").removesuffix("/v1"), timeout=None, limits=limits)
+
+    async def use_first_model(self) -> None:
+        """Asks the server which models it has, and takes the first."""
+        answer = await self._http.get("/v1/models")
+        answer.raise_for_status()
+        self._model = answer.json()["data"][0]["id"]
+
+    async def stream(self, messages: Messages, max_tokens: int, user: str = "") -> AsyncGenerator[Piece]:
+        body = {
+            "model": self._model,
+            "messages": list(messages),
+            "max_tokens": max_tokens,
+            "temperature": 0,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+        }
+        async with self._http.stream("POST", "/v1/chat/completions", json=body) as answer:
+            if answer.status_code != 200:
+                said = (await answer.aread()).decode(errors="replace")
+                raise SystemFailed(f"{self.name} answered {answer.status_code}: {said[:300]}")
+            async for line in answer.aiter_lines():
+                if not line.startswith("data: ") or line == "data: [DONE]":
+                    continue
+                for piece in self._pieces(json.loads(line.removeprefix("data: "))):
+                    yield piece
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+    def _pieces(self, chunk: dict[str, Any]) -> list[Piece]:
+        if "error" in chunk:
+            raise SystemFailed(f"{self.name} failed in a stream: {chunk['error']}")
+        texts: list[Piece] = [text for each in chunk["choices"] if (text := each.get("delta", {}).get("content"))]
+        if usage := chunk.get("usage"):
+            details = usage.get("prompt_tokens_details") or {}
+            texts.append(
+                Usage(usage["prompt_tokens"], details.get("cached_tokens") or 0, usage["completion_tokens"]),
+            )
+        return texts

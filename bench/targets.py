@@ -1,0 +1,139 @@
+"""The figures that are printed, each with what it is to reach where that has been said."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+Unit = Literal["ratio", "seconds", "tokens/s", "tokens", "steps", "times", "MiB", "percent"]
+
+OURS = frozenset({"engine", "app"})
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One line of the report.
+
+    Attributes:
+        key: Scenario and name of the figure. A `*` stands for any system's name.
+        label: What it is; `{system}` is the name that `*` stood for.
+        unit: How the number is written.
+        at_least, at_most: What it is to reach. Of a figure with `*` only our own systems are held to it.
+    """
+
+    key: str
+    label: str
+    unit: Unit
+    at_least: float | None = None
+    at_most: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One measured figure, ready to be printed. `reached` is None where there is no target."""
+
+    key: str
+    label: str
+    unit: Unit
+    value: float
+    target: str
+    reached: bool | None
+
+    @property
+    def written(self) -> str:
+        return written(self.value, self.unit)
+
+
+# The bounds are those of docs/benchmark.md; ratios are within one run.
+FIGURES = (
+    Figure("single.bare_rate", "bare llama_decode loop", "tokens/s"),
+    Figure("single.engine_rate", "engine", "tokens/s"),
+    Figure("single.llama_rate", "Llama", "tokens/s"),
+    Figure("single.engine_to_bare", "engine / bare loop", "ratio", at_least=0.97),
+    Figure("single.engine_to_llama", "engine / Llama", "ratio", at_least=1.0),
+    Figure("stop.decode_p50", "in a reply, median until the slot is free", "seconds"),
+    Figure("stop.decode_max", "in a reply, longest", "seconds"),
+    Figure("stop.decode_steps_max", "in a reply, most steps that passed", "steps", at_most=1),
+    Figure("stop.prefill_p50", "in a long prompt, median until the slot is free", "seconds"),
+    Figure("stop.prefill_max", "in a long prompt, longest", "seconds"),
+    Figure("stop.prefill_steps_max", "in a long prompt, most steps that passed", "steps", at_most=1),
+    Figure("cold.*.seconds", "{system}: until all 8 have their first token", "seconds"),
+    Figure("cold.engine.prompt_tokens", "engine: tokens of the 8 prompts", "tokens"),
+    Figure("cold.engine.prefilled_tokens", "engine: of them computed", "tokens"),
+    Figure("cold.engine.times_prefilled", "engine: how often the system prompt was computed", "times", at_most=1.1),
+    Figure("throughput.tokens_per_second_ratio", "8 users, tokens/s: app / llama_cpp.server", "ratio", at_least=1.5),
+    Figure(
+        "throughput.later_turn_p95_ratio",
+        "8 users, first token of later turns, p95: app / llama_cpp.server",
+        "ratio",
+        at_most=0.2,
+    ),
+    Figure("arrival.*.gap_before_p95", "{system}: gap p95 of 4 streams before", "seconds"),
+    Figure("arrival.*.gap_p95", "{system}: gap p95 while the prompt is computed", "seconds"),
+    Figure("arrival.*.gap_max", "{system}: longest gap while the prompt is computed", "seconds"),
+    Figure("arrival.*.gap_p95_to_step", "{system}: that gap p95 / target time of a step", "ratio", at_most=1.2),
+    Figure("arrival.*.first_token_alone", "{system}: the prompt's first token when alone", "seconds"),
+    Figure("arrival.*.first_token_among", "{system}: its first token among the 4 streams", "seconds"),
+    Figure("arrival.*.first_token_ratio", "{system}: among / alone", "ratio", at_most=2.0),
+    Figure("dropped.*.undisturbed", "{system}: first token of a short question, undisturbed", "seconds"),
+    Figure("dropped.*.after_p50", "{system}: right after the prompt was dropped, median", "seconds"),
+    Figure("dropped.*.after_p95", "{system}: right after the prompt was dropped, p95", "seconds"),
+    Figure("dropped.*.after_less_a_step_ratio", "{system}: (p95 after - one step) / undisturbed", "ratio", at_most=2.0),
+    Figure("memory.first_mib", "resident memory at the first look", "MiB"),
+    Figure("memory.last_mib", "resident memory at the last look", "MiB"),
+    Figure("memory.growth", "growth between the two", "percent", at_most=0.05),
+)
+
+
+def lines(figures: Mapping[str, float]) -> list[Line]:
+    """The measured figures that the report knows, in its order."""
+    return [
+        _line(figure, key, system, figures[key]) for figure in FIGURES for key, system in _matching(figure.key, figures)
+    ]
+
+
+def _matching(pattern: str, figures: Mapping[str, float]) -> Iterator[tuple[str, str]]:
+    """The keys that a pattern means, each with the system's name in it."""
+    if "*" not in pattern:
+        if pattern in figures:
+            yield pattern, ""
+        return
+    start, end = pattern.split("*")
+    for key in figures:
+        if key.startswith(start) and key.endswith(end):
+            yield key, key[len(start) : -len(end)]
+
+
+def _line(figure: Figure, key: str, system: str, value: float) -> Line:
+    label = figure.label.format(system=system)
+    held_to_it = "*" not in figure.key or system in OURS
+    if held_to_it and figure.at_least is not None:
+        return Line(
+            key, label, figure.unit, value, f"≥ {written(figure.at_least, figure.unit)}", value >= figure.at_least
+        )
+    if held_to_it and figure.at_most is not None:
+        return Line(
+            key, label, figure.unit, value, f"≤ {written(figure.at_most, figure.unit)}", value <= figure.at_most
+        )
+    return Line(key, label, figure.unit, value, "", None)
+
+
+def written(value: float, unit: Unit) -> str:
+    """A number with its unit, as short as it can be told apart."""
+    match unit:
+        case "ratio" | "times":
+            return f"{value:.2f}"
+        case "seconds":
+            return seconds(value)
+        case "tokens/s":
+            return f"{value:.1f} tokens/s"
+        case "percent":
+            return f"{value:+.1%}" if value < 0 else f"{value:.1%}"
+        case _:
+            return f"{value:,.0f} {unit}"
+
+
+def seconds(value: float) -> str:
+    """Milliseconds below one second."""
+    return f"{value * 1e3:.0f} ms" if value < 1 else f"{value:.2f} s"

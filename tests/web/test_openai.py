@@ -1,0 +1,366 @@
+"""OpenAI's own client, unmodified, against the routes on the real model."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+import openai
+import pytest
+import uvicorn
+from openai.types.chat import ChatCompletionChunk
+from starlette.applications import Starlette
+
+from llm_core.client import LLMClient
+from llm_core.engine.facts import EngineStats
+from llm_core.settings import Settings
+from llm_core.web import openai as doorway
+from llm_core.web.openai import MAX_BODY_BYTES, routes
+
+QUESTION = [{"role": "user", "content": "What is the capital of France?"}]
+STORY = [{"role": "user", "content": "Tell me a very long story about the sea."}]
+GREEDY: dict[str, Any] = {"model": "any", "temperature": 0, "max_tokens": 24}
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[LLMClient]:
+    with LLMClient(Settings(parallel=2, context_tokens=1024, queue_limit=1)) as client:
+        client.wait_ready()
+        yield client
+
+
+@pytest.fixture(scope="module")
+def url(client: LLMClient) -> Iterator[str]:
+    """Base URL of a server with only these routes."""
+    config = uvicorn.Config(Starlette(routes=routes(client)), log_level="warning", lifespan="off")
+    with socket.create_server(("127.0.0.1", 0)) as listener, serving(uvicorn.Server(config), listener):
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
+
+
+@contextmanager
+def serving(server: uvicorn.Server, listener: socket.socket) -> Iterator[None]:
+    """Runs the server on a thread of its own for as long as the block runs."""
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    try:
+        wait_until(lambda: server.started)
+        yield
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def openai_client(url: str) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=url, api_key="none", max_retries=0) as client:
+        yield client
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
+    waited = threading.Event()
+    for _ in range(int(seconds / 0.02)):
+        if condition():
+            return
+        waited.wait(0.02)
+    pytest.fail("the condition did not come true")
+
+
+def stats(client: LLMClient) -> EngineStats:
+    stats = client.stats()
+    assert stats is not None
+    return stats
+
+
+def is_idle(client: LLMClient) -> bool:
+    return (stats(client).running, stats(client).waiting) == (0, 0)
+
+
+def text_of(chunks: list[ChatCompletionChunk]) -> str:
+    return "".join(choice.delta.content or "" for chunk in chunks for choice in chunk.choices)
+
+
+def post(url: str, body: Any, **fields: Any) -> httpx.Response:
+    return httpx.post(f"{url}/chat/completions", json=body, timeout=60, **fields)
+
+
+# ── answers ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_stream_joins_to_the_whole_answer(openai_client: openai.OpenAI) -> None:
+    whole = openai_client.chat.completions.create(messages=QUESTION, **GREEDY)
+    chunks = list(openai_client.chat.completions.create(messages=QUESTION, stream=True, **GREEDY))
+
+    assert "Paris" in (whole.choices[0].message.content or "")
+    assert text_of(chunks) == whole.choices[0].message.content
+    assert len(chunks) > 3
+    assert chunks[0].choices[0].delta.role == "assistant"
+    assert [chunk.choices[0].finish_reason for chunk in chunks][-2:] == [None, whole.choices[0].finish_reason]
+    assert len({chunk.id for chunk in chunks}) == 1
+
+
+def test_usage_comes_with_the_whole_answer_and_last_in_a_stream_that_asked_for_it(openai_client: openai.OpenAI) -> None:
+    whole = openai_client.chat.completions.create(messages=STORY, **GREEDY)
+    stream = openai_client.chat.completions.create(
+        messages=STORY, stream=True, stream_options={"include_usage": True}, **GREEDY
+    )
+    *before, last = list(stream)
+
+    assert whole.usage is not None
+    assert whole.usage.completion_tokens == 24
+    assert whole.usage.total_tokens == whole.usage.prompt_tokens + 24
+    assert whole.choices[0].finish_reason == "length"
+    assert all(chunk.usage is None for chunk in before)
+    assert last.choices == []
+    assert last.usage is not None
+    assert (last.usage.prompt_tokens, last.usage.completion_tokens) == (whole.usage.prompt_tokens, 24)
+    details = last.usage.prompt_tokens_details
+    assert details is not None
+    assert details.cached_tokens == last.usage.prompt_tokens - 1, "the same prompt again is cached"
+
+
+def test_a_stream_ends_with_done_on_the_wire(url: str) -> None:
+    answer = post(url, {"messages": QUESTION, "stream": True, "max_tokens": 2})
+    events = answer.text.split("\n\n")
+
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    assert answer.headers["cache-control"] == "no-cache"
+    assert events[-2:] == ["data: [DONE]", ""]
+    assert all(json.loads(event.removeprefix("data: "))["object"] == "chat.completion.chunk" for event in events[:-2])
+
+
+async def test_the_async_client_gets_the_same(url: str, openai_client: openai.OpenAI) -> None:
+    whole = openai_client.chat.completions.create(messages=QUESTION, **GREEDY)
+    async with openai.AsyncOpenAI(base_url=url, api_key="none") as client:
+        stream = await client.chat.completions.create(messages=QUESTION, stream=True, **GREEDY)
+        chunks = [chunk async for chunk in stream]
+    assert text_of(chunks) == whole.choices[0].message.content
+
+
+def test_an_answer_can_be_sent_back_as_part_of_the_conversation(openai_client: openai.OpenAI) -> None:
+    first = openai_client.chat.completions.create(messages=QUESTION, **GREEDY).choices[0].message
+    turns = [*QUESTION, first, {"role": "user", "content": "And of Italy?"}]
+    second = openai_client.chat.completions.create(messages=turns, **GREEDY)
+    assert second.usage is not None
+    assert second.usage.prompt_tokens_details is not None
+    assert (second.usage.prompt_tokens_details.cached_tokens or 0) > second.usage.prompt_tokens / 2
+
+
+def test_log_probabilities_come_with_their_alternatives(openai_client: openai.OpenAI) -> None:
+    asked = GREEDY | {"max_tokens": 3, "logprobs": True, "top_logprobs": 2}
+    whole = openai_client.chat.completions.create(messages=QUESTION, **asked)
+    logprobs = whole.choices[0].logprobs
+    assert logprobs is not None
+    assert logprobs.content is not None
+    assert "".join(each.token for each in logprobs.content) == whole.choices[0].message.content
+    for each in logprobs.content:
+        assert each.top_logprobs[0].token == each.token, "greedy takes the likeliest"
+        assert len(each.top_logprobs) == 2
+        assert bytes(each.bytes or []).decode() == each.token
+
+
+def test_sampling_settings_of_openai_and_of_llama_cpp_reach_the_model(openai_client: openai.OpenAI) -> None:
+    def ask(**fields: Any) -> str | None:
+        llama_cpp = {"top_k": 50, "min_p": 0.01, "typical_p": 1.0, "repeat_penalty": 1.1}
+        asked: dict[str, Any] = {"model": "any", "temperature": 1.5, "max_completion_tokens": 12} | fields
+        return (
+            openai_client.chat.completions.create(messages=STORY, extra_body=llama_cpp, **asked)
+            .choices[0]
+            .message.content
+        )
+
+    assert ask(seed=1) == ask(seed=1)
+    assert ask(seed=-(2**62)) == ask(seed=-(2**62)), "any 64-bit seed will do, as with OpenAI"
+    assert ask(seed=1) != ask(seed=2)
+
+
+def test_a_stop_text_ends_the_answer_and_is_not_part_of_it(openai_client: openai.OpenAI) -> None:
+    answer = openai_client.chat.completions.create(messages=QUESTION, stop=["Paris"], **GREEDY).choices[0]
+    assert answer.finish_reason == "stop"
+    assert "Paris" not in (answer.message.content or "")
+
+
+def test_fields_and_messages_of_newer_clients_do_no_harm(url: str) -> None:
+    turns = [
+        {"role": "developer", "content": [{"type": "text", "text": "Be brief."}]},
+        {"role": "user", "content": "Hi", "name": "ada"},
+        {"role": "assistant", "content": None, "refusal": None, "tool_calls": [], "annotations": []},
+        {"role": "user", "content": "Hello?"},
+    ]
+    ignored = {"user": "ada", "store": False, "tools": [], "tool_choice": "none", "response_format": {"type": "text"}}
+    answer = post(url, {"messages": turns, "max_tokens": 2, "n": 1, "temperature": None, "logprobs": False} | ignored)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["usage"]["completion_tokens"] == 2
+
+
+def test_the_list_of_models_has_the_one_that_is_loaded(openai_client: openai.OpenAI) -> None:
+    (model,) = openai_client.models.list().data
+    assert "SmolLM2" in model.id
+    assert openai_client.chat.completions.create(messages=QUESTION, **GREEDY).model == model.id
+
+
+# ── refusals ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"temperature": 3}, "temperature"),
+        ({"temperature": "hot"}, "temperature"),
+        ({"top_p": -1}, "top_p"),
+        ({"max_tokens": 0}, "max_tokens"),
+        ({"n": 2}, "n"),
+        ({"messages": []}, "messages"),
+        ({"messages": [{"role": "boss", "content": "Hi"}]}, "messages.0.role"),
+        ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "messages.0.content"),
+        ({"model": "x" * 201}, "model"),
+        ({"logit_bias": {"word": 1}}, "logit_bias"),
+        ({"logprobs": True, "top_logprobs": 21}, "logprobs"),
+        ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "tools"),
+        ({"response_format": {"type": "json_object"}}, "response_format"),
+    ],
+)
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_bad_field_is_refused_by_name_in_openais_shape(
+    openai_client: openai.OpenAI, fields: dict[str, Any], param: str, stream: bool
+) -> None:
+    body = {"model": "any", "messages": QUESTION, "stream": stream} | fields
+    with pytest.raises(openai.BadRequestError) as refused:
+        openai_client.chat.completions.create(**body)
+    assert refused.value.type == "invalid_request_error"
+    assert refused.value.code == "invalid_request"
+    assert str(refused.value.param).startswith(param)
+    assert param.split(".")[0] in str(refused.value.body["message"])
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b'{"messages": "\\ud800"}', b"[" * 100_000])
+def test_a_body_that_is_no_json_object_is_refused(url: str, body: bytes) -> None:
+    answer = httpx.post(f"{url}/chat/completions", content=body)
+    assert answer.status_code == 400
+    assert answer.json()["error"]["type"] == "invalid_request_error"
+
+
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "1e999"])
+def test_a_number_that_is_none_is_refused(url: str, value: str) -> None:
+    body = f'{{"messages": [{{"role": "user", "content": "Hi"}}], "temperature": {value}}}'
+    assert httpx.post(f"{url}/chat/completions", content=body.encode()).status_code == 400
+
+
+@pytest.mark.parametrize("announced", [True, False], ids=["announced", "chunked"])
+def test_a_body_over_the_limit_is_refused_before_it_is_parsed(url: str, announced: bool) -> None:
+    body = b" " * (MAX_BODY_BYTES + 1)
+    answer = httpx.post(f"{url}/chat/completions", content=body if announced else iter([body]))
+    assert answer.status_code == 413
+    assert answer.json()["error"]["code"] == "request_too_large"
+
+
+def test_a_conversation_longer_than_the_context_gets_openais_code_for_it(openai_client: openai.OpenAI) -> None:
+    long = [{"role": "user", "content": "the sea " * 2000}]
+    for stream in (False, True):
+        with pytest.raises(openai.BadRequestError) as refused:
+            openai_client.chat.completions.create(messages=long, model="any", stream=stream)
+        assert refused.value.code == "context_length_exceeded"
+
+
+def test_a_full_queue_answers_503_and_when_to_come_back(openai_client: openai.OpenAI, client: LLMClient) -> None:
+    def start() -> openai.Stream[ChatCompletionChunk]:
+        return openai_client.chat.completions.create(messages=STORY, model="any", stream=True, max_tokens=900)
+
+    running = [start() for _ in range(3)]  # two slots and one place in the queue
+    try:
+        for stream in (False, True):
+            with pytest.raises(openai.InternalServerError) as refused:
+                openai_client.chat.completions.create(messages=QUESTION, stream=stream, **GREEDY)
+            assert refused.value.status_code == 503
+            assert refused.value.code == "queue_full"
+            assert int(refused.value.response.headers["retry-after"]) > 0
+    finally:
+        for stream in running:
+            stream.close()
+    wait_until(lambda: is_idle(client))
+
+
+def test_what_fails_inside_is_a_500_that_shows_no_inner_thing(
+    openai_client: openai.OpenAI, client: LLMClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_arguments: object, **_options: object) -> None:
+        raise RuntimeError("/secret/path")
+
+    monkeypatch.setattr(client, "achat", broken)
+    with pytest.raises(openai.InternalServerError) as failed:
+        openai_client.chat.completions.create(messages=QUESTION, **GREEDY)
+    assert failed.value.status_code == 500
+    assert failed.value.type == "server_error"
+    assert "secret" not in str(failed.value.body)
+    assert "/secret/path" in caplog.text, "but the operator finds it in the log"
+
+
+def test_a_failure_in_the_middle_of_a_stream_is_raised_by_the_client(
+    openai_client: openai.OpenAI, client: LLMClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = openai_client.chat.completions.create(messages=STORY, model="any", stream=True, max_tokens=900)
+    first = next(iter(stream))
+    assert first.choices[0].delta.role == "assistant"
+    (sequence,) = engine_of(client)._scheduler.running
+    monkeypatch.setattr(sequence, "sampler", None)  # its next step fails, and only its own
+    with pytest.raises(openai.APIError) as failed:
+        list(stream)
+    assert failed.value.code == "sequence_failed"
+    wait_until(lambda: is_idle(client))
+
+
+def engine_of(client: LLMClient) -> Any:
+    loaded = client._backend.loaded()
+    assert loaded is not None
+    return loaded.engine
+
+
+# ── readers who leave ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_reader_who_leaves_a_stream_frees_the_slot(openai_client: openai.OpenAI, client: LLMClient) -> None:
+    stream = openai_client.chat.completions.create(messages=STORY, model="any", stream=True, max_tokens=900)
+    next(iter(stream))
+    assert stats(client).running == 1
+    stream.close()
+    wait_until(lambda: is_idle(client), seconds=2)
+
+
+def test_a_reader_who_leaves_before_the_whole_answer_is_there_frees_the_slot(url: str, client: LLMClient) -> None:
+    with pytest.raises(httpx.ReadTimeout):
+        httpx.post(f"{url}/chat/completions", json={"messages": STORY, "max_tokens": 900}, timeout=0.4)
+    wait_until(lambda: is_idle(client), seconds=2)
+
+
+def test_a_reader_who_leaves_the_queue_frees_the_place(openai_client: openai.OpenAI, client: LLMClient) -> None:
+    streams = [
+        openai_client.chat.completions.create(messages=STORY, model="any", stream=True, max_tokens=900)
+        for _ in range(3)
+    ]
+    assert stats(client).waiting == 1
+    streams.pop().close()
+    wait_until(lambda: stats(client).waiting == 0, seconds=2)
+    assert stats(client).running == 2
+    for stream in streams:
+        stream.close()
+    wait_until(lambda: is_idle(client))
+
+
+def test_silence_is_filled_so_that_proxies_do_not_hang_up(
+    url: str, openai_client: openai.OpenAI, client: LLMClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doorway, "KEEP_ALIVE_SECONDS", 0.05)
+    running = [
+        openai_client.chat.completions.create(messages=STORY, model="any", stream=True, max_tokens=900)
+        for _ in range(2)
+    ]
+    with httpx.stream("POST", f"{url}/chat/completions", json={"messages": STORY, "stream": True}) as waiting:
+        lines = waiting.iter_lines()
+        assert any(line == ": keep-alive" for line in lines)
+    for stream in running:
+        stream.close()
+    wait_until(lambda: is_idle(client))
