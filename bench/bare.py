@@ -5,8 +5,10 @@ The engine's one stream is held against this: what is missing is what batching, 
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ BATCH_TOKENS = 512
 
 
 class BareLoop:
-    """One context with one sequence.
+    """One context with one sequence, on a thread that ends with it.
 
     Args:
         model: A GGUF file.
@@ -25,6 +27,7 @@ class BareLoop:
     """
 
     def __init__(self, model: Path, *, context_tokens: int, threads: int) -> None:
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="bare")
         lib.llama_backend_init()
         self._model = lib.llama_model_load_from_file(str(model).encode(), lib.llama_model_default_params())
         params = lib.llama_context_default_params()
@@ -38,8 +41,21 @@ class BareLoop:
         self._sampler = lib.llama_sampler_chain_init(lib.llama_sampler_chain_default_params())
         lib.llama_sampler_chain_add(self._sampler, lib.llama_sampler_init_greedy())
 
-    def decode_rate(self, prompt: list[int], tokens: int) -> float:
+    def __enter__(self) -> BareLoop:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._thread.shutdown()
+        lib.llama_sampler_free(self._sampler)
+        lib.llama_batch_free(self._batch)
+        lib.llama_free(self._context)
+        lib.llama_model_free(self._model)
+
+    async def decode_rate(self, prompt: list[int], tokens: int) -> float:
         """Generates `tokens` tokens, whatever they are, and returns how many came per second after the first one."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._generate, prompt, tokens)
+
+    def _generate(self, prompt: list[int], tokens: int) -> float:
         lib.llama_memory_seq_rm(lib.llama_get_memory(self._context), 0, 0, -1)
         for start in range(0, len(prompt), BATCH_TOKENS):
             self._decode(prompt[start : start + BATCH_TOKENS], start)
@@ -49,12 +65,6 @@ class BareLoop:
             self._decode([token], position)
             token = lib.llama_sampler_sample(self._sampler, self._context, -1)
         return (tokens - 1) / (time.perf_counter() - started)
-
-    def close(self) -> None:
-        lib.llama_sampler_free(self._sampler)
-        lib.llama_batch_free(self._batch)
-        lib.llama_free(self._context)
-        lib.llama_model_free(self._model)
 
     def _decode(self, tokens: list[int], position: int) -> None:
         batch: Any = self._batch

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import cached_property, partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -79,8 +82,15 @@ class Findings:
     raw: dict[str, Any] = field(default_factory=dict)
 
 
+Opening = Callable[[], AbstractAsyncContextManager[System]]
+"""Opens a system for as long as a block runs."""
+
+
 class Lab:
-    """Opens each system on first use and closes them all at the end.
+    """Opens systems and keeps what they share.
+
+    A system inside this process is open only while it is measured: libgomp, which runs llama.cpp's CPU threads, halves
+    their speed as soon as a process has more of them than there are cores, idle ones counted.
 
     Args:
         sizes: How much is measured.
@@ -97,12 +107,8 @@ class Lab:
         self._out = out
         self._other_urls = others
         self._stack = AsyncExitStack()
-        self._engine: EngineInProcess | None = None
-        self._llama: HighLevelLlama | None = None
-        self._app: OpenAIServer | None = None
-        self._llama_server: OpenAIServer | None = None
+        self._servers: dict[str, OpenAIServer] = {}
         self._others: list[OpenAIServer] = []
-        self._vocabulary: Model | None = None
 
     async def __aenter__(self) -> Lab:
         for name, url in self._other_urls.items():
@@ -118,64 +124,58 @@ class Lab:
 
     # ── systems ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def engine(self) -> EngineInProcess:
-        """(a) The engine through `LLMClient`, in this process."""
-        if self._engine is None:
-            client = self._stack.enter_context(LLMClient(self.settings()))
+    @asynccontextmanager
+    async def engine(self) -> AsyncIterator[EngineInProcess]:
+        """(a) The engine through `LLMClient`, in this process, with nothing cached."""
+        settings = Settings(
+            model=str(self.model),
+            context_tokens=self.sizes.context_tokens,
+            threads=self.threads,
+            system_prompt=SYSTEM_PROMPT,
+        )
+        client = LLMClient(settings)
+        try:
             await client.await_ready()
-            self._engine = EngineInProcess(client)
-        return self._engine
+            yield EngineInProcess(client)
+        finally:
+            await asyncio.to_thread(client.close)
 
-    async def llama(self) -> HighLevelLlama:
-        """(b) `llama_cpp.Llama`, in this process."""
-        if self._llama is None:
-            from llama_cpp import Llama
+    @asynccontextmanager
+    async def llama(self) -> AsyncIterator[HighLevelLlama]:
+        """(b) `llama_cpp.Llama`, in this process, with nothing cached."""
+        with HighLevelLlama(self.model, context_tokens=self.sizes.context_tokens, threads=self.threads) as llama:
+            yield llama
 
-            llama = Llama(
-                str(self.model),
-                n_ctx=self.sizes.context_tokens,
-                n_threads=self.threads,
-                n_threads_batch=self.threads,
-                verbose=False,
-            )
-            self._llama = HighLevelLlama(llama)
-            self._stack.callback(self._llama.close)
-        return self._llama
+    @asynccontextmanager
+    async def app(self) -> AsyncIterator[OpenAIServer]:
+        """(c) Our app, over HTTP. It stays up from first use to the end."""
+        yield await self._server("app", self.app_process("app"))
 
-    async def app(self) -> OpenAIServer:
-        """(c) Our app, over HTTP."""
-        if self._app is None:
-            server = await self._stack.enter_async_context(self.app_process("app"))
-            self._app = self._connect("app", server.url)
-        return self._app
-
-    async def llama_server(self) -> OpenAIServer:
-        """(c) `llama_cpp.server`, over HTTP."""
-        if self._llama_server is None:
-            server: Server = await self._stack.enter_async_context(
-                llama_cpp_server(
-                    self.model,
-                    context_tokens=self.sizes.context_tokens,
-                    threads=self.threads,
-                    log=self._out / "llama_cpp.server.log",
-                )
-            )
-            self._llama_server = self._connect("llama_cpp.server", server.url)
-        return self._llama_server
+    @asynccontextmanager
+    async def llama_server(self) -> AsyncIterator[OpenAIServer]:
+        """(c) `llama_cpp.server`, over HTTP. It stays up from first use to the end."""
+        process = llama_cpp_server(
+            self.model,
+            context_tokens=self.sizes.context_tokens,
+            threads=self.threads,
+            log=self._out / "llama_cpp.server.log",
+        )
+        yield await self._server("llama_cpp.server", process)
 
     @property
-    def others(self) -> list[OpenAIServer]:
+    def others(self) -> list[Opening]:
         """The servers that were named on the command line."""
-        return self._others
+        return [partial(_kept_open, server) for server in self._others]
 
-    async def all_systems(self) -> list[System]:
-        return [await self.engine(), await self.llama(), await self.llama_server(), await self.app(), *self.others]
+    @property
+    def systems(self) -> list[Opening]:
+        return [self.engine, self.llama, self.llama_server, self.app, *self.others]
 
     def bare_loop(self) -> BareLoop:
-        """A new bare loop over the low-level API; the caller closes it."""
+        """A new bare loop over the low-level API."""
         return BareLoop(self.model, context_tokens=self.sizes.context_tokens, threads=self.threads)
 
-    def app_process(self, name: str, **settings: object) -> Any:
+    def app_process(self, name: str, **settings: object) -> AbstractAsyncContextManager[Server]:
         """An app of its own, for as long as a block runs; `settings` are fields of `Settings`."""
         wanted = {
             "model": self.model,
@@ -188,28 +188,29 @@ class Lab:
 
     # ── what scenarios share ─────────────────────────────────────────────────────────────────────────────────────────
 
-    @property
+    @cached_property
     def vocabulary(self) -> Model:
         """The model's tokenizer, for prompts of a given length."""
-        if self._vocabulary is None:
-            self._vocabulary = Model.load(self.model, vocab_only=True)
-            self._stack.callback(self._vocabulary.close)
-        return self._vocabulary
-
-    def settings(self) -> Settings:
-        """The settings of the engine in this process: the environment's, with what all systems have in common."""
-        return Settings(
-            model=str(self.model),
-            context_tokens=self.sizes.context_tokens,
-            threads=self.threads,
-            system_prompt=SYSTEM_PROMPT,
-        )
+        vocabulary = Model.load(self.model, vocab_only=True)
+        self._stack.callback(vocabulary.close)
+        return vocabulary
 
     def say(self, text: str) -> None:
         """Tells whoever waits how far it is."""
         print(text, file=sys.stderr, flush=True)
 
+    async def _server(self, name: str, process: AbstractAsyncContextManager[Server]) -> OpenAIServer:
+        if name not in self._servers:
+            server = await self._stack.enter_async_context(process)
+            self._servers[name] = self._connect(name, server.url)
+        return self._servers[name]
+
     def _connect(self, name: str, url: str) -> OpenAIServer:
         server = OpenAIServer(name, url)
         self._stack.push_async_callback(server.close)
         return server
+
+
+@asynccontextmanager
+async def _kept_open(server: OpenAIServer) -> AsyncIterator[OpenAIServer]:
+    yield server

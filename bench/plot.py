@@ -13,6 +13,7 @@ matplotlib.use("Agg")  # no window: this runs on servers too
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter
 
 from bench.lab import Findings
 
@@ -64,6 +65,8 @@ def _by_users(axes: Axes, rows: Sequence[Mapping[str, Any]], column: str, title:
     axes.set_yscale(scale)
     if scale == "linear":
         axes.set_ylim(bottom=0)
+    for formatted in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+        formatted(FuncFormatter(lambda value, _place: f"{value:g}"))
     axes.set_title(title, loc="left", fontsize=10.5)
     axes.set_xlabel("users at once")
     axes.grid(axis="y", color="#e5e5e5")
@@ -78,6 +81,7 @@ def _arrival(axes: Axes, system: str, trace: Mapping[str, Any]) -> None:
     axes.annotate("the prompt is computed", (trace["arrived"], 1), xycoords=("data", "axes fraction"), xytext=(4, -12),
                   textcoords="offset points", fontsize=9, color="#555555")  # fmt: skip
     axes.set_ylim(bottom=0)
+    axes.set_xlim(left=0)
     axes.set_title(f"Gaps of 4 streams while a long prompt arrives, ms ({system})", loc="left", fontsize=10.5)
     axes.set_xlabel("seconds")
     axes.grid(axis="y", color="#e5e5e5")

@@ -11,9 +11,11 @@ import threading
 from collections.abc import AsyncGenerator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
+from pathlib import Path
 from typing import Any, Protocol
 
 import httpx
+from llama_cpp import Llama
 
 from llm_core.client import LLMClient
 from llm_core.events import ContentDelta, Done, Usage
@@ -57,14 +59,33 @@ class EngineInProcess:
 
 class HighLevelLlama:
     """`llama_cpp.Llama`, whose streams share one state: a lock lets one user at a time at it, which is what users of
-    it do."""
+    it do. It lives on one thread, which ends with it.
+
+    Args:
+        model: A GGUF file.
+        context_tokens: Size of the context.
+        threads: CPU threads. Everything else is as it comes.
+    """
 
     name = "Llama"
 
-    def __init__(self, llama: Any) -> None:
-        self._llama = llama
+    def __init__(self, model: Path, *, context_tokens: int, threads: int) -> None:
         self._turn = asyncio.Lock()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="llama")
+        options: dict[str, Any] = {
+            "n_ctx": context_tokens,
+            "n_threads": threads,
+            "n_threads_batch": threads,
+            "verbose": False,
+        }
+        self._llama: Any = self._thread.submit(Llama, str(model), **options).result()
+
+    def __enter__(self) -> HighLevelLlama:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._thread.submit(self._llama.close).result()
+        self._thread.shutdown()
 
     async def stream(self, messages: Messages, max_tokens: int, user: str = "") -> AsyncGenerator[Piece]:
         async with self._turn:
@@ -98,10 +119,6 @@ class HighLevelLlama:
                     loop.call_soon_threadsafe(pieces.put_nowait, text)
         finally:
             loop.call_soon_threadsafe(pieces.put_nowait, None)
-
-    def close(self) -> None:
-        self._thread.shutdown()
-        self._llama.close()
 
 
 class SystemFailed(Exception):

@@ -6,7 +6,7 @@ import asyncio
 import time
 from typing import Any
 
-from bench.lab import Findings, Lab
+from bench.lab import Findings, Lab, Opening
 from bench.measure import first_token, median, percentile
 from bench.scenarios.background import RunningStream, running_streams
 from bench.systems import System
@@ -22,10 +22,11 @@ async def run(lab: Lab) -> Findings:
     `Llama` and `llama_cpp.server` run one stream at a time, so there is nothing to ask them.
     """
     findings = Findings()
-    systems: list[System] = [await lab.engine(), await lab.app(), *lab.others]
-    for system in systems:
-        lab.say(f"arrival: {system.name}")
-        figures, trace = await _arrive(system, lab)
+    openings: list[Opening] = [lab.engine, lab.app, *lab.others]
+    for opening in openings:
+        async with opening() as system:
+            lab.say(f"arrival: {system.name}")
+            figures, trace = await _arrive(system, lab)
         findings.figures.update({f"{system.name}.{name}": value for name, value in figures.items()})
         findings.raw[system.name] = trace
     return findings

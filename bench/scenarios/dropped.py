@@ -6,7 +6,7 @@ import asyncio
 import time
 from contextlib import aclosing
 
-from bench.lab import Findings, Lab
+from bench.lab import Findings, Lab, Opening
 from bench.measure import first_token, median, percentile
 from bench.systems import Messages, System
 from bench.workload import long_text, short_question
@@ -18,10 +18,11 @@ _READER_STAYS_SECONDS = 0.5
 async def run(lab: Lab) -> Findings:
     """The app, `llama_cpp.server` and the servers named on the command line, all over HTTP."""
     findings = Findings()
-    systems: list[System] = [await lab.app(), await lab.llama_server(), *lab.others]
-    for system in systems:
-        lab.say(f"dropped: {system.name}")
-        undisturbed, after = await _measure(system, lab)
+    openings: list[Opening] = [lab.app, lab.llama_server, *lab.others]
+    for opening in openings:
+        async with opening() as system:
+            lab.say(f"dropped: {system.name}")
+            undisturbed, after = await _measure(system, lab)
         usual, worst = median(undisturbed), percentile(after, 95)
         findings.raw[system.name] = {"undisturbed": undisturbed, "after": after}
         findings.figures.update(

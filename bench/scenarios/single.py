@@ -2,36 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import closing
-
-from bench.lab import Findings, Lab
+from bench.lab import Findings, Lab, Opening
 from bench.measure import median, timed
-from bench.systems import System
 
 QUESTION = [
     {"role": "system", "content": "You tell long stories and never come to an end."},
     {"role": "user", "content": "Tell me a very long story about a ship that sails around the world, day by day."},
 ]
+WARM_UP_TOKENS = 16
 
 
 async def run(lab: Lab) -> Findings:
     """The median of the ratios of neighbouring runs, so that a machine that slows down for a while slows all alike."""
-    sizes = lab.sizes
-    engine, llama = await lab.engine(), await lab.llama()
-    rates: dict[str, list[float]] = {"bare": [], "engine": [], "llama": []}
     prompt = _prompt(lab)
-    with closing(lab.bare_loop()) as bare:
-        for number in range(sizes.stream_rounds + 1):
-            lab.say(f"single: run {number} of {sizes.stream_rounds}" if number else "single: warm-up")
-            run = {
-                "bare": await asyncio.to_thread(bare.decode_rate, prompt, sizes.stream_tokens),
-                "engine": await _decode_rate(engine, sizes.stream_tokens),
-                "llama": await _decode_rate(llama, sizes.stream_tokens),
-            }
-            if number:
-                for name, rate in run.items():
-                    rates[name].append(rate)
+    rates: dict[str, list[float]] = {"bare": [], "engine": [], "llama": []}
+    for number in range(lab.sizes.stream_rounds):
+        lab.say(f"single: run {number + 1} of {lab.sizes.stream_rounds}")
+        rates["bare"].append(await _bare(lab, prompt))
+        rates["engine"].append(await _streamed(lab.engine, lab.sizes.stream_tokens))
+        rates["llama"].append(await _streamed(lab.llama, lab.sizes.stream_tokens))
     figures = {f"{name}_rate": median(each) for name, each in rates.items()}
     figures["engine_to_bare"] = median([ours / bare for ours, bare in zip(rates["engine"], rates["bare"], strict=True)])
     figures["engine_to_llama"] = median([a / b for a, b in zip(rates["engine"], rates["llama"], strict=True)])
@@ -44,5 +33,13 @@ def _prompt(lab: Lab) -> list[int]:
     return lab.vocabulary.tokenize(f"{text}<|im_start|>assistant\n", add_special=False, parse_special=True)
 
 
-async def _decode_rate(system: System, tokens: int) -> float:
-    return (await timed(system.stream(QUESTION, tokens))).decode_rate
+async def _bare(lab: Lab, prompt: list[int]) -> float:
+    with lab.bare_loop() as bare:
+        await bare.decode_rate(prompt, WARM_UP_TOKENS)
+        return await bare.decode_rate(prompt, lab.sizes.stream_tokens)
+
+
+async def _streamed(opening: Opening, tokens: int) -> float:
+    async with opening() as system:
+        await timed(system.stream(QUESTION, WARM_UP_TOKENS))
+        return (await timed(system.stream(QUESTION, tokens))).decode_rate

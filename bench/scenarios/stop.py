@@ -24,10 +24,9 @@ _PREFILLED_BEFORE_STOP = 100
 
 
 async def run(lab: Lab) -> Findings:
-    engine = await lab.engine()
     figures: dict[str, float] = {}
     raw = {}
-    async with running_streams(engine, 1):
+    async with lab.engine() as engine, running_streams(engine, 1):
         for phase, stop in (("decode", _stop_in_decode), ("prefill", _stop_in_prefill)):
             seconds, steps = [], []
             for number in range(lab.sizes.repeats):

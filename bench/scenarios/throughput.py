@@ -51,20 +51,20 @@ class Tally:
 async def run(lab: Lab) -> Findings:
     """One row for each system and number of users."""
     sizes = lab.sizes
-    systems = await lab.all_systems()
-    for system in systems:
-        await _converse(system, conversations(1, 1, series="warm-up")[0], 4)
-    tallies = {(users, system.name): Tally() for users in sizes.users for system in systems}
+    tallies: dict[tuple[int, str], Tally] = {}
     for number in range(sizes.rounds):
         for users in sizes.users:
-            for system in systems if number % 2 == 0 else reversed(systems):
-                lab.say(f"throughput: round {number + 1} of {sizes.rounds}, {users} users, {system.name}")
-                await _measure(tallies[users, system.name], system, users, lab, series=f"{number}-{users}")
+            for opening in lab.systems if number % 2 == 0 else reversed(lab.systems):
+                async with opening() as system:
+                    lab.say(f"throughput: round {number + 1} of {sizes.rounds}, {users} users, {system.name}")
+                    tally = tallies.setdefault((users, system.name), Tally())
+                    await _measure(tally, system, users, lab, series=f"{number}-{users}")
     rows = [tally.row(system, users, sizes.reply_tokens) for (users, system), tally in tallies.items()]
     return Findings(figures=_compare(rows), rows=rows)
 
 
 async def _measure(tally: Tally, system: System, users: int, lab: Lab, *, series: str) -> None:
+    await _converse(system, conversations(1, 1, series="warm-up")[0], 4)  # the operator's prompt is in use for long
     crowd = conversations(users, lab.sizes.turns, series=series)
     started = time.perf_counter()
     answered = await asyncio.gather(*(_converse(system, each, lab.sizes.reply_tokens) for each in crowd))

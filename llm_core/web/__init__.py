@@ -1,1 +1,1 @@
-"""The browser's and HTTP's doorways: they translate between a protocol and `LLMClient`, and decide nothing about chat."""
+"""The doorways of browsers and HTTP: each translates between a protocol and `LLMClient`; chat is decided below."""

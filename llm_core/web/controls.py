@@ -57,18 +57,21 @@ class Controls:
             ),
         )
 
-    def inputs(self) -> list[gr.components.Component]:
+    def inputs(self) -> list[str | gr.components.Component]:
         return [self.system_prompt, self.temperature, self.top_p, self.max_tokens, self.thinking]
 
     def render(self) -> None:
         """Puts them on the page that is being built."""
         with gr.Accordion("Settings", open=False, elem_id="settings"):
-            self.system_prompt.render()
+            _render(self.system_prompt)
             with gr.Row():
-                self.temperature.render()
-                self.top_p.render()
-                self.max_tokens.render()
-            self.thinking.render()
+                _render(self.temperature, self.top_p, self.max_tokens)
+            _render(self.thinking)
+
+
+def _render(*inputs: gr.components.Component) -> None:
+    for component in inputs:
+        component.render()  # type: ignore[no-untyped-call]
 
 
 def _slider(name: str, value: float, label: str, info: str) -> gr.Slider:

@@ -16,7 +16,7 @@ from typing import Any, Literal
 import gradio as gr
 
 from llm_core.client import LLMClient
-from llm_core.errors import LLMError
+from llm_core.errors import InvalidRequest, LLMError
 from llm_core.web.controls import Controls
 from llm_core.web.header import header_html
 from llm_core.web.paced import paced
@@ -37,13 +37,14 @@ EXAMPLES = (
     "Suggest five quick dinners with eggs and vegetables.",
     "Write a Python function that checks whether a word is a palindrome.",
 )
-LATEX = (
+LATEX: tuple[dict[str, str | bool], ...] = (
     {"left": "$$", "right": "$$", "display": True},
     {"left": "\\[", "right": "\\]", "display": True},
     {"left": "\\(", "right": "\\)", "display": False},
 )
 _REPLY_LINES_JS = (Path(__file__).parent / "static" / "reply_lines.js").read_text(encoding="utf-8")
 _QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "undocumented"}
+_EMPTY = "Type a message first."
 _SOMETHING_WRONG = "Something went wrong. The reason is in the server's log; you can try again."
 
 Update = tuple[Any, ...]
@@ -91,6 +92,8 @@ class ChatPage(gr.ChatInterface):
         """Streams the reply to a message. The conversation is kept for as long as the caller's session lasts."""
         reply = ShownReply()
         try:
+            if not message.strip():
+                raise InvalidRequest(_EMPTY, param="message")
             events = self._client.achat_stream(
                 [
                     {"role": "system", "content": system_prompt},
@@ -135,7 +138,7 @@ class ChatPage(gr.ChatInterface):
 
     def _render_footer(self) -> None:
         self._controls.render()
-        super()._render_footer()
+        super()._render_footer()  # type: ignore[no-untyped-call]
 
     def _setup_events(self) -> None:
         super()._setup_events()
@@ -171,7 +174,7 @@ class ChatPage(gr.ChatInterface):
                 lambda: gr.Textbox(interactive=False, submit_btn=False, stop_btn=True), None, [self.textbox], **_QUIET
             )
             .then(
-                self._api_wrapper(self.fn, self._stream_fn),
+                self._api_wrapper(self.fn, self._stream_fn),  # type: ignore[no-untyped-call]
                 [self.saved_input, self.chatbot_state, *self.additional_inputs],
                 [self.null_component, self.chatbot],
                 concurrency_limit=None,
@@ -192,6 +195,10 @@ class ChatPage(gr.ChatInterface):
         assert endpoint.fn is not None
         endpoint.fn = _as_text(endpoint.fn)
 
+    def _clear_and_save_textbox(self, message: Any) -> tuple[Any, Any]:
+        """Keeps the placeholder, which Gradio would take away for good."""
+        return gr.Textbox("", interactive=False), message
+
     # ── the history ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _message_as_message_dict(self, message: Any, role: Literal["user", "assistant"]) -> list[Any]:
@@ -202,7 +209,8 @@ class ChatPage(gr.ChatInterface):
 
     async def _stream_fn(self, message: Any, history: Any, *args: Any) -> AsyncGenerator[Update]:
         """Settles what an earlier stop has left half-done before it becomes the past."""
-        async with aclosing(super()._stream_fn(message, settled(history), *args)) as updates:
+        past: Any = settled(history)
+        async with aclosing(super()._stream_fn(message, past, *args)) as updates:
             async for update in updates:
                 yield update
 
@@ -220,7 +228,8 @@ def _as_text(stream: Callable[..., AsyncGenerator[Update]]) -> Callable[..., Asy
 
 
 def _has_text(message: str) -> dict[str, Any]:
-    return gr.validate(bool(message.strip()), "Type a message first.")
+    valid: dict[str, Any] = gr.validate(bool(message.strip()), _EMPTY)
+    return valid
 
 
 def _chatbot() -> gr.Chatbot:
@@ -232,7 +241,7 @@ def _chatbot() -> gr.Chatbot:
         editable="user",
         latex_delimiters=[dict(pair) for pair in LATEX],
         buttons=["copy"],
-        allow_tags=False,
+        allow_tags=True,  # unknown tags, such as List<String>, are shown as text instead of taken away
         allow_file_downloads=False,
         placeholder="## What would you like to know?",
     )
@@ -242,6 +251,7 @@ def _textbox() -> gr.Textbox:
     return gr.Textbox(
         elem_id="message",
         placeholder="Type a message",
+        label="Message",
         show_label=False,
         container=False,
         scale=7,

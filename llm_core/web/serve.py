@@ -16,6 +16,10 @@ from llm_core.web import openai
 from llm_core.web.page import build_app
 from llm_core.web.theme import CSS, page_theme
 
+# A reply may hold the address of a picture. Were it fetched, its server would learn who reads, and whatever of the
+# conversation a model was talked into putting in the address.
+_HEAD = """<meta http-equiv="Content-Security-Policy" content="img-src 'self' data: blob:">"""
+
 
 def serve(client: LLMClient) -> None:
     """Serves the page until the process is interrupted or terminated, then ends running replies and returns.
@@ -36,6 +40,8 @@ def serve(client: LLMClient) -> None:
         threading.Event().wait()
     except KeyboardInterrupt:
         print("Closing.", flush=True)
+    except OSError as error:  # somebody took the port since it was checked
+        raise SettingsError(_why_not(error, settings)) from error
     finally:
         signal.signal(signal.SIGTERM, previous)
         client.close()
@@ -58,6 +64,7 @@ def launch_options(client: LLMClient) -> dict[str, Any]:
         "mcp_server": False,
         "footer_links": ["api"],
         "max_file_size": "1mb",
+        "head": _HEAD,
         "app_kwargs": {"routes": openai.routes(client), "docs_url": None, "redoc_url": None, "openapi_url": None},
     }
 
@@ -100,4 +107,6 @@ def _why_not(error: OSError, settings: Settings) -> str:
         return f"Port {port} is in use by another program. Set {SERVER_PORT_VARIABLE} to a free one."
     if error.errno == errno.EACCES:
         return f"Port {port} needs more rights than this program has. Set {SERVER_PORT_VARIABLE} to one above 1023."
-    return f"Nothing can listen on {SERVER_NAME_VARIABLE}={settings.server_name}, port {port}: {error.strerror}."
+    return (
+        f"Nothing can listen on {SERVER_NAME_VARIABLE}={settings.server_name}, port {port}: {error.strerror or error}."
+    )

@@ -46,7 +46,7 @@ def page_theme() -> gr.themes.Base:
         font=_SANS,
         font_mono=_MONO,
     )
-    variables = {}
+    variables: dict[str, str] = {}
     for name, (light, dark) in _COLOURS.items():
         variables |= {name: light, f"{name}_dark": dark}
     return theme.set(color_accent="#0f766e", **variables)

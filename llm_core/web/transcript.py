@@ -7,7 +7,8 @@ a reply travels in its metadata, so that neither can ever be sent back to the mo
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from itertools import groupby
 from typing import Any, Literal, NotRequired, TypedDict
 
 from llm_core.events import ChatEvent, ContentDelta, Done, Queued, ReasoningDelta
@@ -127,23 +128,33 @@ def _settle(message: dict[str, Any]) -> dict[str, Any]:
 
 
 def conversation(history: Iterable[dict[str, Any]]) -> list[dict[str, str]]:
-    """What was said, for the model: no reasoning, no lines about a reply, no reply that never came.
+    """What was said, for the model: no reasoning, no lines about a reply, and no message that failed to be answered.
 
-    Messages in a row from one speaker, left by a reply that failed or was stopped before its first word, become one:
-    many chat templates insist that the speakers take turns.
+    Messages in a row from one speaker, left by a reply that was stopped before its first word, become one: many chat
+    templates insist that the speakers take turns.
     """
     said: list[dict[str, str]] = []
     for message in history:
         text = spoken_text(message)
-        if not text:
-            continue
-        if said and said[-1]["role"] == message["role"]:
-            text = f"{said.pop()['content']}\n\n{text}"
-        said.append({"role": message["role"], "content": text})
-    return said
+        if text:
+            said.append({"role": message["role"], "content": text})
+        elif _failed(message) and said and said[-1]["role"] == "user":
+            said.pop()  # it may be the reason for the failure, and would fail every message after it too
+    return _taking_turns(said)
 
 
-def spoken_text(message: dict[str, Any]) -> str:
+def _taking_turns(said: list[dict[str, str]]) -> list[dict[str, str]]:
+    turns = []
+    for role, messages in groupby(said, key=lambda message: message["role"]):
+        turns.append({"role": role, "content": "\n\n".join(message["content"] for message in messages)})
+    return turns
+
+
+def _failed(message: Mapping[str, Any]) -> bool:
+    return (message.get("metadata") or {}).get("id") == "failed"
+
+
+def spoken_text(message: Mapping[str, Any]) -> str:
     """The text that a shown message adds to the conversation; "" for a thought."""
     if (message.get("metadata") or {}).get("title"):
         return ""
@@ -155,5 +166,4 @@ def spoken_text(message: dict[str, Any]) -> str:
 
 def failure(messages: Iterable[ShownMessage]) -> str | None:
     """What went wrong with a shown reply, or None."""
-    lines = [message["metadata"] for message in messages if message["metadata"].get("id") == "failed"]
-    return lines[0]["log"] if lines else None
+    return next((message["metadata"]["log"] for message in messages if _failed(message)), None)

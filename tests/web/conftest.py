@@ -1,0 +1,94 @@
+"""The real page over a real port, in this process so that tests can look at the engine, and a browser."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from llm_core.client import LLMClient
+from llm_core.settings import Settings
+from llm_core.web.page import build_app
+from llm_core.web.serve import launch_options
+
+CHROMIUM_ARGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+PATIENCE_MS = 60_000
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_until(condition: Callable[[], bool], what: str, seconds: float = 30.0) -> None:
+    pause = threading.Event()
+    for _ in range(int(seconds / 0.05)):
+        if condition():
+            return
+        pause.wait(0.05)
+    pytest.fail(f"waited {seconds:.0f} s in vain: {what}")
+
+
+@contextmanager
+def served(client: LLMClient) -> Iterator[str]:
+    """The page of `client` on its port; yields the URL."""
+    app = build_app(client)
+    _, url, _ = app.launch(**launch_options(client), prevent_thread_lock=True, quiet=True)
+    try:
+        yield url
+    finally:
+        app.close(verbose=False)
+
+
+@pytest.fixture(scope="session")
+def page_client() -> Iterator[LLMClient]:
+    settings = Settings(parallel=4, context_tokens=1024, temperature=0, GRADIO_SERVER_PORT=free_port())
+    with LLMClient(settings) as client:
+        client.wait_ready()
+        yield client
+
+
+@pytest.fixture(scope="session")
+def page_url(page_client: LLMClient) -> Iterator[str]:
+    with served(page_client) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def browser(chromium_path: str) -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium_path, args=CHROMIUM_ARGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
+    """Opens a URL as a new visitor, with nothing in common with other visitors."""
+    contexts = []
+
+    def open_one(url: str, **options: object) -> Page:
+        context = browser.new_context(viewport={"width": 1180, "height": 820}, **options)  # type: ignore[arg-type]
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(PATIENCE_MS)
+        page.goto(url)
+        page.wait_for_selector("#message textarea")
+        return page
+
+    yield open_one
+    for context in contexts:
+        context.close()
