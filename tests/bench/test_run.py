@@ -1,0 +1,53 @@
+"""The command itself, with tiny sizes, on the real model and the real servers."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench.__main__ import SCENARIOS, main
+from bench.report import TITLES
+
+ROOT = Path(__file__).resolve().parents[2]
+RUN_SECONDS = 170
+
+
+@pytest.mark.slow
+def test_a_quick_run_prints_a_table_and_writes_a_plot_and_every_figure(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "bench", "--quick", "--only", "single,throughput", "--users", "2"]
+    ran = subprocess.run(
+        [*command, "--out", str(tmp_path)], cwd=ROOT, capture_output=True, text=True, timeout=RUN_SECONDS, check=False
+    )
+
+    assert ran.returncode == 0, ran.stderr
+    assert "target ≥ 0.97" in ran.stdout
+    content = json.loads((tmp_path / "bench.json").read_text())
+    assert {row["system"] for row in content["rows"]["throughput"]} == {"engine", "Llama", "llama_cpp.server", "app"}
+    assert all(row["tokens_per_second"] > 0 for row in content["rows"]["throughput"])
+    assert content["figures"]["single.engine_to_bare"] > 0
+    assert (tmp_path / "bench.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_every_scenario_has_a_title() -> None:
+    assert set(SCENARIOS) == set(TITLES)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--only", "speed"], ["--users", "0"], ["--users", "many"], ["--url", "http://nameless"], ["--url", "a=b"]],
+)
+def test_an_argument_that_makes_no_sense_is_refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(arguments)
+    assert arguments[0] in capsys.readouterr().err
+
+
+def test_a_server_that_is_not_there_is_a_sentence_and_no_traceback(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--quick", "--url", "gone=http://127.0.0.1:9", "--out", str(tmp_path)]) == 1
+    assert "ConnectError" in capsys.readouterr().err
