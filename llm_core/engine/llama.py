@@ -308,7 +308,7 @@ class Context:
         params.n_outputs_max = slots
         params.n_threads = params.n_threads_batch = threads
         params.kv_unified = False
-        params.flash_attn_type = _flash_attention()
+        params.flash_attn_type = lib.LLAMA_FLASH_ATTN_TYPE_AUTO
         params.no_perf = True
         self._model = model
         self._pointer = lib.llama_init_from_model(model._pointer, params)
@@ -374,13 +374,6 @@ class Context:
         if self._pointer is not None:
             lib.llama_free(self._pointer)
             self._pointer = None
-
-
-def _flash_attention() -> int:
-    """On a CPU off: its kernel takes twice as long for the small chunks of a long prompt (docs/decisions/001)."""
-    return int(
-        lib.LLAMA_FLASH_ATTN_TYPE_AUTO if lib.llama_supports_gpu_offload() else lib.LLAMA_FLASH_ATTN_TYPE_DISABLED
-    )
 
 
 def _bytes_of(state: State) -> Any:

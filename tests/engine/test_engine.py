@@ -27,6 +27,11 @@ LONG = "Tell a very long story about the sea. " * 3
 BOOK = "The sea is wide and the ship is small. " * 120
 
 
+def counting(engine: Engine) -> tuple[int, ...]:
+    """A prompt whose continuation is sure, however it is cut into chunks: the model is small and often undecided."""
+    return tuple(engine.model.tokenize("1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11,", add_special=False, parse_special=False))
+
+
 def is_streaming(call: Call) -> bool:
     return len(call.pieces) >= 3
 
@@ -48,10 +53,10 @@ def assert_nothing_left(engine: Engine) -> None:
 
 
 def test_a_reply_has_text_counts_and_times(engine: Engine) -> None:
-    call = ask(engine, "What is the capital of France?").finish()
-    assert "Paris" in call.text
+    call = ask(engine, counting(engine)).finish()
+    assert "12, 13" in call.text
     done = call.done
-    assert done.usage.prompt_tokens == len(prompt_of(engine.model, "What is the capital of France?"))
+    assert done.usage.prompt_tokens == len(counting(engine))
     assert done.usage.completion_tokens >= len(call.pieces)
     assert 0 < done.timings.queue_ms < done.timings.ttft_ms
     assert done.timings.tokens_per_second > 0
@@ -288,7 +293,7 @@ def test_a_failure_of_the_context_ends_what_runs_and_the_engine_goes_on(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     running = [ask(engine, LONG, max_tokens=500).wait_for(is_streaming) for _ in range(8)]
-    waiting = ask(engine, "What is the capital of France?")
+    waiting = ask(engine, counting(engine))
     rebuilds = engine.stats().rebuilds
 
     def fail(_context: Context, _batch: object) -> None:
@@ -298,7 +303,7 @@ def test_a_failure_of_the_context_ends_what_runs_and_the_engine_goes_on(
     monkeypatch.setattr(Context, "decode", fail)
     for call in running:
         assert isinstance(call.finish().end, EngineFailed)
-    assert "Paris" in waiting.finish().text
+    assert "12, 13" in waiting.finish().text
     assert engine.stats().rebuilds == rebuilds + 1
     assert_nothing_left(engine)
 
@@ -311,8 +316,8 @@ def test_a_sink_that_fails_cancels_its_own_request(engine: Engine) -> None:
         raise RuntimeError("Event loop is closed")
 
     call.sequence.sink = gone
-    other = ask(engine, "What is the capital of France?").finish()
-    assert "Paris" in other.text
+    other = ask(engine, counting(engine)).finish()
+    assert "12, 13" in other.text
     assert_nothing_left(engine)
 
 
