@@ -21,7 +21,7 @@ from llm_core.errors import (
 )
 from llm_core.request import SamplingParams
 
-from .conftest import GREEDY, OPTIONS, Call, ask, prompt_of
+from .conftest import GREEDY, OPTIONS, Call, ask
 
 LONG = "Tell a very long story about the sea. " * 3
 BOOK = "The sea is wide and the ship is small. " * 120
