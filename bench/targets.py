@@ -45,7 +45,7 @@ class Line:
         return written(self.value, self.unit)
 
 
-# The bounds are those of docs/benchmark.md; ratios are within one run.
+# Ratios are between figures of one run; a bound on seconds would only measure the machine.
 FIGURES = (
     Figure("single.bare_rate", "bare llama_decode loop", "tokens/s"),
     Figure("single.engine_rate", "engine", "tokens/s"),

@@ -167,9 +167,8 @@ class ChatPage(gr.ChatInterface):
         """Gradio's own edit has no stop button. This one has, and the stop tidies up after every kind of reply."""
         answered = (
             self.chatbot.edit(
-                self._edit_message, [self.chatbot], [self.chatbot, self.chatbot_state, self.saved_input], **_QUIET
+                self._edit, [self.chatbot], [self.chatbot, self.chatbot_state, self.saved_input], **_QUIET
             )
-            .then(self._append_message_to_history, [self.saved_input, self.chatbot_state], [self.chatbot], **_QUIET)
             .then(
                 lambda: gr.Textbox(interactive=False, submit_btn=False, stop_btn=True), None, [self.textbox], **_QUIET
             )
@@ -188,6 +187,12 @@ class ChatPage(gr.ChatInterface):
         self.textbox.stop(None, None, None, cancels=[answered], api_visibility="undocumented").then(
             settled, [self.chatbot], [self.chatbot], **_QUIET
         )
+
+    def _edit(self, history: list[Any], edited: gr.EditData) -> tuple[list[Any], list[Any], str]:
+        """What is shown, what the reply goes on from, and the message to answer. What followed it is gone."""
+        index = edited.index[0] if isinstance(edited.index, (list, tuple)) else edited.index
+        past = history[:index]
+        return [*past, shown("user", edited.value)], past, edited.value
 
     def _setup_endpoint(self) -> None:
         """Callers of the endpoint get plain text, and an error where the page shows one as part of the chat."""

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -22,9 +27,13 @@ from llm_core.settings import Settings
 from llm_core.web import openai as doorway
 from llm_core.web.openai import MAX_BODY_BYTES, routes
 
+ROOT = Path(__file__).resolve().parents[2]
 QUESTION = [{"role": "user", "content": "What is the capital of France?"}]
 STORY = [{"role": "user", "content": "Tell me a very long story about the sea."}]
 GREEDY: dict[str, Any] = {"model": "any", "temperature": 0, "max_tokens": 24}
+# A reply that does not end by itself: the token that ends a turn (id 2 in the bundled model) is banned.
+LONG_TOKENS = 900
+LONG: dict[str, Any] = {"messages": STORY, "model": "any", "max_tokens": LONG_TOKENS, "logit_bias": {"2": -100}}
 
 
 @pytest.fixture(scope="module")
@@ -268,7 +277,7 @@ def test_a_conversation_longer_than_the_context_gets_openais_code_for_it(openai_
 
 def test_a_full_queue_answers_503_and_when_to_come_back(openai_client: openai.OpenAI, client: LLMClient) -> None:
     def start() -> openai.Stream[ChatCompletionChunk]:
-        return openai_client.chat.completions.create(messages=STORY, model="any", stream=True, max_tokens=900)
+        return openai_client.chat.completions.create(stream=True, **LONG)
 
     running = [start() for _ in range(3)]  # two slots and one place in the queue
     try:
@@ -302,7 +311,7 @@ def test_what_fails_inside_is_a_500_that_shows_no_inner_thing(
 def test_a_failure_in_the_middle_of_a_stream_is_raised_by_the_client(
     openai_client: openai.OpenAI, client: LLMClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stream = openai_client.chat.completions.create(messages=STORY, model="any", stream=True, max_tokens=900)
+    stream = openai_client.chat.completions.create(stream=True, **LONG)
     first = next(iter(stream))
     assert first.choices[0].delta.role == "assistant"
     (sequence,) = engine_of(client)._scheduler.running
@@ -323,28 +332,29 @@ def engine_of(client: LLMClient) -> Any:
 
 
 def test_a_reader_who_leaves_a_stream_frees_the_slot(openai_client: openai.OpenAI, client: LLMClient) -> None:
-    stream = openai_client.chat.completions.create(messages=STORY, model="any", stream=True, max_tokens=900)
+    generated = stats(client).generated_tokens
+    stream = openai_client.chat.completions.create(stream=True, **LONG)
     next(iter(stream))
     assert stats(client).running == 1
     stream.close()
-    wait_until(lambda: is_idle(client), seconds=2)
+    wait_until(lambda: is_idle(client))
+    assert stats(client).generated_tokens - generated < LONG_TOKENS / 2, "the rest of the reply was never made"
 
 
 def test_a_reader_who_leaves_before_the_whole_answer_is_there_frees_the_slot(url: str, client: LLMClient) -> None:
+    generated = stats(client).generated_tokens
     with pytest.raises(httpx.ReadTimeout):
-        httpx.post(f"{url}/chat/completions", json={"messages": STORY, "max_tokens": 900}, timeout=0.4)
-    wait_until(lambda: is_idle(client), seconds=2)
+        httpx.post(f"{url}/chat/completions", json=LONG, timeout=0.4)
+    wait_until(lambda: is_idle(client))
+    assert stats(client).generated_tokens - generated < LONG_TOKENS / 2, "the rest of the reply was never made"
 
 
 def test_a_reader_who_leaves_the_queue_frees_the_place(openai_client: openai.OpenAI, client: LLMClient) -> None:
-    streams = [
-        openai_client.chat.completions.create(messages=STORY, model="any", stream=True, max_tokens=900)
-        for _ in range(3)
-    ]
+    streams = [openai_client.chat.completions.create(stream=True, **LONG) for _ in range(3)]
     assert stats(client).waiting == 1
     streams.pop().close()
-    wait_until(lambda: stats(client).waiting == 0, seconds=2)
-    assert stats(client).running == 2
+    wait_until(lambda: stats(client).waiting == 0)
+    assert stats(client).running == 2, "the place is free although nobody else has ended"
     for stream in streams:
         stream.close()
     wait_until(lambda: is_idle(client))
@@ -354,13 +364,39 @@ def test_silence_is_filled_so_that_proxies_do_not_hang_up(
     url: str, openai_client: openai.OpenAI, client: LLMClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(doorway, "KEEP_ALIVE_SECONDS", 0.05)
-    running = [
-        openai_client.chat.completions.create(messages=STORY, model="any", stream=True, max_tokens=900)
-        for _ in range(2)
-    ]
-    with httpx.stream("POST", f"{url}/chat/completions", json={"messages": STORY, "stream": True}) as waiting:
+    running = [openai_client.chat.completions.create(stream=True, **LONG) for _ in range(2)]
+    with httpx.stream("POST", f"{url}/chat/completions", json=LONG | {"stream": True}) as waiting:
         lines = waiting.iter_lines()
         assert any(line == ": keep-alive" for line in lines)
     for stream in running:
         stream.close()
     wait_until(lambda: is_idle(client))
+
+
+# ── the app ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.slow
+def test_the_app_serves_openais_clients_on_the_port_of_the_page() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    variables = {"GRADIO_SERVER_PORT": str(port), "LLM_PARALLEL": "2", "LLM_CONTEXT_TOKENS": "512"}
+    process = subprocess.Popen([sys.executable, "app.py"], cwd=ROOT, env=os.environ | variables)
+    try:
+        wait_until(lambda: answers(f"http://127.0.0.1:{port}/v1/models"), seconds=90)
+        with openai.OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="none") as openai_client:
+            whole = openai_client.chat.completions.create(messages=QUESTION, **GREEDY)
+            stream = openai_client.chat.completions.create(messages=QUESTION, stream=True, **GREEDY)
+            arrivals = [(time.monotonic(), chunk) for chunk in stream]
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+    assert text_of([chunk for _, chunk in arrivals]) == whole.choices[0].message.content
+    assert arrivals[-1][0] > arrivals[0][0], "each piece is sent when it is made, and not all at the end"
+
+
+def answers(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=60).status_code == 200
+    except httpx.TransportError:
+        return False

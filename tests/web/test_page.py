@@ -11,43 +11,13 @@ from playwright.sync_api import Page
 from llm_core.client import LLMClient
 from llm_core.settings import Settings
 
-from .conftest import PATIENCE_MS, free_port, served, wait_until
+from .conftest import free_port, served, wait_until
+from .visitor import REPLY, STOP, line, send, wait_for_text, wait_until_done
 
 Open = Callable[..., Page]
 
 STORY = "Tell me a very long story about the sea, the ship and its captain."
 QUESTION = "What is the capital of France?"
-REPLY = "#chat .bot-row .prose"
-STOP = "#message button.stop-button"
-
-
-def send(page: Page, text: str) -> None:
-    page.fill("#message textarea", text)
-    page.keyboard.press("Enter")
-
-
-def wait_for_text(page: Page, length: int) -> str:
-    """The last reply once it has at least `length` characters."""
-    page.wait_for_function(
-        "([reply, length]) => ([...document.querySelectorAll(reply)].at(-1)?.innerText ?? '').length >= length",
-        arg=[REPLY, length],
-        timeout=PATIENCE_MS,
-    )
-    return page.locator(REPLY).last.inner_text()
-
-
-def wait_until_done(page: Page, replies: int = 1) -> str:
-    page.wait_for_function(
-        "count => document.querySelectorAll('.reply-line.done:not(:empty)').length === count",
-        arg=replies,
-        timeout=PATIENCE_MS,
-    )
-    return page.locator(REPLY).last.inner_text()
-
-
-def line(page: Page) -> str:
-    """The quiet line under the last reply."""
-    return page.locator(".reply-line").last.inner_text()
 
 
 def running(client: LLMClient) -> int:
@@ -111,9 +81,30 @@ def test_an_edited_message_is_answered_afresh(open_page: Open, page_url: str) ->
     page.get_by_label("Edit").first.click()
     page.locator("textarea.edit-textarea").fill(QUESTION)
     page.get_by_label("Submit").click()
-    page.wait_for_function("text => document.querySelector('#chat .user-row').innerText.includes(text)", arg=QUESTION)
+    page.wait_for_function("text => document.querySelector('#chat .user-row')?.innerText.includes(text)", arg=QUESTION)
     page.wait_for_function("() => /Paris/.test([...document.querySelectorAll('#chat .bot-row')].at(-1)?.innerText)")
     assert "Paris" in wait_until_done(page)
+    assert page.locator("#chat .user-row").count() == 1
+
+
+def test_the_reply_to_an_edited_message_can_be_stopped(open_page: Open, page_url: str, page_client: LLMClient) -> None:
+    page = open_page(page_url)
+    send(page, QUESTION)
+    wait_until_done(page)
+    page.get_by_label("Edit").first.click()
+    page.locator("textarea.edit-textarea").fill(STORY)
+    page.get_by_label("Submit").click()
+    wait_for_text(page, 60)
+    page.locator(STOP).click()
+    wait_until_idle(page_client)
+    page.get_by_text("Stopped", exact=True).wait_for()
+
+
+def test_an_empty_message_is_not_sent(open_page: Open, page_url: str) -> None:
+    page = open_page(page_url)
+    send(page, "   ")
+    send(page, QUESTION)
+    wait_until_done(page)
     assert page.locator("#chat .user-row").count() == 1
 
 
@@ -176,20 +167,42 @@ def test_the_page_fits_a_phone(open_page: Open, page_url: str) -> None:
     assert page.locator("#message textarea").is_visible()
 
 
-def test_dark_mode_is_readable(open_page: Open, page_url: str) -> None:
-    page = open_page(page_url, color_scheme="dark")
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_all_text_can_be_read_in_light_and_dark(open_page: Open, page_url: str, scheme: str) -> None:
+    page = open_page(page_url, color_scheme=scheme)
+    page.wait_for_selector("#header .model")
     send(page, QUESTION)
     wait_until_done(page)
+    texts = ["#header h1", "#header .model", "#chat .user-row p", f"{REPLY} p", ".reply-line", "#message textarea"]
+    contrasts = {text: contrast(page, text) for text in texts}
 
-    def brightness(css: str, property: str) -> float:
-        colour = page.evaluate(
-            "([css, property]) => getComputedStyle(document.querySelector(css))[property]", [css, property]
-        )
-        red, green, blue = (int(part) for part in colour.split("(")[1].rstrip(")").split(",")[:3])
-        return 0.3 * red + 0.6 * green + 0.1 * blue
+    assert min(contrasts.values()) >= 4.5, f"WCAG 2.2 AA asks for 4.5 : 1, and these have {contrasts}"
+    assert (brightness(colours(page, "body")[1]) < 0.5) == (scheme == "dark")
 
-    assert brightness("body", "backgroundColor") < 60
-    assert brightness(REPLY, "color") > 170
+
+def contrast(page: Page, css: str) -> float:
+    """WCAG's contrast of a text with what is behind it, from 1 to 21."""
+    text, behind = map(brightness, colours(page, css))
+    return (max(text, behind) + 0.05) / (min(text, behind) + 0.05)
+
+
+def colours(page: Page, css: str) -> list[list[float]]:
+    """Red, green, blue of an element's text, and of the first background behind it that is not transparent."""
+    return page.locator(css).first.evaluate(
+        """element => {
+            const numbers = (colour) => colour.match(/[\\d.]+/g).map(Number);
+            let behind = element;
+            while (numbers(getComputedStyle(behind).backgroundColor)[3] === 0) behind = behind.parentElement;
+            return [getComputedStyle(element).color, getComputedStyle(behind).backgroundColor].map(numbers);
+        }"""
+    )
+
+
+def brightness(colour: list[float]) -> float:
+    """WCAG's relative luminance, from 0 to 1."""
+    shares = [value / 255 for value in colour[:3]]
+    red, green, blue = (share / 12.92 if share <= 0.04045 else ((share + 0.055) / 1.055) ** 2.4 for share in shares)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
 def test_the_page_says_that_the_model_loads_and_then_which_it_is(open_page: Open) -> None:

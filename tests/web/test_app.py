@@ -1,0 +1,128 @@
+"""`python app.py` as an operator runs it: a process of its own, started, used and ended."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from .conftest import free_port
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).resolve().parents[2]
+PATIENCE = 120.0
+STORY = {"messages": [{"role": "user", "content": "Tell me a very long story."}], "max_tokens": 2000, "stream": True}
+
+
+@contextmanager
+def app(**variables: str) -> Iterator[subprocess.Popen[str]]:
+    """The process, on the bundled model; its output, errors too, can be read."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("LLM_", "GRADIO_"))}
+    process = subprocess.Popen(
+        [sys.executable, "app.py"],
+        cwd=ROOT,
+        env=inherited | {"LLM_PARALLEL": "2", "LLM_CONTEXT_TOKENS": "2048"} | variables,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def running_app() -> Iterator[tuple[subprocess.Popen[str], str]]:
+    port = free_port()
+    with app(GRADIO_SERVER_PORT=str(port)) as process:
+        overdue = threading.Timer(PATIENCE, process.kill)
+        overdue.start()
+        url = address_in(process)
+        overdue.cancel()
+        assert url == f"http://127.0.0.1:{port}/"
+        yield process, url
+
+
+def address_in(process: subprocess.Popen[str]) -> str:
+    """The address that the process says it serves, once it says so."""
+    assert process.stdout is not None
+    said = []
+    for line in process.stdout:
+        said.append(line)
+        if line.startswith("Chat: "):
+            return line.removeprefix("Chat: ").strip()
+    pytest.fail("it ended before it served anything:\n" + "".join(said))
+
+
+def test_it_serves_the_page_and_openais_routes_on_one_port(running_app: tuple[subprocess.Popen[str], str]) -> None:
+    _, url = running_app
+
+    assert "gradio" in httpx.get(url, timeout=PATIENCE).text
+    assert httpx.get(f"{url}v1/models", timeout=PATIENCE).json()["data"][0]["id"] == "SmolLM2-135M-Instruct"
+
+
+def test_it_sends_no_telemetry_and_loads_no_fonts_from_elsewhere(
+    running_app: tuple[subprocess.Popen[str], str],
+) -> None:
+    _, url = running_app
+    config = httpx.get(f"{url}config", timeout=PATIENCE).json()
+
+    assert config["analytics_enabled"] is False
+    assert "fonts.googleapis.com" not in httpx.get(f"{url}theme.css", timeout=PATIENCE).text
+    assert not [sheet for sheet in config.get("stylesheets", []) if sheet.startswith("http")]
+
+
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT])
+def test_it_ends_cleanly_on_a_signal_also_amid_a_reply(
+    running_app: tuple[subprocess.Popen[str], str], end: signal.Signals
+) -> None:
+    process, url = running_app
+    with httpx.stream("POST", f"{url}v1/chat/completions", json=STORY, timeout=PATIENCE) as reply:
+        chunks = reply.iter_text()
+        while "content" not in next(chunks):
+            pass
+        process.send_signal(end)
+        output, _ = process.communicate(timeout=30)
+
+    assert process.returncode == 0
+    assert "Traceback" not in output
+
+
+def test_it_refuses_to_be_open_to_everyone_without_being_told_to() -> None:
+    with app(GRADIO_SERVER_NAME="0.0.0.0", GRADIO_SERVER_PORT=str(free_port())) as process:
+        output, _ = process.communicate(timeout=PATIENCE)
+
+    assert process.returncode == 1
+    assert output.count("\n") == 1
+    assert "LLM_PUBLIC=1" in output
+
+
+def test_it_says_in_a_sentence_that_its_port_is_busy() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with app(GRADIO_SERVER_PORT=str(port)) as process:
+            output, _ = process.communicate(timeout=PATIENCE)
+
+    assert process.returncode == 1
+    assert output.strip() == f"Port {port} is in use by another program. Set GRADIO_SERVER_PORT to a free one."
+
+
+def test_it_says_in_a_sentence_which_setting_is_wrong() -> None:
+    with app(LLM_PARALLEL="many") as process:
+        output, _ = process.communicate(timeout=PATIENCE)
+
+    assert process.returncode == 1
+    assert output.startswith("LLM_PARALLEL='many' cannot be used")
+    assert "Traceback" not in output

@@ -1,0 +1,52 @@
+"""The quiet line under a reply, word for word."""
+
+from __future__ import annotations
+
+import pytest
+
+from llm_core.events import Done, FinishReason, Timings, Usage
+from llm_core.web.figures import done_line, seconds, waiting_line
+
+
+@pytest.mark.parametrize(
+    ("position", "line"),
+    [
+        (0, "Reading your message"),
+        (1, "Waiting: 1 request ahead of yours"),
+        (2, "Waiting: 2 requests ahead of yours"),
+        (1200, "Waiting: 1,200 requests ahead of yours"),
+    ],
+)
+def test_a_visitor_who_waits_is_told_how_many_are_ahead(position: int, line: str) -> None:
+    assert waiting_line(position) == line
+
+
+def test_a_reply_is_told_with_rate_first_token_and_cache() -> None:
+    done = Done("stop", Usage(1300, 1200, 54), Timings(10, 420, 52.3))
+
+    assert done_line(done) == "52 tokens/s · first token after 0.4 s · 1,200 of 1,300 prompt tokens from the cache"
+
+
+def test_what_did_not_happen_is_not_mentioned() -> None:
+    assert done_line(Done("stop", Usage(13, 0, 1), Timings())) == ""
+
+
+@pytest.mark.parametrize(
+    ("reason", "words"),
+    [("length", "stopped at the length limit"), ("timeout", "timed out"), ("cancelled", "stopped")],
+)
+def test_an_unusual_end_is_told(reason: FinishReason, words: str) -> None:
+    assert done_line(Done(reason, Usage(), Timings())) == words
+
+
+@pytest.mark.parametrize(("dropped", "words"), [(1, "1 earlier message left out"), (4, "4 earlier messages left out")])
+def test_messages_that_were_left_out_are_counted(dropped: int, words: str) -> None:
+    assert done_line(Done("stop", Usage(), Timings(), dropped_messages=dropped)) == words
+
+
+@pytest.mark.parametrize(
+    ("duration", "words"),
+    [(0.004, "0.00 s"), (0.04, "0.04 s"), (0.094, "0.09 s"), (0.096, "0.1 s"), (9.94, "9.9 s"), (9.96, "10 s")],
+)
+def test_a_duration_has_no_more_digits_than_matter(duration: float, words: str) -> None:
+    assert seconds(duration) == words

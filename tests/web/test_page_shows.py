@@ -1,0 +1,247 @@
+"""What the page makes of replies that the bundled model would not give on demand, in a real browser."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncGenerator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from llm_core.backends.local import LoadStatus
+from llm_core.client import LLMClient
+from llm_core.engine.llama import Model
+from llm_core.errors import QueueFull
+from llm_core.events import ChatEvent, ContentDelta, Done, Queued, ReasoningDelta, Timings, Usage
+from llm_core.models.info import ModelInfo
+from llm_core.settings import Settings
+
+from .conftest import PATIENCE_MS, free_port, served
+from .visitor import REPLY, line, send, wait_until_done
+
+Open = Callable[..., Page]
+Script = Callable[[], AsyncGenerator[ChatEvent]]
+
+END = Done("stop", Usage(20, 0, 5), Timings(0, 100, 50))
+
+
+class ScriptedClient(LLMClient):
+    """The real client in everything but its replies: those are what `script` yields.
+
+    Attributes:
+        asked: The messages of each request, the system prompt's taken off.
+    """
+
+    script: Script
+
+    def __init__(self, real: LLMClient) -> None:
+        self.settings = Settings(GRADIO_SERVER_PORT=free_port())
+        self.asked: list[list[dict[str, str]]] = []
+        self._real = real
+
+    def status(self) -> LoadStatus:
+        return self._real.status()
+
+    def wait_ready(self, timeout: float | None = None) -> ModelInfo:
+        return self._real.wait_ready(timeout)
+
+    def achat_stream(self, messages: Any, **options: Any) -> AsyncGenerator[ChatEvent]:
+        system, *conversation = messages
+        assert system["role"] == "system"
+        self.asked.append(conversation)
+        return self.script()
+
+
+@pytest.fixture(scope="module")
+def scripted_page(page_client: LLMClient) -> Iterator[tuple[ScriptedClient, str]]:
+    client = ScriptedClient(page_client)
+    with served(client) as url:
+        yield client, url
+
+
+@pytest.fixture
+def scripted(scripted_page: tuple[ScriptedClient, str]) -> ScriptedClient:
+    client, _ = scripted_page
+    client.asked.clear()
+    return client
+
+
+@pytest.fixture
+def page(open_page: Open, scripted_page: tuple[ScriptedClient, str]) -> Page:
+    _, url = scripted_page
+    return open_page(url)
+
+
+class Signal:
+    """Lets a script, on the server's event loop, wait for the test."""
+
+    def __init__(self) -> None:
+        self._given = threading.Event()
+
+    def give(self) -> None:
+        self._given.set()
+
+    async def wait(self) -> None:
+        assert await asyncio.to_thread(self._given.wait, PATIENCE_MS / 1e3)
+
+
+HOSTILE = (
+    '<img src="x" onerror="window.hacked = 1"> <script>window.hacked = 2</script> '
+    "[link](javascript:window.hacked=3) <svg onload='window.hacked = 4'></svg> "
+    "![](http://elsewhere.invalid/picture.png) <style>body { display: none }</style> List<String> is a type"
+)
+
+
+async def hostile() -> AsyncGenerator[ChatEvent]:
+    yield ContentDelta(HOSTILE)
+    yield END
+
+
+def test_html_from_the_model_does_nothing_and_fetches_nothing(page: Page, scripted: ScriptedClient) -> None:
+    scripted.script = hostile
+    page.evaluate(
+        "() => { window.refused = []; "
+        "document.addEventListener('securitypolicyviolation', (event) => window.refused.push(event.blockedURI)); }"
+    )
+    send(page, HOSTILE)
+    reply = wait_until_done(page)
+    page.wait_for_function("() => window.refused.some((address) => address.includes('elsewhere.invalid'))")
+
+    assert page.evaluate("window.hacked") is None
+    assert "List<String> is a type" in reply
+    assert page.locator("#chat a[href^=javascript], #chat script, #chat style:not(svg style)").count() == 0
+    expect(page.locator("#message textarea")).to_be_visible()
+
+
+async def formatted() -> AsyncGenerator[ChatEvent]:
+    yield ContentDelta("Euler: \\(e^{i\\pi} = -1\\)\n\n```python\nif a:\n    b()\n```\n\n")
+    yield ContentDelta("| x | y |\n|---|---|\n| 1 | 2 |")
+    yield END
+
+
+def test_code_can_be_copied_and_formulas_and_tables_are_set(page: Page, scripted: ScriptedClient) -> None:
+    scripted.script = formatted
+    send(page, "Show me.")
+    wait_until_done(page)
+    reply = page.locator("#chat .bot-row")
+
+    assert reply.locator("pre code").inner_text().rstrip() == "if a:\n    b()"
+    expect(reply.locator("button.copy_code_button")).to_have_count(1)
+    expect(reply.locator(".katex").first).to_be_visible()
+    expect(reply.locator("td")).to_have_count(2)
+
+
+def test_reasoning_folds_away_when_it_is_done_and_is_not_sent_back(page: Page, scripted: ScriptedClient) -> None:
+    answer_now = Signal()
+
+    async def thoughtful() -> AsyncGenerator[ChatEvent]:
+        yield ReasoningDelta("The visitor wants a colour.")
+        await answer_now.wait()
+        yield ContentDelta("Blue.")
+        yield END
+
+    scripted.script = thoughtful
+    send(page, "Name a colour.")
+    thought = page.locator(".thought-group")
+    expect(thought).to_contain_text("Thinking")
+    expect(thought).to_contain_text("The visitor wants a colour.")
+    answer_now.give()
+    wait_until_done(page)
+    expect(thought).to_contain_text("Thought for")
+    expect(thought).not_to_contain_text("The visitor wants a colour.")
+    expect(page.locator("#message textarea")).to_be_enabled()
+    send(page, "And another.")
+    wait_until_done(page, replies=2)
+
+    assert [(message["role"], message["content"]) for message in scripted.asked[1]] == [
+        ("user", "Name a colour."),
+        ("assistant", "Blue."),
+        ("user", "And another."),
+    ]
+
+
+def test_indentation_in_a_message_reaches_the_model_whole_also_as_history(page: Page, scripted: ScriptedClient) -> None:
+    code = "Look:\n    if a:\n        b()"
+    scripted.script = formatted
+    send(page, code)
+    wait_until_done(page)
+    expect(page.locator("#message textarea")).to_be_enabled()
+    send(page, "Well?")
+    wait_until_done(page, replies=2)
+
+    assert scripted.asked[1][0]["content"] == code
+
+
+def test_a_visitor_who_waits_sees_how_many_are_ahead(page: Page, scripted: ScriptedClient) -> None:
+    go_on = Signal()
+
+    async def behind_two() -> AsyncGenerator[ChatEvent]:
+        yield Queued(2)
+        await go_on.wait()
+        yield ContentDelta("Here you are.")
+        yield END
+
+    scripted.script = behind_two
+    send(page, "Hello")
+    expect(page.locator(".reply-line")).to_have_text("Waiting: 2 requests ahead of yours")
+    go_on.give()
+
+    assert wait_until_done(page) == "Here you are."
+
+
+async def refused() -> AsyncGenerator[ChatEvent]:
+    raise QueueFull("Everyone is busy. Try again in a minute.")
+    yield END
+
+
+def test_a_refusal_is_shown_in_its_own_words_and_can_be_tried_again(page: Page, scripted: ScriptedClient) -> None:
+    scripted.script = refused
+    send(page, "Hello")
+    expect(page.locator(".reply-line.failed")).to_have_text("Everyone is busy. Try again in a minute.")
+    expect(page.get_by_role("button", name="Retry", exact=True)).to_be_enabled()
+
+
+async def broken() -> AsyncGenerator[ChatEvent]:
+    yield ContentDelta("Half a")
+    raise ZeroDivisionError("a secret of the server")
+
+
+def test_an_unexpected_failure_keeps_the_text_and_tells_no_secrets(
+    page: Page, scripted: ScriptedClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    scripted.script = broken
+    send(page, "Hello")
+    expect(page.locator(".reply-line.failed")).to_contain_text("Something went wrong.")
+
+    assert page.locator(REPLY).last.inner_text() == "Half a"
+    assert "a secret of the server" not in page.content()
+    assert "a secret of the server" in caplog.text, "the operator finds the reason in the log"
+
+
+def test_a_message_sent_while_the_model_loads_waits_and_shows_how_far_it_is(
+    open_page: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on = threading.Event()
+    load = Model.load
+
+    def slowly(path: Path, *, on_progress: Callable[[float], None], **options: Any) -> Model:
+        on_progress(0.4)
+        assert go_on.wait(PATIENCE_MS / 1e3)
+        return load(path, on_progress=on_progress, **options)
+
+    monkeypatch.setattr(Model, "load", slowly)
+    settings = Settings(parallel=1, context_tokens=512, max_tokens=8, GRADIO_SERVER_PORT=free_port())
+    with LLMClient(settings) as client, served(client) as url:
+        client.start()
+        page = open_page(url)
+        expect(page.locator("#header .notice")).to_contain_text("Loading the model: 40%")
+        assert page.locator("#header progress").get_attribute("value") == "0.400"
+        send(page, "Hello")
+        expect(page.locator(".reply-line")).to_have_text("Loading the model: 40%")
+        go_on.set()
+
+        assert wait_until_done(page)
+        assert "tokens/s" in line(page)

@@ -1,0 +1,40 @@
+"""What a visitor does with the page, and what a visitor sees."""
+
+from __future__ import annotations
+
+from playwright.sync_api import Page
+
+from .conftest import PATIENCE_MS
+
+REPLY = "#chat .bot-row .prose"
+STOP = "#message button.stop-button"
+
+
+def send(page: Page, text: str) -> None:
+    page.fill("#message textarea", text)
+    page.keyboard.press("Enter")
+
+
+def wait_for_text(page: Page, length: int) -> str:
+    """The last reply once it has at least `length` characters."""
+    page.wait_for_function(
+        "([reply, length]) => ([...document.querySelectorAll(reply)].at(-1)?.innerText ?? '').length >= length",
+        arg=[REPLY, length],
+        timeout=PATIENCE_MS,
+    )
+    return page.locator(REPLY).last.inner_text()
+
+
+def wait_until_done(page: Page, replies: int = 1) -> str:
+    """The last reply once there are so many and all have ended."""
+    page.wait_for_function(
+        "count => document.querySelectorAll('.reply-line.done:not(:empty)').length === count",
+        arg=replies,
+        timeout=PATIENCE_MS,
+    )
+    return page.locator(REPLY).last.inner_text()
+
+
+def line(page: Page) -> str:
+    """The quiet line under the last reply."""
+    return page.locator(".reply-line").last.inner_text()
