@@ -34,7 +34,7 @@ class BareLoop:
         params.n_ctx = context_tokens
         params.n_batch = params.n_ubatch = BATCH_TOKENS
         params.n_threads = params.n_threads_batch = threads
-        params.flash_attn_type = lib.LLAMA_FLASH_ATTN_TYPE_AUTO
+        params.flash_attn_type = lib.LLAMA_FLASH_ATTN_TYPE_DISABLED  # as the engine on a CPU
         params.no_perf = True
         self._context = lib.llama_init_from_model(self._model, params)
         self._batch = lib.llama_batch_init(BATCH_TOKENS, 0, 1)

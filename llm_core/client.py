@@ -10,22 +10,26 @@ import asyncio
 import atexit
 import queue
 import threading
-from collections.abc import AsyncGenerator, Generator, Iterable, Iterator
-from contextlib import aclosing, closing, contextmanager
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping
+from contextlib import aclosing, closing
 from types import TracebackType
 from typing import Any
 
 from llm_core.backends.local import LoadedModel, LoadStatus, LocalBackend
+from llm_core.cancellation import Cancellation
 from llm_core.chat.chat import Chat
 from llm_core.chat.reply import ReplyTranslator
 from llm_core.engine.facts import EngineStats
 from llm_core.engine.sequence import EngineEvent, GenerationRequest, Sequence, Sink
+from llm_core.errors import ShuttingDown
 from llm_core.events import ChatEvent, ChatReply, ContentDelta, Done, ReplyBuilder
 from llm_core.messages import Message, MessageLike
 from llm_core.models.info import ModelInfo
 from llm_core.request import ChatRequest, build_request
-from llm_core.sessions.store import SessionStore
+from llm_core.sessions.sessions import Sessions
 from llm_core.settings import Settings
+
+STOP_SECONDS = 10.0  # longest wait for a stopped reply of a session to be saved; it takes a step of the engine
 
 
 class LLMClient:
@@ -51,6 +55,7 @@ class LLMClient:
         temperature, top_k, top_p, min_p, typical_p, repeat_penalty, presence_penalty, frequency_penalty, seed,
         logit_bias, logprobs: see `llm_core.request.SamplingParams`.
         max_tokens, stop, timeout (seconds), thinking, overflow, owner: see `llm_core.request.ChatRequest`.
+        cancellation: A `llm_core.cancellation.Cancellation` that stops it from any thread; not for sessions.
 
     And every request can raise:
 
@@ -65,7 +70,9 @@ class LLMClient:
         self.settings = settings if settings is not None else Settings.load()
         self._backend = LocalBackend(self.settings)
         self._chat: Chat | None = None
-        self._sessions = SessionStore()
+        self._watchers: tuple[Callable[[], Callable[[ChatEvent], None]], ...] = ()
+        self._refusing = False
+        self._sessions = Sessions(self.settings, self._request, self._stream)
         atexit.register(self.close)  # a thread inside llama.cpp must not outlive the interpreter
 
     # ── the model ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -103,10 +110,24 @@ class LLMClient:
         """Forgets every cached prefix."""
         self._backend.start().result().engine.clear_cache()
 
+    def watch(self, make_watcher: Callable[[], Callable[[ChatEvent], None]]) -> None:
+        """Has every reply reported from now on, whoever asked for it.
+
+        Args:
+            make_watcher: Called once for each request; what it returns is called with each of its events, by the
+                thread or the event loop that reads them, and must be quick.
+        """
+        self._watchers = (*self._watchers, make_watcher)
+
+    def refuse_new(self) -> None:
+        """From now on requests are refused with `ShuttingDown`; what runs may end."""
+        self._refusing = True
+
     def close(self) -> None:
         """Ends running requests with `EngineClosed` and frees the model. Calling it again does nothing."""
         atexit.unregister(self.close)
         self._backend.close()
+        self._sessions.close()
 
     def __enter__(self) -> LLMClient:
         return self
@@ -142,18 +163,27 @@ class LLMClient:
         """The whole reply, with reasoning, usage and timings."""
         return await _acollect(self.achat_stream(messages, **options))
 
-    def chat_stream(self, messages: Iterable[MessageLike], **options: Any) -> Generator[ChatEvent]:
+    def chat_stream(
+        self, messages: Iterable[MessageLike], *, cancellation: Cancellation | None = None, **options: Any
+    ) -> Generator[ChatEvent]:
         """The reply's events: `Queued` first, then deltas, `Done` last. A bad request is refused here, not later."""
-        return self._stream(self._request(messages, options))
+        return self._stream(self._request(messages, options), cancellation or Cancellation())
 
-    def achat_stream(self, messages: Iterable[MessageLike], **options: Any) -> AsyncGenerator[ChatEvent]:
+    def achat_stream(
+        self, messages: Iterable[MessageLike], *, cancellation: Cancellation | None = None, **options: Any
+    ) -> AsyncGenerator[ChatEvent]:
         """The reply's events: `Queued` first, then deltas, `Done` last. A bad request is refused here, not later."""
-        return self._astream(self._request(messages, options))
+        return self._astream(self._request(messages, options), cancellation or Cancellation())
 
     # ── sessions ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
+    @property
+    def sessions(self) -> Sessions:
+        """What was said: list, rename, delete sessions; begin a turn, and come back to its reply."""
+        return self._sessions
+
     def chat_session(self, session_id: str, message: str, **options: Any) -> ChatReply:
-        """Says `message` in a session that the server remembers; it is made on first use.
+        """Says `message` in a session that is remembered; it is made on first use.
 
         Args:
             session_id: 1 to 128 letters, digits, dots, colons, dashes or underscores.
@@ -163,6 +193,7 @@ class LLMClient:
 
         Raises:
             SessionBusy: A reply is being made in this session already.
+            StorageFull, StorageError: The message could not be saved.
         """
         return _collect(self.chat_session_stream(session_id, message, **options))
 
@@ -172,20 +203,24 @@ class LLMClient:
 
     def chat_session_stream(self, session_id: str, message: str, **options: Any) -> Generator[ChatEvent]:
         """The events of `chat_session`. A reply that is stopped stays in the session as far as it came."""
-        turn = _SessionTurn(self._sessions, session_id, message, options)
-        with turn.open() as messages, closing(self.chat_stream(messages, **turn.options)) as events:
-            for event in events:
-                turn.add(event)
+        reply = self._sessions.begin(session_id, message, **options)
+        try:
+            for _, event in reply.events():
                 yield event
+        finally:
+            reply.cancel()
+            reply.wait(STOP_SECONDS)
 
     async def achat_session_stream(self, session_id: str, message: str, **options: Any) -> AsyncGenerator[ChatEvent]:
         """The events of `achat_session`. A reply that is stopped stays in the session as far as it came."""
-        turn = _SessionTurn(self._sessions, session_id, message, options)
-        with turn.open() as messages:
-            async with aclosing(self.achat_stream(messages, **turn.options)) as events:
-                async for event in events:
-                    turn.add(event)
+        reply = await asyncio.to_thread(self._sessions.begin, session_id, message, **options)
+        try:
+            async with aclosing(reply.aevents()) as events:
+                async for _, event in events:
                     yield event
+        finally:
+            reply.cancel()
+            await asyncio.to_thread(reply.wait, STOP_SECONDS)
 
     def session_history(self, session_id: str, *, owner: str = "") -> tuple[Message, ...]:
         """The messages of a session, oldest first.
@@ -193,7 +228,7 @@ class LLMClient:
         Raises:
             SessionNotFound: This owner has no such session.
         """
-        return self._sessions.history(owner, session_id)
+        return self._sessions.get(session_id, owner=owner).messages()
 
     def delete_session(self, session_id: str, *, owner: str = "") -> None:
         """Forgets a session.
@@ -202,12 +237,14 @@ class LLMClient:
             SessionNotFound: This owner has no such session.
             SessionBusy: A reply is being made in it.
         """
-        self._sessions.delete(owner, session_id)
+        self._sessions.delete(session_id, owner=owner)
 
     # ── the core ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _request(self, messages: Iterable[MessageLike], options: dict[str, Any]) -> ChatRequest:
+    def _request(self, messages: Iterable[MessageLike], options: Mapping[str, Any]) -> ChatRequest:
         """The checked request: options that are None or absent take the settings' values."""
+        if self._refusing:
+            raise ShuttingDown("The server is about to end. Try again in a while.")
         given = {name: value for name, value in options.items() if value is not None}
         settings = self.settings
         defaults = {
@@ -222,20 +259,24 @@ class LLMClient:
         system = Message(role="system", content=settings.system_prompt)
         return request.model_copy(update={"messages": (system, *request.messages)})
 
-    def _stream(self, request: ChatRequest) -> Generator[ChatEvent]:
+    def _stream(self, request: ChatRequest, cancellation: Cancellation) -> Generator[ChatEvent]:
         events: queue.SimpleQueue[EngineEvent] = queue.SimpleQueue()
         loaded = self._backend.start().result()
         translator, sequence = self._submit(loaded, request, events.put)
+        cancellation.bind(lambda: loaded.engine.cancel(sequence))
+        watchers = [make() for make in self._watchers]
         try:
             while True:
                 event = events.get()
-                yield from translator.translate(event)
+                for translated in translator.translate(event):
+                    _tell(watchers, translated)
+                    yield translated
                 if isinstance(event, Done):
                     return
         finally:
             loaded.engine.cancel(sequence)
 
-    async def _astream(self, request: ChatRequest) -> AsyncGenerator[ChatEvent]:
+    async def _astream(self, request: ChatRequest, cancellation: Cancellation) -> AsyncGenerator[ChatEvent]:
         loop = asyncio.get_running_loop()
         events: asyncio.Queue[EngineEvent] = asyncio.Queue()
 
@@ -245,10 +286,13 @@ class LLMClient:
         loaded = await self._aload()
         # A long conversation takes the template and the tokenizer some time, which other tasks need not wait for.
         translator, sequence = await asyncio.to_thread(self._submit, loaded, request, sink)
+        cancellation.bind(lambda: loaded.engine.cancel(sequence))
+        watchers = [make() for make in self._watchers]
         try:
             while True:
                 event = await events.get()
                 for translated in translator.translate(event):
+                    _tell(watchers, translated)
                     yield translated
                 if isinstance(event, Done):
                     return
@@ -279,28 +323,9 @@ class LLMClient:
         return ReplyTranslator(prepared), engine.submit(generation, sink)
 
 
-class _SessionTurn:
-    """What the sync and the async session streams share: the turn in the store, and what of the reply has come."""
-
-    def __init__(self, store: SessionStore, session_id: str, message: str, options: dict[str, Any]) -> None:
-        self.options = {"overflow": "drop_oldest"} | options
-        self._system_prompt = self.options.pop("system_prompt", None)
-        self._store, self._session_id, self._message = store, session_id, message
-        self._text: list[str] = []
-
-    @contextmanager
-    def open(self) -> Iterator[tuple[Message, ...]]:
-        owner = self.options.get("owner", "")
-        with self._store.turn(owner, self._session_id, self._message, system_prompt=self._system_prompt) as turn:
-            try:
-                yield turn.messages
-            finally:
-                if self._text:
-                    turn.reply("".join(self._text))
-
-    def add(self, event: ChatEvent) -> None:
-        if isinstance(event, ContentDelta):
-            self._text.append(event.text)
+def _tell(watchers: Iterable[Callable[[ChatEvent], None]], event: ChatEvent) -> None:
+    for watcher in watchers:
+        watcher(event)
 
 
 def _texts(events: Generator[ChatEvent]) -> Generator[str]:

@@ -77,6 +77,36 @@ class EngineClosed(LLMError):
     code = "engine_closed"
 
 
+class ModelLoading(LLMError):
+    """The model is still being loaded; the same call will work in a while."""
+
+    code = "model_loading"
+
+
+class ShuttingDown(LLMError):
+    """The server is about to end and takes no new work."""
+
+    code = "shutting_down"
+
+
+class Unauthorized(LLMError):
+    """The call has no token, or one that nobody has."""
+
+    code = "unauthorized"
+
+
+class RateLimited(LLMError):
+    """This owner has sent as many requests as are allowed in the time. Nothing was queued."""
+
+    code = "rate_limited"
+
+
+class TooLarge(LLMError):
+    """The request's body is larger than is read."""
+
+    code = "request_too_large"
+
+
 class SessionBusy(LLMError):
     """A reply is already being made in this session; one turn at a time."""
 
@@ -87,3 +117,37 @@ class SessionNotFound(LLMError):
     """There is no such session, or it belongs to somebody else."""
 
     code = "session_not_found"
+
+
+class StreamNotFound(LLMError):
+    """There is no such stream any more, or it belongs to somebody else."""
+
+    code = "stream_not_found"
+
+
+class ReplyInterrupted(LLMError):
+    """The server ended while it made this reply; what had been saved of it is kept."""
+
+    code = "interrupted"
+
+
+class StorageError(LLMError):
+    """The session store cannot be read or written; the message says why."""
+
+    code = "storage_error"
+
+
+class StorageFull(StorageError):
+    """The disk of the session store is full."""
+
+    code = "storage_full"
+
+
+def error_of(code: str, message: str) -> LLMError:
+    """The error that has this code; a plain `LLMError` where none has."""
+    kinds: list[type[LLMError]] = [LLMError]
+    for kind in kinds:
+        if kind.code == code:
+            return kind(message)
+        kinds.extend(kind.__subclasses__())
+    return LLMError(message)

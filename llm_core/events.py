@@ -130,6 +130,35 @@ class ChatReply:
         return answer
 
 
+def event_to_dict(event: ChatEvent) -> dict[str, Any]:
+    """The JSON shape of an event, over HTTP and in the session store. Logprobs are not part of it."""
+    match event:
+        case Queued(position=position):
+            return {"queue_position": position}
+        case ContentDelta(text=text):
+            return {"content": text}
+        case ReasoningDelta(text=text):
+            return {"reasoning": text}
+        case Done():
+            data: dict[str, Any] = {"done": True, "finish_reason": event.finish_reason}
+            data |= {"usage": asdict(event.usage), "timings": asdict(event.timings)}
+            return data | ({"dropped_messages": event.dropped_messages} if event.dropped_messages else {})
+
+
+def event_from_dict(data: dict[str, Any]) -> ChatEvent:
+    """The event that `event_to_dict` made `data` of."""
+    match data:
+        case {"queue_position": int(position)}:
+            return Queued(position)
+        case {"content": str(text)}:
+            return ContentDelta(text)
+        case {"reasoning": str(text)}:
+            return ReasoningDelta(text)
+        case {"done": True, "finish_reason": finish_reason, "usage": usage, "timings": timings}:
+            return Done(finish_reason, Usage(**usage), Timings(**timings), data.get("dropped_messages", 0))
+    raise ValueError(f"not an event: {data!r}")
+
+
 class ReplyBuilder:
     """Adds events up to a `ChatReply`; the only way that a whole reply is made, so it cannot differ from the stream."""
 

@@ -18,6 +18,23 @@ MAX_TOP_LOGPROBS = 20
 
 _NOT_YET = frozenset({"tools", "tool_choice", "response_format"})
 Finite = Field(allow_inf_nan=False)
+
+# The range of each number, for every door that takes it.
+Temperature = Annotated[float, Field(ge=0, le=2), Finite]
+TopK = Annotated[int, Field(ge=0, le=1_000_000)]
+TopP = Annotated[float, Field(gt=0, le=1), Finite]
+MinP = Annotated[float, Field(ge=0, le=1), Finite]
+TypicalP = Annotated[float, Field(gt=0, le=1), Finite]
+RepeatPenalty = Annotated[float, Field(gt=0, le=2), Finite]
+Penalty = Annotated[float, Field(ge=-2, le=2), Finite]
+Seed = Annotated[int, Field(ge=0, le=2**32 - 2)]
+LogitBias = Annotated[
+    dict[Annotated[int, Field(ge=0, le=2**31 - 1)], Annotated[float, Field(ge=-100, le=100), Finite]],
+    Field(max_length=MAX_LOGIT_BIASES),
+]
+MaxTokens = Annotated[int, Field(ge=1, le=MAX_TOKENS_LIMIT)]
+Timeout = Annotated[float, Field(gt=0, le=MAX_TIMEOUT_SECONDS), Finite]
+Stop = Annotated[Text, Field(min_length=1, max_length=500)]
 Overflow = Literal["error", "drop_oldest"]
 
 
@@ -42,19 +59,17 @@ class SamplingParams(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    temperature: Annotated[float, Field(ge=0, le=2), Finite] = 0.7
-    top_k: Annotated[int, Field(ge=0, le=1_000_000)] = 40
-    top_p: Annotated[float, Field(gt=0, le=1), Finite] = 0.95
-    min_p: Annotated[float, Field(ge=0, le=1), Finite] = 0.0
-    typical_p: Annotated[float, Field(gt=0, le=1), Finite] = 1.0
-    repeat_penalty: Annotated[float, Field(gt=0, le=2), Finite] = 1.0
-    presence_penalty: Annotated[float, Field(ge=-2, le=2), Finite] = 0.0
-    frequency_penalty: Annotated[float, Field(ge=-2, le=2), Finite] = 0.0
+    temperature: Temperature = 0.7
+    top_k: TopK = 40
+    top_p: TopP = 0.95
+    min_p: MinP = 0.0
+    typical_p: TypicalP = 1.0
+    repeat_penalty: RepeatPenalty = 1.0
+    presence_penalty: Penalty = 0.0
+    frequency_penalty: Penalty = 0.0
     repeat_last_n: Annotated[int, Field(ge=0, le=4096)] = 64
-    seed: Annotated[int, Field(ge=0, le=2**32 - 2)] | None = None
-    logit_bias: dict[Annotated[int, Field(ge=0, le=2**31 - 1)], Annotated[float, Field(ge=-100, le=100), Finite]] = (
-        Field(default_factory=dict, max_length=MAX_LOGIT_BIASES)
-    )
+    seed: Seed | None = None
+    logit_bias: LogitBias = Field(default_factory=dict)
     logprobs: Annotated[int, Field(ge=0, le=MAX_TOP_LOGPROBS)] | None = None
 
 
@@ -77,9 +92,9 @@ class ChatRequest(BaseModel):
 
     messages: tuple[Message, ...]
     sampling: SamplingParams
-    max_tokens: Annotated[int, Field(ge=1, le=MAX_TOKENS_LIMIT)]
-    stop: Annotated[tuple[Annotated[Text, Field(min_length=1, max_length=500)], ...], Field(max_length=MAX_STOPS)] = ()
-    timeout: Annotated[float, Field(gt=0, le=MAX_TIMEOUT_SECONDS), Finite]
+    max_tokens: MaxTokens
+    stop: Annotated[tuple[Stop, ...], Field(max_length=MAX_STOPS)] = ()
+    timeout: Timeout
     thinking: bool | None = None
     overflow: Overflow = "error"
     owner: Annotated[str, Field(max_length=200)] = ""

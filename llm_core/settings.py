@@ -2,23 +2,50 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
+import re
 from pathlib import Path
 from typing import Annotated
 
+import limits
 from platformdirs import user_data_path
-from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from llm_core.errors import SettingsError
 from llm_core.messages import Text
-from llm_core.request import MAX_TIMEOUT_SECONDS, MAX_TOKENS_LIMIT, Finite, SamplingParams
+from llm_core.request import Finite, MaxTokens, SamplingParams, Temperature, Timeout, TopP
+from llm_core.tokens import ApiToken, parse_tokens
 
 DEFAULT_SYSTEM_PROMPT = "You are a helpful assistant. Answer clearly and briefly."
 
 LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
 SERVER_NAME_VARIABLE = "GRADIO_SERVER_NAME"
 SERVER_PORT_VARIABLE = "GRADIO_SERVER_PORT"
+TOKENS_VARIABLE = "LLM_API_TOKENS"
+_ORIGIN = re.compile(r"https?://[^/\s?#]+")
+
+
+def _listed(value: object) -> object:
+    """`a, b` as a tuple."""
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+def _origins(origins: tuple[str, ...]) -> tuple[str, ...]:
+    for origin in origins:
+        if origin != "*" and not _ORIGIN.fullmatch(origin):
+            raise ValueError(f"{origin} is no origin such as https://example.org: a scheme and a host, no path")
+    return origins
+
+
+def _rate(value: str) -> str:
+    if value.lower() != "none":
+        try:
+            limits.parse(value)
+        except ValueError:
+            raise ValueError("not a rate such as 60/minute or 1000/day, nor none") from None
+    return value
 
 
 class Settings(BaseSettings):
@@ -37,6 +64,16 @@ class Settings(BaseSettings):
         system_prompt: Put before conversations that bring no system message of their own.
         temperature, top_p, max_tokens, timeout: Defaults of a request; the timeout is in seconds.
         data_dir: Folder for what outlives the process.
+        database_url: Any URL of SQLAlchemy's for the sessions. None: `sessions.db` in `data_dir`.
+        resume_seconds: How long a session's reply goes on with no reader.
+        session_limit: Sessions an owner may have; the one that was used least recently makes room. 0: any number.
+        session_days: Days after which an unused session is deleted. 0: never.
+        api_tokens: Bearer tokens, comma-separated, `name:token` or `token`; each is one owner. Kept as digests only.
+        rate_limit: Requests of one owner, such as `60/minute`; `none` for any number. Without tokens an owner is an
+            address.
+        allowed_origins: Pages of other sites that may call the API from a browser, comma-separated.
+        allowed_hosts: Names by which the server may be called, comma-separated; `*` for any. None: those of this
+            machine where it listens on loopback only, else any.
         public: Allows the server to listen beyond loopback although anyone may then use it.
         server_name, server_port: Gradio's own `GRADIO_SERVER_NAME` and `GRADIO_SERVER_PORT`.
     """
@@ -52,11 +89,19 @@ class Settings(BaseSettings):
     gpu_layers: Annotated[int, Field(ge=-1, le=10_000)] = -1
     step_ms: Annotated[float, Field(ge=5, le=10_000), Finite] = 100.0
     system_prompt: Text = DEFAULT_SYSTEM_PROMPT
-    temperature: Annotated[float, Field(ge=0, le=2), Finite] = 0.7
-    top_p: Annotated[float, Field(gt=0, le=1), Finite] = 0.95
-    max_tokens: Annotated[int, Field(ge=1, le=MAX_TOKENS_LIMIT)] = 512
-    timeout: Annotated[float, Field(gt=0, le=MAX_TIMEOUT_SECONDS), Finite] = 300.0
+    temperature: Temperature = 0.7
+    top_p: TopP = 0.95
+    max_tokens: MaxTokens = 512
+    timeout: Timeout = 300.0
     data_dir: Path = Field(default_factory=lambda: user_data_path("llm_core", appauthor=False))
+    database_url: Annotated[str, Field(max_length=4096)] | None = None
+    resume_seconds: Annotated[float, Field(ge=0, le=86_400), Finite] = 30.0
+    session_limit: Annotated[int, Field(ge=0, le=1_000_000)] = 1000
+    session_days: Annotated[float, Field(ge=0, le=36_500), Finite] = 0.0
+    api_tokens: Annotated[tuple[ApiToken, ...], NoDecode, BeforeValidator(parse_tokens)] = ()
+    rate_limit: Annotated[str, AfterValidator(_rate)] = "60/minute"
+    allowed_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed), AfterValidator(_origins)] = ()
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)] = ()
     public: bool = Field(default_factory=lambda: "SPACE_ID" in os.environ)
     server_name: Annotated[str, Field(validation_alias=SERVER_NAME_VARIABLE)] = "127.0.0.1"
     server_port: Annotated[int, Field(ge=0, le=65_535, validation_alias=SERVER_PORT_VARIABLE)] = 7860
@@ -73,9 +118,23 @@ class Settings(BaseSettings):
         except ValidationError as error:
             raise SettingsError("\n".join(_sentence(complaint) for complaint in error.errors())) from None
 
+    def sessions_url(self) -> str:
+        """Where the sessions are."""
+        return self.database_url or f"sqlite:///{self.data_dir / 'sessions.db'}"
+
     def sampling(self) -> SamplingParams:
         """The defaults of a request's sampling."""
         return SamplingParams(temperature=self.temperature, top_p=self.top_p)
+
+
+def is_loopback(name: str) -> bool:
+    """Whether only this machine can reach a server that listens on `name`."""
+    if name in LOOPBACK_NAMES:
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
 
 
 _BOUNDS: dict[str, str] = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
@@ -95,6 +154,8 @@ def _sentence(complaint: object) -> str:
     ]
     allowed = f" Allowed: {' and '.join(bounds)}." if bounds else ""
     said = complaint["msg"].removeprefix("Value error, ")
+    if variable == TOKENS_VARIABLE:  # a secret is not shown, not even a wrong one
+        return f"{variable} cannot be used: {said}."
     return f"{variable}={complaint.get('input')!r} cannot be used: {said[:1].lower()}{said[1:]}.{allowed}"
 
 

@@ -13,6 +13,7 @@ import time
 from dataclasses import dataclass
 
 from llm_core.engine.facts import EngineOptions, EngineStats
+from llm_core.engine.grouping import split_by_length
 from llm_core.engine.llama import Batch, Context, DecodeFailed, Model, Sampler
 from llm_core.engine.logprobs import token_logprob
 from llm_core.engine.pace import Pace
@@ -226,7 +227,9 @@ class Engine:
 
     def _decode_running(self) -> None:
         """Every running sequence's next token."""
-        self._compute(dict.fromkeys(self._scheduler.decoding(), 1))
+        running = sorted(self._scheduler.decoding(), key=_slot_index)
+        for group in split_by_length(running) if self._context.pads_to_longest else [running]:
+            self._compute(dict.fromkeys(group, 1))
 
     def _prefill_prompts(self, started: float) -> None:
         """As much of the prompts as the step has time left for.

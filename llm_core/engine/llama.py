@@ -66,10 +66,12 @@ class Model:
         chat_template: The Jinja source in the file, or None.
         control_texts: Texts of all control tokens, such as `<|im_start|>`.
         end_tokens: The tokens that end the model's turn.
+        on_gpu: Whether layers are computed on a GPU.
     """
 
-    def __init__(self, pointer: Any, path: Path) -> None:
+    def __init__(self, pointer: Any, path: Path, *, on_gpu: bool) -> None:
         self._pointer = pointer
+        self.on_gpu = on_gpu
         self._vocab = lib.llama_model_get_vocab(pointer)
         self._pieces: dict[tuple[int, bool], bytes] = {}
         self.path = path
@@ -120,7 +122,7 @@ class Model:
         pointer = lib.llama_model_load_from_file(str(path).encode(), params)
         if not pointer:
             raise ModelError(_why_not_loaded(path, list(_last_complaints)))
-        model = cls(pointer, path)
+        model = cls(pointer, path, on_gpu=gpu_layers != 0 and bool(lib.llama_supports_gpu_offload()))
         if (reason := model._why_not_a_generator()) is not None:
             model.close()
             raise ModelError(f"{path.name} {reason}. Choose a chat model instead.")
@@ -288,6 +290,12 @@ class Batch:
         return end - 1
 
 
+def flash_attention_type(model: Model) -> int:
+    """Off on CPUs, where its kernel takes a small chunk of a long prompt token by token (docs/decisions/001)."""
+    kind: int = lib.LLAMA_FLASH_ATTN_TYPE_AUTO if model.on_gpu else lib.LLAMA_FLASH_ATTN_TYPE_DISABLED
+    return kind
+
+
 class Context:
     """One llama.cpp context: the KV memory of all slots, and decode. One thread may touch it.
 
@@ -308,7 +316,7 @@ class Context:
         params.n_outputs_max = slots
         params.n_threads = params.n_threads_batch = threads
         params.kv_unified = False
-        params.flash_attn_type = lib.LLAMA_FLASH_ATTN_TYPE_AUTO
+        params.flash_attn_type = flash_attention_type(model)
         params.no_perf = True
         self._model = model
         self._pointer = lib.llama_init_from_model(model._pointer, params)
@@ -319,6 +327,7 @@ class Context:
             )
         self._memory = lib.llama_get_memory(self._pointer)
         self.context_tokens: int = lib.llama_n_ctx_seq(self._pointer)
+        self.pads_to_longest = not model.on_gpu  # without flash attention: see docs/decisions/001
         self.can_trim = model.can_trim
         self.copy_sources: set[int] = set()  # slots with a copy under way: see `copy`
 

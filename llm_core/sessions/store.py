@@ -1,77 +1,257 @@
-"""The sessions of this process, in memory: they end with it.
+"""What was said, in the database: every query has the owner in it, and another owner's session does not exist.
 
-Every call has the owner in it, and another owner's session does not exist for the caller.
+Blocking calls, safe from any thread. What the user said is on the disk when `open_turn` returns.
 """
 
 from __future__ import annotations
 
-import re
-import threading
-from collections import OrderedDict
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+import time
+import uuid
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
-from llm_core.errors import InvalidRequest, SessionBusy, SessionNotFound
-from llm_core.messages import Message, parse_messages
+from sqlalchemy import Connection, Engine, delete, func, insert, or_, select, update
+from sqlalchemy.exc import IntegrityError
 
-MAX_SESSIONS = 1_000
-_SESSION_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+from llm_core.errors import LLMError, ReplyInterrupted, SessionBusy, StreamNotFound, error_of
+from llm_core.events import Done
+from llm_core.messages import Message
+from llm_core.sessions.database import ONLY_READS, storage_errors
+from llm_core.sessions.records import NumberedEvent, Session, SessionSummary, StoredReply, Turn, TurnStatus
+from llm_core.sessions.rows import (
+    figures_of,
+    find_session,
+    get_session,
+    insert_events,
+    insert_replies,
+    insert_session,
+    insert_turn,
+    is_idle,
+    load_events,
+    load_turns,
+    reply_messages,
+)
+from llm_core.sessions.schema import messages, sessions, stream_events, turns
+from llm_core.sessions.worker import is_gone, this_worker
+
+EVENTS_KEPT_SECONDS = 3600.0  # how long an ended stream can still be read from any of its events on
+TITLE_CHARS = 60
+_INTERRUPTED = "The server ended while it made this reply. What had been saved of it is kept."
 
 
-@dataclass
-class _Session:
-    messages: list[Message] = field(default_factory=list)
-    busy: bool = False
+@dataclass(frozen=True, slots=True)
+class OpenTurn:
+    """A turn that has begun: where it is in the database, and the session before it.
 
+    Attributes:
+        is_first: Whether the session was made for it.
+    """
 
-class Turn:
-    """One exchange in a session: the user's message is in it already, the reply is added when it is there."""
-
-    def __init__(self, session: _Session) -> None:
-        self._session = session
-        self.messages: tuple[Message, ...] = tuple(session.messages)
-
-    def reply(self, content: str, reasoning: str | None = None) -> None:
-        """Records the model's reply, whole or as far as it came."""
-        self._session.messages.append(Message(role="assistant", content=content, reasoning=reasoning))
+    key: int
+    stream_id: str
+    session_id: str
+    system_prompt: str | None
+    earlier: tuple[Turn, ...]
+    is_first: bool
 
 
 class SessionStore:
-    """Keeps the `MAX_SESSIONS` sessions that were used last. Safe from any thread."""
+    """Sessions in one database.
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._sessions: OrderedDict[tuple[str, str], _Session] = OrderedDict()
+    Args:
+        engine: Of `open_database`.
+        session_limit: Sessions an owner may have; the one that was used least recently makes room. 0: any number.
+        session_days: Days after which an unused session is deleted. 0: never.
+    """
 
-    @contextmanager
-    def turn(self, owner: str, session_id: str, message: str, *, system_prompt: str | None = None) -> Iterator[Turn]:
-        """Opens a turn; the session is made where there is none, with `system_prompt` at its head.
+    def __init__(self, engine: Engine, *, session_limit: int = 0, session_days: float = 0) -> None:
+        self._engine = engine
+        self._reads = engine.execution_options(**{ONLY_READS: True})
+        self._session_limit, self._session_days = session_limit, session_days
+        self._worker = this_worker()
 
-        A turn that ends without a reply leaves no trace: sent again, the message is not there twice.
+    def close(self) -> None:
+        self._engine.dispose()
+
+    # ── a turn ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def open_turn(self, owner: str, session_id: str, message: Message, *, system_prompt: str | None) -> OpenTurn:
+        """Begins a turn and saves what the user said. The session is made where there is none.
 
         Raises:
-            SessionBusy: A reply is being made in it.
-            InvalidRequest: The id or the message is not allowed.
+            SessionBusy: A reply is being made in it, by this process or another.
+            StorageFull, StorageError: Nothing was saved.
         """
-        said = parse_messages([{"role": "user", "content": message}])
-        session = self._open(owner, session_id, system_prompt)
-        try:
-            session.messages.extend(said)
-            yield Turn(session)
-        finally:
-            if session.messages[-1].role == "user":
-                session.messages.pop()
-            session.busy = False
+        now = time.time()
+        with storage_errors(), self._engine.begin() as connection:
+            self._tidy(connection, now)
+            found = find_session(connection, owner, session_id)
+            if found is None:
+                self._make_room(connection, owner)
+                key = insert_session(connection, owner, session_id, title_of(message.content), system_prompt, now)
+            else:
+                key, system_prompt = found["id"], found["system_prompt"]
+                self._end_orphans(connection, key, now)
+            earlier = load_turns(connection, key)
+            stream_id = uuid.uuid4().hex
+            try:
+                turn = insert_turn(connection, key, stream_id, self._worker, now)
+            except IntegrityError:
+                raise SessionBusy(
+                    f"A reply is already being made in session {session_id!r}. Wait for it or stop it."
+                ) from None
+            connection.execute(insert(messages).values(turn=turn, role=message.role, content=message.content))
+            connection.execute(update(sessions).where(sessions.c.id == key).values(updated_at=now))
+        return OpenTurn(turn, stream_id, session_id, system_prompt, earlier, is_first=not earlier)
 
-    def history(self, owner: str, session_id: str) -> tuple[Message, ...]:
-        """The messages of a session, oldest first.
+    def checkpoint(self, turn: int, events: Sequence[NumberedEvent]) -> None:
+        """Saves the newest events of a running turn, and that it still runs.
+
+        Args:
+            events: Those since the last time, maybe none.
+        """
+        with storage_errors(), self._engine.begin() as connection:
+            insert_events(connection, turn, events)
+            still_running = update(turns).where(turns.c.id == turn, turns.c.status == "running")
+            connection.execute(still_running.values(heartbeat_at=time.time()))
+
+    def end_turn(
+        self,
+        turn: int,
+        events: Sequence[NumberedEvent],
+        replies: Iterable[Message],
+        *,
+        status: TurnStatus,
+        done: Done | None,
+        error: LLMError | None,
+    ) -> None:
+        """Saves the rest of a turn.
+
+        Args:
+            events: Those that no checkpoint has saved.
+            replies: What the model said, as far as it came.
+            done: How the reply ended, where it ended by itself.
+            error: Why it failed, where it did.
+        """
+        now = time.time()
+        with storage_errors(), self._engine.begin() as connection:
+            insert_events(connection, turn, events)
+            insert_replies(connection, turn, replies)
+            ended = {
+                "status": status,
+                "finish_reason": done.finish_reason if done else None,
+                "figures": figures_of(done) if done else None,
+                "error_code": error.code if error else None,
+                "error_message": error.message if error else None,
+                "ended_at": now,
+            }
+            connection.execute(update(turns).where(turns.c.id == turn).values(ended))
+            of_turn = select(turns.c.session).where(turns.c.id == turn).scalar_subquery()
+            connection.execute(update(sessions).where(sessions.c.id == of_turn).values(updated_at=now))
+
+    def discard_turn(self, turn: OpenTurn) -> None:
+        """Forgets a turn that was refused before it began, and the session that was made for it."""
+        with storage_errors(), self._engine.begin() as connection:
+            of_turn = select(turns.c.session).where(turns.c.id == turn.key).scalar_subquery()
+            key = connection.execute(select(of_turn)).scalar()
+            connection.execute(delete(turns).where(turns.c.id == turn.key))
+            if turn.is_first:
+                connection.execute(delete(sessions).where(sessions.c.id == key))
+
+    # ── reading ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def session(self, owner: str, session_id: str) -> Session:
+        """A session with all that was said in it.
 
         Raises:
             SessionNotFound: This owner has no such session.
         """
-        with self._lock:
-            return tuple(self._get(owner, session_id).messages)
+        with storage_errors(), self._engine.begin() as connection:
+            found = get_session(connection, owner, session_id)
+            self._end_orphans(connection, found["id"], time.time())
+            said = load_turns(connection, found["id"])
+        fields = ("session_id", "title", "system_prompt", "created_at", "updated_at")
+        return Session(**{name: found[name] for name in fields}, turns=said)
+
+    def list_sessions(
+        self, owner: str, *, search: str = "", limit: int = 100, offset: int = 0
+    ) -> tuple[SessionSummary, ...]:
+        """An owner's sessions, the one used last first.
+
+        Args:
+            search: Only those whose title or messages have this text, in any case.
+        """
+        count = select(func.count()).where(turns.c.session == sessions.c.id).scalar_subquery()
+        busy = select(func.count()).where(turns.c.session == sessions.c.id, turns.c.status == "running")
+        query = (
+            select(sessions, count.label("turns"), busy.scalar_subquery().label("busy"))
+            .where(sessions.c.owner == owner)
+            .order_by(sessions.c.updated_at.desc(), sessions.c.id.desc())
+            .limit(limit)
+            .offset(offset)
+        )
+        if search:
+            said = (
+                select(messages.c.id)
+                .join(turns, turns.c.id == messages.c.turn)
+                .where(turns.c.session == sessions.c.id, messages.c.content.icontains(search, autoescape=True))
+            )
+            query = query.where(or_(sessions.c.title.icontains(search, autoescape=True), said.exists()))
+        with storage_errors(), self._reads.connect() as connection:
+            rows = connection.execute(query).mappings().all()
+        return tuple(
+            SessionSummary(
+                row["session_id"], row["title"], row["turns"], bool(row["busy"]), row["created_at"], row["updated_at"]
+            )
+            for row in rows
+        )
+
+    def reply(self, owner: str, stream_id: str) -> StoredReply:
+        """The events of a turn, as far as they are saved.
+
+        Raises:
+            StreamNotFound: This owner has no such stream, or its events are not kept any more.
+        """
+        query = (
+            select(turns, sessions.c.session_id)
+            .join(sessions, sessions.c.id == turns.c.session)
+            .where(turns.c.stream_id == stream_id, sessions.c.owner == owner)
+        )
+        with storage_errors(), self._engine.begin() as connection:
+            turn = connection.execute(query).mappings().first()
+            if turn is not None and self._end_orphans(connection, turn["session"], time.time()):
+                turn = connection.execute(query).mappings().first()
+            if turn is None:
+                raise StreamNotFound("There is no such stream.")
+            saved = load_events(connection, turn["id"])
+        if turn["ended_at"] is not None and not saved:
+            raise StreamNotFound("This stream has ended some time ago. The session's history has the reply.")
+        error = error_of(turn["error_code"], turn["error_message"]) if turn["error_code"] else None
+        return StoredReply(stream_id, turn["session_id"], turn["status"], saved, error)
+
+    # ── changing ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def rename(self, owner: str, session_id: str, title: str) -> None:
+        """Gives a session another title.
+
+        Raises:
+            SessionNotFound: This owner has no such session.
+        """
+        with storage_errors(), self._engine.begin() as connection:
+            key = get_session(connection, owner, session_id)["id"]
+            connection.execute(update(sessions).where(sessions.c.id == key).values(title=title))
+
+    def truncate(self, owner: str, session_id: str, keep_turns: int) -> None:
+        """Forgets all turns after the first `keep_turns`.
+
+        Raises:
+            SessionNotFound: This owner has no such session.
+            SessionBusy: A reply is being made in it.
+        """
+        with storage_errors(), self._engine.begin() as connection:
+            key = self._get_idle(connection, owner, session_id)
+            kept = select(turns.c.id).where(turns.c.session == key).order_by(turns.c.id).limit(keep_turns)
+            connection.execute(delete(turns).where(turns.c.session == key, turns.c.id.not_in(kept)))
 
     def delete(self, owner: str, session_id: str) -> None:
         """Forgets a session.
@@ -80,38 +260,61 @@ class SessionStore:
             SessionNotFound: This owner has no such session.
             SessionBusy: A reply is being made in it.
         """
-        with self._lock:
-            if self._get(owner, session_id).busy:
-                raise SessionBusy("A reply is being made in this session. Stop it before you delete the session.")
-            del self._sessions[owner, session_id]
+        with storage_errors(), self._engine.begin() as connection:
+            key = self._get_idle(connection, owner, session_id)
+            connection.execute(delete(sessions).where(sessions.c.id == key))
 
-    def _get(self, owner: str, session_id: str) -> _Session:
-        session = self._sessions.get((owner, session_id))
-        if session is None:
-            raise SessionNotFound(f"There is no session {session_id!r}.")
-        return session
+    def _get_idle(self, connection: Connection, owner: str, session_id: str) -> int:
+        key: int = get_session(connection, owner, session_id)["id"]
+        self._end_orphans(connection, key, time.time())
+        running = select(turns.c.id).where(turns.c.session == key, turns.c.status == "running")
+        if connection.execute(running).first():
+            raise SessionBusy(f"A reply is being made in session {session_id!r}. Stop it first.")
+        return key
 
-    def _open(self, owner: str, session_id: str, system_prompt: str | None) -> _Session:
-        if not _SESSION_ID.fullmatch(session_id):
-            raise InvalidRequest(
-                "session_id: 1 to 128 letters, digits, dots, colons, dashes or underscores", param="session_id"
+    def _tidy(self, connection: Connection, now: float) -> None:
+        """Forgets what is kept for a time only."""
+        old = select(turns.c.id).where(turns.c.ended_at < now - EVENTS_KEPT_SECONDS)
+        connection.execute(delete(stream_events).where(stream_events.c.turn.in_(old)))
+        if self._session_days:
+            connection.execute(
+                delete(sessions).where(sessions.c.updated_at < now - self._session_days * 86_400, is_idle())
             )
-        with self._lock:
-            session = self._sessions.get((owner, session_id))
-            if session is None:
-                session = _Session()
-                if system_prompt is not None:
-                    session.messages.extend(parse_messages([{"role": "system", "content": system_prompt}]))
-                self._sessions[owner, session_id] = session
-                self._drop_oldest()
-            if session.busy:
-                raise SessionBusy(f"A reply is already being made in session {session_id!r}. Wait for it or stop it.")
-            self._sessions.move_to_end((owner, session_id))
-            session.busy = True
-            return session
 
-    def _drop_oldest(self) -> None:
-        idle = (key for key, session in self._sessions.items() if not session.busy)
-        while len(self._sessions) > MAX_SESSIONS and (oldest := next(idle, None)) is not None:
-            del self._sessions[oldest]
-            idle = (key for key, session in self._sessions.items() if not session.busy)
+    def _make_room(self, connection: Connection, owner: str) -> None:
+        if not self._session_limit:
+            return
+        kept = (
+            select(sessions.c.id)
+            .where(sessions.c.owner == owner)
+            .order_by(sessions.c.updated_at.desc(), sessions.c.id.desc())
+            .limit(self._session_limit - 1)
+        )
+        connection.execute(delete(sessions).where(sessions.c.owner == owner, sessions.c.id.not_in(kept), is_idle()))
+
+    def _end_orphans(self, connection: Connection, session: int, now: float) -> bool:
+        """Ends the running turn of a session whose process has gone, with what was saved of it. Whether there was."""
+        running = select(turns).where(turns.c.session == session, turns.c.status == "running")
+        turn = connection.execute(running).mappings().first()
+        if turn is None or not is_gone(turn["worker"], turn["heartbeat_at"], now):
+            return False
+        insert_replies(
+            connection, turn["id"], reply_messages(event for _, event in load_events(connection, turn["id"]))
+        )
+        ended = {
+            "status": "interrupted",
+            "error_code": ReplyInterrupted.code,
+            "error_message": _INTERRUPTED,
+            "ended_at": now,
+        }
+        connection.execute(update(turns).where(turns.c.id == turn["id"]).values(ended))
+        return True
+
+
+def title_of(message: str) -> str:
+    """A session's title: the beginning of its first message, cut between words."""
+    text = " ".join(message.split())
+    if len(text) <= TITLE_CHARS:
+        return text
+    cut = text[:TITLE_CHARS]
+    return f"{cut.rsplit(' ', 1)[0]}…"

@@ -1,28 +1,31 @@
-"""From a client to a running server: where it may listen, what Gradio is told, and how it ends."""
+"""From a client to a running server: where it may listen, how it is run, and how it ends."""
 
 from __future__ import annotations
 
 import errno
-import ipaddress
+import os
 import signal
 import socket
 import threading
-from typing import Any
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import uvicorn
+from fastapi import FastAPI
 
 from llm_core.client import LLMClient
 from llm_core.errors import SettingsError
-from llm_core.settings import LOOPBACK_NAMES, SERVER_NAME_VARIABLE, SERVER_PORT_VARIABLE, Settings
-from llm_core.web import openai
-from llm_core.web.page import build_app
-from llm_core.web.theme import CSS, page_theme
+from llm_core.settings import SERVER_NAME_VARIABLE, SERVER_PORT_VARIABLE, Settings, is_loopback
+from llm_core.web.server import build_server
 
-# A reply may hold the address of a picture. Were it fetched, its server would learn who reads, and whatever of the
-# conversation a model was talked into putting in the address.
-_HEAD = """<meta http-equiv="Content-Security-Policy" content="img-src 'self' data: blob:">"""
+DRAIN_SECONDS = 30.0
+LOOK_SECONDS = 0.1  # between two looks at whether replies still run
+GOODBYE_SECONDS = 3  # for connections to send what they have; open pages would keep theirs for ever
 
 
 def serve(client: LLMClient) -> None:
-    """Serves the page until the process is interrupted or terminated, then ends running replies and returns.
+    """Serves until the process is interrupted or terminated; then running replies may end, and it returns.
 
     Call it in the main thread. The page is there at once; the model loads behind it.
 
@@ -31,74 +34,105 @@ def serve(client: LLMClient) -> None:
     """
     settings = client.settings
     check_address(settings)
-    client.start()
-    app = build_app(client)
-    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with listen(settings) as listener:
+        client.start()
+        previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+        try:
+            with running(build_server(client), listener) as url:
+                print(f"Chat: {url}", flush=True)
+                try:
+                    threading.Event().wait()
+                except KeyboardInterrupt:
+                    _drain(client)
+                finally:
+                    client.close()  # while the server still runs: readers are told
+        finally:
+            signal.signal(signal.SIGTERM, previous)
+            client.close()
+
+
+@contextmanager
+def running(app: FastAPI, listener: socket.socket) -> Iterator[str]:
+    """Runs the server on a thread of its own for as long as the block runs; yields the page's URL."""
+    config = uvicorn.Config(
+        app,
+        log_level="warning",
+        access_log=False,  # ours has ids and no paths
+        lifespan="on",
+        # On a Space all requests come through its proxy, which says from whom.
+        forwarded_allow_ips="*" if "SPACE_ID" in os.environ else "127.0.0.1",
+        timeout_graceful_shutdown=GOODBYE_SECONDS,
+        server_header=False,
+    )
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="http")
+    thread.start()
     try:
-        _, url, _ = app.launch(**launch_options(client), prevent_thread_lock=True, quiet=True)
-        print(f"Chat: {url}", flush=True)
-        threading.Event().wait()
-    except KeyboardInterrupt:
-        print("Closing.", flush=True)
-    except OSError as error:  # somebody took the port since it was checked
-        raise SettingsError(_why_not(error, settings)) from error
+        while not server.started:
+            if not thread.is_alive():
+                raise RuntimeError("The server could not be started; the log above says why.")
+            time.sleep(0.01)
+        yield _url(listener)
     finally:
-        signal.signal(signal.SIGTERM, previous)
-        client.close()
-        app.close(verbose=False)
+        server.should_exit = True
+        thread.join()
 
 
-def launch_options(client: LLMClient) -> dict[str, Any]:
-    """What Gradio's `launch` is told: one port, our look, nothing that leaves the machine."""
-    name = client.settings.server_name
-    return {
-        "server_name": f"[{name}]" if ":" in name else name,
-        "server_port": client.settings.server_port,
-        "theme": page_theme(),
-        "css": CSS,
-        "share": False,
-        "ssr_mode": False,  # with it on, Node owns the port
-        "enable_monitoring": False,
-        "run_history": False,
-        "pwa": False,
-        "mcp_server": False,
-        "footer_links": ["api"],
-        "max_file_size": "1mb",
-        "head": _HEAD,
-        "app_kwargs": {"routes": openai.routes(client), "docs_url": None, "redoc_url": None, "openapi_url": None},
-    }
+def _drain(client: LLMClient) -> None:
+    """Takes no new work and lets running replies end, for a time; a second signal ends them at once."""
+    client.refuse_new()
+    try:
+        if _is_busy(client):
+            print(f"Closing. Running replies may end, for {DRAIN_SECONDS:.0f} s; Ctrl-C ends them now.", flush=True)
+        until = time.monotonic() + DRAIN_SECONDS
+        while _is_busy(client) and time.monotonic() < until:
+            time.sleep(LOOK_SECONDS)
+    except KeyboardInterrupt:
+        pass
+    print("Closing.", flush=True)
+
+
+def _is_busy(client: LLMClient) -> bool:
+    stats = client.stats()
+    return stats is not None and bool(stats.running or stats.waiting)
 
 
 def check_address(settings: Settings) -> None:
-    """Refuses an address that others could reach without the operator's leave, and one that cannot be listened on.
+    """Refuses an address that others could reach without the operator's leave.
 
     Raises:
-        SettingsError: Says which, and what to set.
+        SettingsError: Says what to set.
     """
-    if not settings.public and not is_loopback(settings.server_name):
+    if not (settings.public or settings.api_tokens or is_loopback(settings.server_name)):
         raise SettingsError(
             f"{SERVER_NAME_VARIABLE}={settings.server_name} would open this chat to everyone who can reach this "
-            "machine. Set LLM_PUBLIC=1 if that is meant, or listen on 127.0.0.1."
+            "machine. Set LLM_API_TOKENS to say who may use it, LLM_PUBLIC=1 if everyone may, or listen on 127.0.0.1."
         )
+
+
+@contextmanager
+def listen(settings: Settings) -> Iterator[socket.socket]:
+    """The socket of the server.
+
+    Raises:
+        SettingsError: It cannot be listened on; says why, and what to set.
+    """
+    name, port = settings.server_name, settings.server_port
     try:
-        _try_to_listen(settings.server_name, settings.server_port)
+        found = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, _, _, _, address = found[0]
+        listener = socket.create_server(address[:2], family=family, backlog=1024)
     except OSError as error:
         raise SettingsError(_why_not(error, settings)) from None
+    with listener:
+        yield listener
 
 
-def is_loopback(name: str) -> bool:
-    """Whether only this machine can reach a server that listens on `name`."""
-    if name in LOOPBACK_NAMES:
-        return True
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False
-
-
-def _try_to_listen(name: str, port: int) -> None:
-    family, _, _, _, address = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-    socket.create_server(address[:2], family=family).close()
+def _url(listener: socket.socket) -> str:
+    name, port = listener.getsockname()[:2]
+    if name in ("0.0.0.0", "::"):
+        name = "localhost"
+    return f"http://[{name}]:{port}/" if ":" in name else f"http://{name}:{port}/"
 
 
 def _why_not(error: OSError, settings: Settings) -> str:

@@ -12,8 +12,8 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from llm_core.client import LLMClient
 from llm_core.settings import Settings
-from llm_core.web.page import build_app
-from llm_core.web.serve import launch_options
+from llm_core.web.serve import listen, running
+from llm_core.web.server import build_server
 
 CHROMIUM_ARGS = [
     "--no-sandbox",
@@ -44,13 +44,9 @@ def wait_until(condition: Callable[[], bool], what: str, seconds: float = 30.0) 
 
 @contextmanager
 def served(client: LLMClient) -> Iterator[str]:
-    """The page of `client` on its port; yields the URL."""
-    app = build_app(client)
-    _, url, _ = app.launch(**launch_options(client), prevent_thread_lock=True, quiet=True)
-    try:
+    """All doorways of `client` on its port; yields the URL."""
+    with listen(client.settings) as listener, running(build_server(client), listener) as url:
         yield url
-    finally:
-        app.close(verbose=False)
 
 
 @pytest.fixture(scope="session")

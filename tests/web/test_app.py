@@ -85,17 +85,45 @@ def test_it_sends_no_telemetry_and_loads_no_fonts_from_elsewhere(
 
 
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT])
-def test_it_ends_cleanly_on_a_signal_also_amid_a_reply(
+def test_on_a_signal_it_takes_no_new_work_and_lets_running_replies_end(
     running_app: tuple[subprocess.Popen[str], str], end: signal.Signals
+) -> None:
+    process, url = running_app
+    with httpx.stream("POST", f"{url}v1/chat/completions", json=STORY | {"max_tokens": 300}, timeout=PATIENCE) as reply:
+        chunks = reply.iter_text()
+        while "content" not in next(chunks):
+            pass
+        process.send_signal(end)
+        for _ in range(100):
+            refused = httpx.post(f"{url}v1/chat/completions", json=STORY | {"max_tokens": 1}, timeout=PATIENCE)
+            if refused.status_code == 503:
+                break
+        rest = "".join(chunks)
+    output, _ = process.communicate(timeout=30)
+
+    assert refused.json()["error"]["code"] == "shutting_down"
+    assert rest.endswith("data: [DONE]\n\n")
+    assert process.returncode == 0
+    assert "Traceback" not in output
+
+
+def test_a_second_signal_ends_running_replies_and_their_readers_are_told(
+    running_app: tuple[subprocess.Popen[str], str],
 ) -> None:
     process, url = running_app
     with httpx.stream("POST", f"{url}v1/chat/completions", json=STORY, timeout=PATIENCE) as reply:
         chunks = reply.iter_text()
         while "content" not in next(chunks):
             pass
-        process.send_signal(end)
+        process.send_signal(signal.SIGINT)
+        assert process.stdout is not None
+        while "Running replies may end" not in process.stdout.readline():
+            pass
+        process.send_signal(signal.SIGINT)
+        rest = "".join(chunks)
         output, _ = process.communicate(timeout=30)
 
+    assert '"code":"engine_closed"' in rest
     assert process.returncode == 0
     assert "Traceback" not in output
 

@@ -10,26 +10,26 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 import openai
 import pytest
-import uvicorn
 from openai.types.chat import ChatCompletionChunk
-from starlette.applications import Starlette
 
 from llm_core.client import LLMClient
 from llm_core.engine.facts import EngineStats
 from llm_core.settings import Settings
-from llm_core.web import openai as doorway
-from llm_core.web.openai import MAX_BODY_BYTES, routes
+from llm_core.web import sse as sse_module
+from llm_core.web.server import MAX_BODY_BYTES
+
+from .conftest import free_port, served
 
 ROOT = Path(__file__).resolve().parents[2]
 QUESTION = [{"role": "user", "content": "What is the capital of France?"}]
 STORY = [{"role": "user", "content": "Tell me a very long story about the sea."}]
+JSON = {"Content-Type": "application/json"}
 GREEDY: dict[str, Any] = {"model": "any", "temperature": 0, "max_tokens": 24}
 # A reply that does not end by itself: the token that ends a turn (id 2 in the bundled model) is banned.
 LONG_TOKENS = 900
@@ -38,30 +38,19 @@ LONG: dict[str, Any] = {"messages": STORY, "model": "any", "max_tokens": LONG_TO
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[LLMClient]:
-    with LLMClient(Settings(parallel=2, context_tokens=1024, queue_limit=1)) as client:
+    settings = Settings(
+        parallel=2, context_tokens=1024, queue_limit=1, rate_limit="none", GRADIO_SERVER_PORT=free_port()
+    )
+    with LLMClient(settings) as client:
         client.wait_ready()
         yield client
 
 
 @pytest.fixture(scope="module")
 def url(client: LLMClient) -> Iterator[str]:
-    """Base URL of a server with only these routes."""
-    config = uvicorn.Config(Starlette(routes=routes(client)), log_level="warning", lifespan="off")
-    with socket.create_server(("127.0.0.1", 0)) as listener, serving(uvicorn.Server(config), listener):
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
-
-
-@contextmanager
-def serving(server: uvicorn.Server, listener: socket.socket) -> Iterator[None]:
-    """Runs the server on a thread of its own for as long as the block runs."""
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-    thread.start()
-    try:
-        wait_until(lambda: server.started)
-        yield
-    finally:
-        server.should_exit = True
-        thread.join()
+    """Base URL of OpenAI's routes."""
+    with served(client) as url:
+        yield f"{url}v1"
 
 
 @pytest.fixture(scope="module")
@@ -248,7 +237,7 @@ def test_a_bad_field_is_refused_by_name_in_openais_shape(
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b'{"messages": "\\ud800"}', b"[" * 100_000])
 def test_a_body_that_is_no_json_object_is_refused(url: str, body: bytes) -> None:
-    answer = httpx.post(f"{url}/chat/completions", content=body)
+    answer = httpx.post(f"{url}/chat/completions", content=body, headers=JSON)
     assert answer.status_code == 400
     assert answer.json()["error"]["type"] == "invalid_request_error"
 
@@ -256,13 +245,13 @@ def test_a_body_that_is_no_json_object_is_refused(url: str, body: bytes) -> None
 @pytest.mark.parametrize("value", ["NaN", "Infinity", "1e999"])
 def test_a_number_that_is_none_is_refused(url: str, value: str) -> None:
     body = f'{{"messages": [{{"role": "user", "content": "Hi"}}], "temperature": {value}}}'
-    assert httpx.post(f"{url}/chat/completions", content=body.encode()).status_code == 400
+    assert httpx.post(f"{url}/chat/completions", content=body.encode(), headers=JSON).status_code == 400
 
 
 @pytest.mark.parametrize("announced", [True, False], ids=["announced", "chunked"])
 def test_a_body_over_the_limit_is_refused_before_it_is_parsed(url: str, announced: bool) -> None:
     body = b" " * (MAX_BODY_BYTES + 1)
-    answer = httpx.post(f"{url}/chat/completions", content=body if announced else iter([body]))
+    answer = httpx.post(f"{url}/chat/completions", content=body if announced else iter([body]), headers=JSON)
     assert answer.status_code == 413
     assert answer.json()["error"]["code"] == "request_too_large"
 
@@ -363,7 +352,7 @@ def test_a_reader_who_leaves_the_queue_frees_the_place(openai_client: openai.Ope
 def test_silence_is_filled_so_that_proxies_do_not_hang_up(
     url: str, openai_client: openai.OpenAI, client: LLMClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(doorway, "KEEP_ALIVE_SECONDS", 0.05)
+    monkeypatch.setattr(sse_module, "KEEP_ALIVE_SECONDS", 0.05)
     running = [openai_client.chat.completions.create(stream=True, **LONG) for _ in range(2)]
     with httpx.stream("POST", f"{url}/chat/completions", json=LONG | {"stream": True}) as waiting:
         lines = waiting.iter_lines()

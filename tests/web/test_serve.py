@@ -9,8 +9,8 @@ import socket
 import pytest
 
 from llm_core.errors import SettingsError
-from llm_core.settings import Settings
-from llm_core.web.serve import check_address, is_loopback
+from llm_core.settings import Settings, is_loopback
+from llm_core.web.serve import check_address, listen
 
 from .conftest import free_port
 
@@ -52,9 +52,18 @@ def test_a_space_is_meant_to_be_open(monkeypatch: pytest.MonkeyPatch) -> None:
     check_address(Settings(GRADIO_SERVER_NAME="0.0.0.0", GRADIO_SERVER_PORT=free_port()))
 
 
+def test_an_address_open_to_others_is_accepted_where_tokens_say_who_may_use_it() -> None:
+    check_address(Settings(GRADIO_SERVER_NAME="0.0.0.0", api_tokens="ann:secret"))
+
+
+def try_to_listen(settings: Settings) -> None:
+    with listen(settings):
+        pass
+
+
 def test_a_busy_port_is_told_with_the_variable_that_changes_it() -> None:
     with socket.create_server(("127.0.0.1", 0)) as other, pytest.raises(SettingsError) as refused:
-        check_address(at(port=other.getsockname()[1]))
+        try_to_listen(at(port=other.getsockname()[1]))
 
     assert "is in use by another program" in refused.value.message
     assert "GRADIO_SERVER_PORT" in refused.value.message
@@ -62,7 +71,7 @@ def test_a_busy_port_is_told_with_the_variable_that_changes_it() -> None:
 
 def test_a_name_that_is_not_an_address_of_this_machine_is_told() -> None:
     with pytest.raises(SettingsError, match=r"Nothing can listen on GRADIO_SERVER_NAME=203\.0\.113\.5"):
-        check_address(at("203.0.113.5", public=True))
+        try_to_listen(at("203.0.113.5", public=True))
 
 
 def test_a_port_that_needs_rights_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,4 +81,4 @@ def test_a_port_that_needs_rights_is_told(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(socket, "create_server", refuse)
 
     with pytest.raises(SettingsError, match="above 1023"):
-        check_address(at())
+        try_to_listen(at())

@@ -1,0 +1,103 @@
+"""Opens the database of the sessions: any URL that SQLAlchemy knows, brought up to the newest schema.
+
+On SQLite a commit is on the disk when it returns (`synchronous=FULL`), and readers do not wait for the writer (WAL).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import alembic.command
+import alembic.config
+from alembic.util import CommandError
+from sqlalchemy import URL, Connection, Engine, QueuePool, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+
+from llm_core.errors import SettingsError, StorageError, StorageFull
+
+BUSY_SECONDS = 10
+ONLY_READS = "llm_core_only_reads"  # execution option of an engine whose transactions write nothing
+_MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+def open_database(url: str) -> Engine:
+    """A pool of connections to `url`, with all tables there.
+
+    Raises:
+        SettingsError: `url` is not one, or its driver is not installed.
+        StorageError: It cannot be opened.
+    """
+    try:
+        parsed = make_url(url)
+        if parsed.get_backend_name() == "sqlite" and parsed.database not in (None, "", ":memory:"):
+            Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+        engine = create_engine(parsed, **_pool(parsed))
+    except (ArgumentError, NoSuchModuleError, ImportError) as error:
+        raise SettingsError(f"LLM_DATABASE_URL cannot be used: {error}.") from None
+    except OSError as error:
+        raise StorageError(f"The folder of the session database cannot be made: {error}.") from None
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", _set_up_sqlite)
+        event.listen(engine, "begin", _begin_at_once)
+    try:
+        with storage_errors(), engine.begin() as connection:
+            upgrade(connection)
+    except CommandError as error:
+        raise SettingsError(
+            f"The session database was made by a newer release ({error}). Update, or set LLM_DATABASE_URL to another."
+        ) from None
+    return engine
+
+
+def _pool(url: URL) -> dict[str, Any]:
+    if url.get_backend_name() != "sqlite":
+        return {"pool_pre_ping": True}
+    if url.database in (None, "", ":memory:"):  # each connection would be a database of its own
+        return {"poolclass": QueuePool, "pool_size": 1, "max_overflow": 0, "connect_args": {"check_same_thread": False}}
+    return {}
+
+
+@contextmanager
+def storage_errors() -> Iterator[None]:
+    """Turns what a database driver raises into errors that callers know."""
+    try:
+        yield
+    except DBAPIError as error:
+        said = str(error.orig)
+        if _is_full(said):
+            raise StorageFull("The disk that keeps the sessions is full. Nothing of this request was kept.") from error
+        raise StorageError(f"The session database failed: {said}.") from error
+
+
+def _is_full(said: str) -> bool:
+    """SQLite's SQLITE_FULL, the operating system's ENOSPC, PostgreSQL's 53100, as their drivers word them."""
+    return any(words in said for words in ("is full", "No space left on device", "disk full"))
+
+
+def _set_up_sqlite(connection: Any, _record: Any) -> None:
+    # The driver's own way of beginning transactions would leave the schema changes of a migration outside of them.
+    connection.isolation_level = None
+    for pragma in (
+        f"busy_timeout={BUSY_SECONDS * 1000}",
+        "journal_mode=WAL",
+        "synchronous=FULL",
+        "foreign_keys=ON",
+    ):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_at_once(connection: Connection) -> None:
+    """A transaction that reads first and writes then could otherwise find the database changed in between."""
+    only_reads = connection.get_execution_options().get(ONLY_READS, False)
+    connection.exec_driver_sql("BEGIN" if only_reads else "BEGIN IMMEDIATE")
+
+
+def upgrade(connection: Connection, revision: str = "head") -> None:
+    """Runs the migrations up to `revision` that the database has not seen."""
+    configuration = alembic.config.Config()
+    configuration.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+    configuration.attributes["connection"] = connection
+    alembic.command.upgrade(configuration, revision)

@@ -1,0 +1,166 @@
+"""A turn while its reply is made. It goes on without a reader for a time, so that one who was cut off can come back."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator
+from contextlib import closing, contextmanager
+
+from llm_core.cancellation import Cancellation
+from llm_core.errors import EngineClosed, LLMError, StorageError
+from llm_core.events import ChatEvent, Done, FinishReason
+from llm_core.sessions.records import NumberedEvent, TurnStatus
+from llm_core.sessions.reply_log import ReplyLog
+from llm_core.sessions.rows import reply_messages
+from llm_core.sessions.store import OpenTurn, SessionStore
+
+log = logging.getLogger(__name__)
+
+FIRST_READER_SECONDS = 10.0  # for whoever began the reply to begin to read it
+
+_STATUS: dict[FinishReason, TurnStatus] = {
+    "stop": "complete",
+    "length": "complete",
+    "timeout": "interrupted",
+    "cancelled": "cancelled",
+}
+
+
+class LiveReply:
+    """The reply of a running turn: a log that readers share, and a stop.
+
+    Args:
+        resume_seconds: How long it goes on with no reader.
+    """
+
+    def __init__(self, turn: OpenTurn, store: SessionStore, *, resume_seconds: float) -> None:
+        self._turn, self._store = turn, store
+        self._log = ReplyLog()
+        self._saved = 0
+        self._over = False
+        self._saving = threading.Lock()
+        self._cancellation = Cancellation()
+        self._readers = 0
+        self._reading = threading.Lock()
+        self._resume_seconds = resume_seconds
+        self._abandoned: threading.Timer | None = None
+        self._wait_for_reader(max(resume_seconds, FIRST_READER_SECONDS))
+
+    @property
+    def stream_id(self) -> str:
+        return self._turn.stream_id
+
+    @property
+    def session_id(self) -> str:
+        return self._turn.session_id
+
+    @property
+    def cancellation(self) -> Cancellation:
+        return self._cancellation
+
+    def cancel(self) -> None:
+        """Stops the reply. What was made of it stays in the session."""
+        self._cancellation.cancel()
+
+    def wait(self, timeout: float) -> bool:
+        """Waits until the reply has ended and is saved, at most `timeout` seconds. Whether it has."""
+        return self._log.wait(timeout)
+
+    # ── readers ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def events(self, after: int = 0) -> Generator[NumberedEvent]:
+        """The events after number `after`, as they come. Leaving does not stop the reply.
+
+        Raises:
+            LLMError: What the reply ended with.
+        """
+        with self._reader():
+            yield from self._log.read(after)
+
+    async def aevents(self, after: int = 0) -> AsyncGenerator[NumberedEvent]:
+        """`events` for event loops."""
+        with self._reader():
+            async for numbered in self._log.aread(after):
+                yield numbered
+
+    @contextmanager
+    def _reader(self) -> Iterator[None]:
+        with self._reading:
+            self._readers += 1
+            self._stop_waiting()
+        try:
+            yield
+        finally:
+            with self._reading:
+                self._readers -= 1
+                if not self._readers:
+                    self._wait_for_reader(self._resume_seconds)
+
+    def _wait_for_reader(self, seconds: float) -> None:
+        self._abandoned = threading.Timer(seconds, self.cancel)
+        self._abandoned.daemon = True
+        self._abandoned.start()
+
+    def _stop_waiting(self) -> None:
+        if self._abandoned is not None:
+            self._abandoned.cancel()
+            self._abandoned = None
+
+    # ── the writer ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def run(self, generate: Callable[[], Generator[ChatEvent]]) -> None:
+        """Makes the reply and saves it; returns when both have ended."""
+        done: Done | None = None
+        error: LLMError | None = None
+        try:
+            with closing(generate()) as events:
+                for event in events:
+                    if isinstance(event, Done):
+                        done = event  # told to readers when it is saved, so that they find it in the history
+                    else:
+                        self._log.append(event)
+        except LLMError as raised:
+            error = raised
+        except Exception:
+            log.exception("the reply of stream %s failed", self.stream_id)
+            error = LLMError("The server failed; its log says why.")
+        self._end(done, error)
+
+    def _end(self, done: Done | None, error: LLMError | None) -> None:
+        """Saves the rest and tells the readers."""
+        try:
+            if not len(self._log) and error is not None:
+                self._store.discard_turn(self._turn)
+            else:
+                self._save_end(done, error)
+        except StorageError as failed:
+            log.error("stream %s could not be saved: %s", self.stream_id, failed)
+            error = error or failed
+        if done is not None and error is None:
+            self._log.append(done)
+        self._log.end(error)
+        with self._reading:
+            self._stop_waiting()
+
+    def _save_end(self, done: Done | None, error: LLMError | None) -> None:
+        with self._saving:
+            self._over = True
+            events = self._log.since(self._saved)
+            if done is not None:
+                events.append((len(self._log) + 1, done))
+            replies = reply_messages(event for _, event in self._log.since(0))
+            status = _STATUS[done.finish_reason] if done else _failed_status(error)
+            self._store.end_turn(self._turn.key, events, replies, status=status, done=done, error=error)
+
+    def checkpoint(self) -> None:
+        """Saves the events that are not saved yet, and that this process is still at it."""
+        with self._saving:
+            if not self._over:
+                events = self._log.since(self._saved)
+                self._store.checkpoint(self._turn.key, events)
+                self._saved += len(events)
+
+
+def _failed_status(error: LLMError | None) -> TurnStatus:
+    return "interrupted" if isinstance(error, EngineClosed) else "failed"

@@ -1,0 +1,104 @@
+"""What the store hands out: plain facts about sessions and turns."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Generator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from llm_core.errors import LLMError
+from llm_core.events import ChatEvent, FinishReason
+from llm_core.messages import Message
+
+# interrupted: the process ended under it. cancelled: somebody stopped it, or nobody read it any more.
+TurnStatus = Literal["running", "complete", "interrupted", "cancelled", "failed"]
+NumberedEvent = tuple[int, ChatEvent]
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One exchange: what the user said, and what came of it as far as it came.
+
+    Attributes:
+        messages: The user's message first. Without a reply there is no other.
+        figures: `usage`, `timings` and `dropped_messages` of the reply, where it ended by itself.
+        error: A sentence that says why it failed.
+        created_at, ended_at: Seconds since 1970, UTC.
+    """
+
+    stream_id: str
+    status: TurnStatus
+    messages: tuple[Message, ...]
+    finish_reason: FinishReason | None
+    figures: dict[str, Any] | None
+    error: str | None
+    created_at: float
+    ended_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class SessionSummary:
+    """A session without what was said in it.
+
+    Attributes:
+        turns: How many there are.
+        busy: Whether a reply is being made.
+        created_at, updated_at: Seconds since 1970, UTC.
+    """
+
+    session_id: str
+    title: str
+    turns: int
+    busy: bool
+    created_at: float
+    updated_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A session and what was said in it, oldest first."""
+
+    session_id: str
+    title: str
+    system_prompt: str | None
+    created_at: float
+    updated_at: float
+    turns: tuple[Turn, ...]
+
+    def messages(self) -> tuple[Message, ...]:
+        """All messages, oldest first, without the system prompt."""
+        return tuple(message for turn in self.turns for message in turn.messages)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredReply:
+    """The reply of a turn that has ended, as far as it was saved.
+
+    Attributes:
+        saved: Its events.
+        error: What ended it, where it did not end with `Done`.
+    """
+
+    stream_id: str
+    session_id: str
+    status: TurnStatus
+    saved: tuple[NumberedEvent, ...]
+    error: LLMError | None
+
+    def cancel(self) -> None:
+        """There is nothing left to stop."""
+
+    def events(self, after: int = 0) -> Generator[NumberedEvent]:
+        """The events after number `after`.
+
+        Raises:
+            LLMError: What the reply ended with.
+        """
+        yield from (numbered for numbered in self.saved if numbered[0] > after)
+        if self.error is not None:
+            raise self.error
+
+    async def aevents(self, after: int = 0) -> AsyncGenerator[NumberedEvent]:
+        """`events` for event loops."""
+        for numbered in self.events(after):
+            yield numbered

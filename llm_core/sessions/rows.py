@@ -1,0 +1,130 @@
+"""Rows in and out: the statements that the store's transactions are made of."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, CursorResult, RowMapping, insert, select
+
+from llm_core.errors import SessionNotFound
+from llm_core.events import ChatEvent, ContentDelta, Done, ReasoningDelta, event_from_dict, event_to_dict
+from llm_core.messages import Message
+from llm_core.sessions.records import NumberedEvent, Turn
+from llm_core.sessions.schema import messages, sessions, stream_events, turns
+
+
+def find_session(connection: Connection, owner: str, session_id: str) -> RowMapping | None:
+    query = select(sessions).where(sessions.c.owner == owner, sessions.c.session_id == session_id)
+    return connection.execute(query).mappings().first()
+
+
+def get_session(connection: Connection, owner: str, session_id: str) -> RowMapping:
+    found = find_session(connection, owner, session_id)
+    if found is None:
+        raise SessionNotFound(f"There is no session {session_id!r}.")
+    return found
+
+
+def insert_session(
+    connection: Connection, owner: str, session_id: str, title: str, system_prompt: str | None, now: float
+) -> int:
+    row = {
+        "owner": owner,
+        "session_id": session_id,
+        "title": title,
+        "system_prompt": system_prompt,
+        "created_at": now,
+        "updated_at": now,
+    }
+    return _key(connection.execute(insert(sessions).values(row)))
+
+
+def insert_turn(connection: Connection, session: int, stream_id: str, worker: str, now: float) -> int:
+    row = {
+        "session": session,
+        "stream_id": stream_id,
+        "status": "running",
+        "worker": worker,
+        "heartbeat_at": now,
+        "created_at": now,
+    }
+    return _key(connection.execute(insert(turns).values(row)))
+
+
+def _key(result: CursorResult[Any]) -> int:
+    assert result.inserted_primary_key is not None
+    return int(result.inserted_primary_key[0])
+
+
+def is_idle() -> ColumnElement[bool]:
+    running = select(turns.c.id).where(turns.c.session == sessions.c.id, turns.c.status == "running")
+    return ~running.exists()
+
+
+def insert_events(connection: Connection, turn: int, events: Sequence[NumberedEvent]) -> None:
+    if events:
+        row = {
+            "turn": turn,
+            "first_id": events[0][0],
+            "events": [[number, event_to_dict(event)] for number, event in events],
+        }
+        connection.execute(insert(stream_events).values(row))
+
+
+def insert_replies(connection: Connection, turn: int, replies: Iterable[Message]) -> None:
+    for reply in replies:
+        row = {"turn": turn, "role": reply.role, "content": reply.content, "reasoning": reply.reasoning}
+        connection.execute(insert(messages).values(row))
+
+
+def load_events(connection: Connection, turn: int) -> tuple[NumberedEvent, ...]:
+    query = select(stream_events.c.events).where(stream_events.c.turn == turn).order_by(stream_events.c.first_id)
+    batches = connection.execute(query).scalars()
+    return tuple((number, event_from_dict(data)) for batch in batches for number, data in batch)
+
+
+def load_turns(connection: Connection, session: int) -> tuple[Turn, ...]:
+    rows = connection.execute(select(turns).where(turns.c.session == session).order_by(turns.c.id)).mappings().all()
+    said: defaultdict[int, list[Message]] = defaultdict(list)
+    of_session = select(messages).join(turns, turns.c.id == messages.c.turn).where(turns.c.session == session)
+    for row in connection.execute(of_session.order_by(messages.c.id)).mappings():
+        said[row["turn"]].append(Message(role=row["role"], content=row["content"], reasoning=row["reasoning"]))
+    for row in rows:
+        if row["status"] == "running":
+            said[row["id"]].extend(reply_messages(event for _, event in load_events(connection, row["id"])))
+    return tuple(
+        Turn(
+            row["stream_id"],
+            row["status"],
+            tuple(said[row["id"]]),
+            row["finish_reason"],
+            row["figures"],
+            row["error_message"],
+            row["created_at"],
+            row["ended_at"],
+        )
+        for row in rows
+    )
+
+
+def figures_of(done: Done) -> dict[str, Any]:
+    figures: dict[str, Any] = {"usage": asdict(done.usage), "timings": asdict(done.timings)}
+    return figures | ({"dropped_messages": done.dropped_messages} if done.dropped_messages else {})
+
+
+def reply_messages(events: Iterable[ChatEvent]) -> tuple[Message, ...]:
+    """What the model said, as far as the events go; nothing where no text came."""
+    content: list[str] = []
+    reasoning: list[str] = []
+    for event in events:
+        match event:
+            case ContentDelta(text=text):
+                content.append(text)
+            case ReasoningDelta(text=text):
+                reasoning.append(text)
+    if not any(content) and not any(reasoning):
+        return ()
+    return (Message(role="assistant", content="".join(content), reasoning="".join(reasoning) or None),)

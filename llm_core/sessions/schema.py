@@ -1,0 +1,73 @@
+"""The tables of the session store, as they are now. How older ones become these is in `migrations/`.
+
+A session has turns, a turn has messages: what the user said, and what came of it. While a reply is made its events go
+into `stream_events`, batch by batch, so that a killed process loses no more than the last batch; the reply's own
+message is written when it has ended.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import JSON, Column, Float, ForeignKey, Index, Integer, MetaData, String, Table, Text, UniqueConstraint
+
+metadata = MetaData()
+
+# Times are seconds since 1970, UTC.
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("owner", String(200), nullable=False),
+    Column("session_id", String(128), nullable=False),
+    Column("title", String(200), nullable=False),
+    Column("system_prompt", Text),
+    Column("created_at", Float, nullable=False),
+    Column("updated_at", Float, nullable=False),
+    UniqueConstraint("owner", "session_id", name="uq_sessions_owner_session_id"),
+    Index("ix_sessions_owner_updated_at", "owner", "updated_at"),
+)
+
+turns = Table(
+    "turns",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("session", Integer, ForeignKey("sessions.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("stream_id", String(64), nullable=False, unique=True),
+    Column("status", String(16), nullable=False),
+    Column("finish_reason", String(16)),
+    Column("figures", JSON),
+    Column("error_code", String(64)),
+    Column("error_message", Text),
+    # Who makes the reply, and when it last said so: how a turn whose process was killed is told from a running one.
+    Column("worker", String(200), nullable=False),
+    Column("heartbeat_at", Float, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("ended_at", Float),
+)
+# One turn at a time in a session, whoever asks: two processes cannot both insert theirs.
+Index(
+    "uq_turns_one_running",
+    turns.c.session,
+    unique=True,
+    sqlite_where=turns.c.status == "running",
+    postgresql_where=turns.c.status == "running",
+)
+
+messages = Table(
+    "messages",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("turn", Integer, ForeignKey("turns.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("role", String(16), nullable=False),
+    Column("content", Text, nullable=False),
+    Column("reasoning", Text),
+    Column("tool_calls", JSON),
+    Column("tool_call_id", String(128)),
+)
+
+stream_events = Table(
+    "stream_events",
+    metadata,
+    Column("turn", Integer, ForeignKey("turns.id", ondelete="CASCADE"), primary_key=True),
+    Column("first_id", Integer, primary_key=True),
+    Column("events", JSON, nullable=False),
+)

@@ -1,0 +1,257 @@
+"""The room's front: begin a turn, come back to its reply, stop it, and look after what was said.
+
+It knows nothing of models: how a reply is made is given to it.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+import time
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any, Protocol
+
+from llm_core.cancellation import Cancellation
+from llm_core.errors import InvalidRequest, StorageError, StreamNotFound
+from llm_core.events import ChatEvent
+from llm_core.messages import MAX_MESSAGES, Message, parse_messages
+from llm_core.request import ChatRequest
+from llm_core.sessions.database import open_database
+from llm_core.sessions.live import LiveReply
+from llm_core.sessions.records import NumberedEvent, Session, SessionSummary, Turn
+from llm_core.sessions.store import SessionStore
+from llm_core.settings import Settings
+
+log = logging.getLogger(__name__)
+
+CHECKPOINT_SECONDS = 0.5
+CLOSE_SECONDS = 10.0
+MAX_PROMPT_MESSAGES = MAX_MESSAGES - 2  # with a system prompt before them they are still allowed
+MAX_TITLE_CHARS = 200
+MAX_SEARCH_CHARS = 200
+MAX_LISTED = 500
+SESSION_ID_RULE = "1 to 128 letters, digits, dots, colons, dashes or underscores"
+SESSION_ID_PATTERN = r"^[A-Za-z0-9._:-]{1,128}$"
+_SESSION_ID = re.compile(SESSION_ID_PATTERN)
+
+
+class Reply(Protocol):
+    """A reply that can be read from any event on: one that is being made, or one that has ended."""
+
+    @property
+    def stream_id(self) -> str: ...
+    @property
+    def session_id(self) -> str: ...
+    def cancel(self) -> None: ...
+    def events(self, after: int = 0) -> Generator[NumberedEvent]: ...
+    def aevents(self, after: int = 0) -> AsyncGenerator[NumberedEvent]: ...
+
+
+class Sessions:
+    """All sessions of one database, and the replies that this process makes in them. Safe from any thread.
+
+    Nothing is opened until the first use.
+
+    Args:
+        settings: Where the database is, and the limits.
+        prepare: Checks messages and options and makes the request of them.
+        generate: Makes the reply of a request.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        prepare: Callable[[Iterable[Message], Mapping[str, Any]], ChatRequest],
+        generate: Callable[[ChatRequest, Cancellation], Generator[ChatEvent]],
+    ) -> None:
+        self._settings = settings
+        self._prepare, self._generate = prepare, generate
+        self._lock = threading.Lock()
+        self._opened: SessionStore | None = None
+        self._live: dict[str, _Live] = {}
+        self._checkpoints = False
+
+    # ── replies ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def begin(
+        self, session_id: str, message: str, *, owner: str = "", system_prompt: str | None = None, **options: Any
+    ) -> LiveReply:
+        """Says `message` in a session, which is made on first use. The message is saved when this returns.
+
+        Args:
+            system_prompt: For a session that is made now; None uses the settings'.
+            options: As of every request. `overflow` is "drop_oldest" unless said otherwise.
+
+        Raises:
+            InvalidRequest: The id, the message or an option is not allowed.
+            SessionBusy: A reply is being made in this session already.
+            StorageFull, StorageError: The message could not be saved.
+        """
+        if not _SESSION_ID.fullmatch(session_id):
+            raise InvalidRequest(f"session_id: {SESSION_ID_RULE}", param="session_id")
+        (said,) = parse_messages([{"role": "user", "content": message}])
+        given = {name: value for name, value in options.items() if value is not None}
+        options = {"overflow": "drop_oldest"} | given | {"owner": owner}
+        self._prepare([*_system(system_prompt), said], options)  # what is refused leaves no trace
+        turn = self._store().open_turn(owner, session_id, said, system_prompt=system_prompt)
+        request = self._prepare([*_system(turn.system_prompt), *prompt_messages(turn.earlier, said)], options)
+        reply = LiveReply(turn, self._store(), resume_seconds=self._settings.resume_seconds)
+        self._start(owner, reply, request)
+        return reply
+
+    def attach(self, stream_id: str, *, owner: str = "") -> Reply:
+        """The reply of a turn, while it is made and for an hour after.
+
+        Raises:
+            StreamNotFound: This owner has no such stream.
+        """
+        with self._lock:
+            live = self._live.get(stream_id)
+            if live is not None and live.owner == owner:
+                return live.reply
+        stored = self._store().reply(owner, stream_id)
+        if stored.status == "running":
+            raise StreamNotFound("This stream is made by another process.")
+        return stored
+
+    def _start(self, owner: str, reply: LiveReply, request: ChatRequest) -> None:
+        def run() -> None:
+            try:
+                reply.run(lambda: self._generate(request, reply.cancellation))
+            finally:
+                with self._lock:
+                    del self._live[reply.stream_id]
+
+        thread = threading.Thread(target=run, name=f"reply-{reply.stream_id[:8]}", daemon=True)
+        with self._lock:
+            self._live[reply.stream_id] = _Live(owner, reply, thread)
+            thread.start()
+            if not self._checkpoints:
+                self._checkpoints = True
+                threading.Thread(target=self._checkpoint, name="checkpoint", daemon=True).start()
+
+    def _checkpoint(self) -> None:
+        """Saves what has come of the running replies, again and again, until none is left."""
+        while True:
+            time.sleep(CHECKPOINT_SECONDS)
+            with self._lock:
+                running = [live.reply for live in self._live.values()]
+            for reply in running:
+                try:
+                    reply.checkpoint()
+                except StorageError as error:
+                    log.warning("stream %s could not be saved, which is tried again: %s", reply.stream_id, error)
+            with self._lock:
+                if not self._live:
+                    self._checkpoints = False
+                    return
+
+    # ── what was said ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def get(self, session_id: str, *, owner: str = "") -> Session:
+        """A session and what was said in it.
+
+        Raises:
+            SessionNotFound: This owner has no such session.
+        """
+        return self._store().session(owner, session_id)
+
+    def list(
+        self, *, owner: str = "", search: str = "", limit: int = 100, offset: int = 0
+    ) -> tuple[SessionSummary, ...]:
+        """An owner's sessions, the one used last first.
+
+        Args:
+            search: Only those whose title or messages have this text, in any case.
+            limit: 1 to 500.
+        """
+        limit, offset = max(1, min(limit, MAX_LISTED)), max(0, min(offset, 1_000_000))
+        return self._store().list_sessions(owner, search=search[:MAX_SEARCH_CHARS], limit=limit, offset=offset)
+
+    def rename(self, session_id: str, title: str, *, owner: str = "") -> None:
+        """Gives a session another title, of 1 to 200 characters.
+
+        Raises:
+            SessionNotFound: This owner has no such session.
+            InvalidRequest: The title is empty or too long.
+        """
+        (checked,) = parse_messages([{"role": "user", "content": title}])
+        title = " ".join(checked.content.split())
+        if not 1 <= len(title) <= MAX_TITLE_CHARS:
+            raise InvalidRequest(f"title: 1 to {MAX_TITLE_CHARS} characters", param="title")
+        self._store().rename(owner, session_id, title)
+
+    def truncate(self, session_id: str, keep_turns: int, *, owner: str = "") -> None:
+        """Forgets all turns after the first `keep_turns`, so that another answer can take their place.
+
+        Raises:
+            SessionNotFound: This owner has no such session.
+            SessionBusy: A reply is being made in it.
+        """
+        self._store().truncate(owner, session_id, max(0, keep_turns))
+
+    def delete(self, session_id: str, *, owner: str = "") -> None:
+        """Forgets a session.
+
+        Raises:
+            SessionNotFound: This owner has no such session.
+            SessionBusy: A reply is being made in it.
+        """
+        self._store().delete(owner, session_id)
+
+    def close(self) -> None:
+        """Stops running replies, waits until they are saved, and closes the database."""
+        with self._lock:
+            running = list(self._live.values())
+        for live in running:
+            live.reply.cancel()
+        for live in running:
+            live.thread.join(CLOSE_SECONDS)
+        with self._lock:
+            opened, self._opened = self._opened, None
+        if opened is not None:
+            opened.close()
+
+    def _store(self) -> SessionStore:
+        with self._lock:
+            if self._opened is None:
+                settings = self._settings
+                self._opened = SessionStore(
+                    open_database(settings.sessions_url()),
+                    session_limit=settings.session_limit,
+                    session_days=settings.session_days,
+                )
+            return self._opened
+
+
+@dataclass(frozen=True, slots=True)
+class _Live:
+    owner: str
+    reply: LiveReply
+    thread: threading.Thread
+
+
+def prompt_messages(earlier: Sequence[Turn], said: Message) -> list[Message]:
+    """What the model is told of a session: what was said before, then `said`.
+
+    Messages in a row from one speaker, left by a reply that was stopped before its first word, become one: many chat
+    templates insist that the speakers take turns. A message that failed to be answered is left out, since it may be
+    the reason, and would fail every message after it too.
+    """
+    told = [
+        message for turn in earlier if turn.status != "failed" or len(turn.messages) > 1 for message in turn.messages
+    ]
+    turns = (list(messages) for _, messages in groupby([*told, said], key=lambda message: message.role))
+    joined = [messages[0] if len(messages) == 1 else _joined(messages) for messages in turns]
+    return joined[-MAX_PROMPT_MESSAGES:]
+
+
+def _joined(messages: Sequence[Message]) -> Message:
+    return messages[0].model_copy(update={"content": "\n\n".join(message.content for message in messages)})
+
+
+def _system(prompt: str | None) -> list[Message]:
+    return [] if prompt is None else list(parse_messages([{"role": "system", "content": prompt}]))

@@ -1,0 +1,75 @@
+"""How much one caller may ask: requests in a time, and bytes in a body."""
+
+from __future__ import annotations
+
+import time
+
+import limits
+from limits.storage import MemoryStorage
+from limits.strategies import MovingWindowRateLimiter
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from llm_core.errors import RateLimited
+from llm_core.web.gate import owner_of
+
+
+class RateLimit:
+    """Counts requests that ask for a reply.
+
+    Args:
+        rate: Such as `60/minute`; `none` allows any number.
+    """
+
+    def __init__(self, rate: str) -> None:
+        self._rate = None if rate.lower() == "none" else limits.parse(rate)
+        self._limiter = MovingWindowRateLimiter(MemoryStorage())
+
+    def check(self, owner: str) -> None:
+        """Counts one request of `owner`.
+
+        Raises:
+            RateLimited: It is one too many.
+        """
+        if self._rate is None or self._limiter.hit(self._rate, owner):
+            return
+        free_at = self._limiter.get_window_stats(self._rate, owner).reset_time
+        raise RateLimited(
+            f"More requests than are allowed ({self._rate}). Wait, and try again.",
+            retry_after=max(1.0, free_at - time.time()),
+        )
+
+    def check_caller(self, connection: HTTPConnection) -> None:
+        """Counts one request of the caller: the token's owner, or the address where there are no tokens.
+
+        Raises:
+            RateLimited: It is one too many.
+        """
+        address = connection.client.host if connection.client else ""
+        self.check(owner_of(connection) or f"address:{address}")
+
+
+class BodyLimit:
+    """Reads no more of a body than is allowed, whatever its header promises.
+
+    FastAPI has such a limit too, but refuses in a shape of its own.
+    """
+
+    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+        self._app, self._max_bytes = app, max_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        declared = Headers(scope=scope).get("content-length", "") if scope["type"] == "http" else ""
+        left = self._max_bytes
+
+        async def limited() -> Message:
+            nonlocal left
+            message = await receive()
+            left -= len(message.get("body", b""))
+            if left < 0 or (declared.isdecimal() and int(declared) > self._max_bytes):
+                raise HTTPException(413, f"The body is larger than {self._max_bytes // 2**20} MB")
+            return message
+
+        await self._app(scope, limited, send)

@@ -1,0 +1,67 @@
+"""Sessions without a model: what the "model" says is given, so that these tests are about what is kept of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llm_core.cancellation import Cancellation
+from llm_core.events import ChatEvent, ContentDelta, Done, Queued, Timings, Usage
+from llm_core.messages import Message
+from llm_core.request import ChatRequest, build_request
+from llm_core.sessions.database import open_database
+from llm_core.sessions.sessions import Sessions
+from llm_core.sessions.store import SessionStore
+from llm_core.settings import Settings
+
+Generate = Callable[[ChatRequest, Cancellation], Generator[ChatEvent]]
+DONE = Done("stop", Usage(10, 4, 2), Timings(1.0, 20.0, 50.0))
+
+
+def user(text: str) -> Message:
+    return Message(role="user", content=text)
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path}/deep/sessions.db"
+
+
+@pytest.fixture
+def store(url: str) -> Iterator[SessionStore]:
+    store = SessionStore(open_database(url))
+    yield store
+    store.close()
+
+
+def prepare(messages: Iterable[Message], options: Mapping[str, Any]) -> ChatRequest:
+    return build_request(messages, **({"max_tokens": 100, "timeout": 60.0} | dict(options)))
+
+
+def says(*texts: str) -> Generate:
+    """A model that says these pieces of text."""
+
+    def generate(_request: ChatRequest, _cancellation: Cancellation) -> Generator[ChatEvent]:
+        yield Queued(0)
+        for text in texts:
+            yield ContentDelta(text)
+        yield DONE
+
+    return generate
+
+
+@pytest.fixture
+def make_sessions(url: str) -> Iterator[Callable[..., Sessions]]:
+    """Makes `Sessions` with a model of the test's own."""
+    made = []
+
+    def make(generate: Generate, **settings: Any) -> Sessions:
+        made.append(Sessions(Settings(database_url=url, **settings), prepare, generate))
+        return made[-1]
+
+    yield make
+    for sessions in made:
+        sessions.close()

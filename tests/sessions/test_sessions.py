@@ -1,0 +1,261 @@
+"""A turn from its beginning to its end: what is told to whom, what is kept, who can stop it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Generator
+from contextlib import closing
+from typing import Any
+
+import pytest
+
+from llm_core.cancellation import Cancellation
+from llm_core.errors import (
+    EngineClosed,
+    InvalidRequest,
+    QueueFull,
+    SequenceFailed,
+    SessionBusy,
+    SessionNotFound,
+    StreamNotFound,
+)
+from llm_core.events import ChatEvent, ContentDelta, Done, Queued, Timings, Usage
+from llm_core.request import ChatRequest
+from llm_core.sessions import sessions as sessions_module
+from llm_core.sessions.sessions import Sessions
+
+from .conftest import DONE, says
+
+Make = Callable[..., Sessions]
+
+
+class Slowly:
+    """A model that says the next word when it is told to, and stops when it is cancelled."""
+
+    def __init__(self) -> None:
+        self.requests: list[ChatRequest] = []
+        self._next = threading.Semaphore(0)
+        self._cancelled = False
+
+    def __call__(self, request: ChatRequest, cancellation: Cancellation) -> Generator[ChatEvent]:
+        self.requests.append(request)
+        self._cancelled = False
+
+        def stop() -> None:
+            self._cancelled = True
+            self._next.release()
+
+        cancellation.bind(stop)
+        yield Queued(0)
+        for number in range(1000):
+            self._next.acquire()
+            if self._cancelled:
+                yield Done("cancelled", Usage(), Timings())
+                return
+            yield ContentDelta(f"{number} ")
+
+    def words(self, count: int) -> None:
+        for _ in range(count):
+            self._next.release()
+
+
+def text_of(numbered: Any) -> str:
+    return "".join(event.text for _, event in numbered if isinstance(event, ContentDelta))
+
+
+def test_the_next_turn_is_told_what_was_said_before(make_sessions: Make) -> None:
+    asked: list[ChatRequest] = []
+
+    def answers(request: ChatRequest, cancellation: Cancellation) -> Generator[ChatEvent]:
+        asked.append(request)
+        return says("Fine.")(request, cancellation)
+
+    sessions = make_sessions(answers)
+    for said in ("Hello", "How are you?"):
+        list(sessions.begin("s", said, system_prompt="Be kind.", owner="ann").events())
+
+    assert [(each.role, each.content) for each in asked[1].messages] == [
+        ("system", "Be kind."),
+        ("user", "Hello"),
+        ("assistant", "Fine."),
+        ("user", "How are you?"),
+    ]
+    assert asked[1].overflow == "drop_oldest"
+    assert asked[1].owner == "ann"
+
+
+def test_when_done_is_told_the_reply_is_in_the_history(make_sessions: Make) -> None:
+    sessions = make_sessions(says("Once ", "upon"))
+
+    for _, event in sessions.begin("s", "Tell me").events():
+        if isinstance(event, Done):
+            assert sessions.get("s").messages()[-1].content == "Once upon"
+            assert sessions.get("s").turns[0].status == "complete"
+
+
+def test_a_reader_can_leave_and_come_back_with_nothing_lost_or_twice(make_sessions: Make) -> None:
+    model = Slowly()
+    sessions = make_sessions(model)
+    reply = sessions.begin("s", "Count")
+    model.words(5)
+    with closing(reply.events()) as events:
+        first = [next(events) for _ in range(4)]
+
+    model.words(5)
+    again = sessions.attach(reply.stream_id).events(first[-1][0])
+    rest = [next(again) for _ in range(7)]
+    again.close()
+    reply.cancel()
+
+    assert text_of(first + rest) == "".join(f"{number} " for number in range(10))
+    assert reply.wait(10)
+
+
+def test_a_reply_without_a_reader_ends_after_a_while_and_keeps_what_came(make_sessions: Make) -> None:
+    model = Slowly()
+    sessions = make_sessions(model, resume_seconds=0.2)
+    reply = sessions.begin("s", "Count")
+    model.words(3)
+    with closing(reply.events()) as events:
+        for _ in range(4):
+            next(events)
+
+    assert reply.wait(10)
+    (turn,) = sessions.get("s").turns
+    assert turn.status == "cancelled"
+    assert turn.messages[-1].content == "0 1 2 "
+
+
+def test_a_reply_goes_on_while_one_of_its_readers_stays(make_sessions: Make) -> None:
+    model = Slowly()
+    sessions = make_sessions(model, resume_seconds=0.0)
+    reply = sessions.begin("s", "Count")
+    with closing(reply.events()) as stays:
+        next(stays)
+        with closing(reply.events()) as leaves:
+            next(leaves)
+        model.words(1)
+        assert next(stays)[1] == ContentDelta("0 ")
+    assert reply.wait(10)
+
+
+def test_an_ended_reply_can_be_read_again_from_any_event(make_sessions: Make) -> None:
+    sessions = make_sessions(says("Once ", "upon ", "a time"))
+    reply = sessions.begin("s", "Tell me")
+    whole = list(reply.events())
+    assert reply.wait(10)
+
+    for after in range(len(whole) + 1):
+        assert list(sessions.attach(reply.stream_id).events(after)) == whole[after:]
+    with pytest.raises(StreamNotFound):
+        sessions.attach(reply.stream_id, owner="bob")
+
+
+def test_a_running_reply_is_nobody_elses(make_sessions: Make) -> None:
+    model = Slowly()
+    sessions = make_sessions(model)
+    reply = sessions.begin("s", "Count", owner="ann")
+
+    with pytest.raises(StreamNotFound):
+        sessions.attach(reply.stream_id, owner="bob")
+    with pytest.raises(SessionNotFound):
+        sessions.get("s", owner="bob")
+    with pytest.raises(SessionBusy):
+        sessions.begin("s", "Count", owner="ann")
+    other = sessions.begin("s", "Count", owner="bob")
+
+    for each in (reply, other):
+        each.cancel()
+        assert each.wait(10)
+
+
+def test_text_is_saved_while_it_is_made(make_sessions: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sessions_module, "CHECKPOINT_SECONDS", 0.01)
+    model = Slowly()
+    sessions = make_sessions(model)
+    reply = sessions.begin("s", "Count")
+    model.words(2)
+
+    other = make_sessions(model)  # another process would see the same
+    for _ in range(1000):
+        if other.get("s").messages()[-1].content == "0 1 ":
+            break
+        threading.Event().wait(0.01)
+    else:
+        pytest.fail("nothing was saved before the end")
+    reply.cancel()
+    assert reply.wait(10)
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(SequenceFailed("It failed."), "failed"), (EngineClosed("Closed."), "interrupted")]
+)
+def test_a_reply_that_fails_keeps_what_came_and_says_why(make_sessions: Make, error: Exception, status: str) -> None:
+    def fails(_request: ChatRequest, _cancellation: Cancellation) -> Generator[ChatEvent]:
+        yield Queued(0)
+        yield ContentDelta("Once")
+        raise error
+
+    sessions = make_sessions(fails)
+    reply = sessions.begin("s", "Tell me")
+    with pytest.raises(type(error)):
+        list(reply.events())
+
+    (turn,) = sessions.get("s").turns
+    assert (turn.status, turn.messages[-1].content, turn.error) == (status, "Once", str(error))
+
+
+def test_what_is_refused_before_it_begins_leaves_no_trace(make_sessions: Make) -> None:
+    def full(_request: ChatRequest, _cancellation: Cancellation) -> Generator[ChatEvent]:
+        raise QueueFull("Full.")
+        yield
+
+    sessions = make_sessions(full)
+    with pytest.raises(QueueFull):
+        list(sessions.begin("s", "Hello").events())
+    for bad in ({"temperature": 9}, {"nonsense": 1}):
+        with pytest.raises(InvalidRequest):
+            sessions.begin("s", "Hello", **bad)
+    with pytest.raises(InvalidRequest, match="session_id"):
+        sessions.begin("not/an/id", "Hello")
+
+    assert sessions.list() == ()
+
+
+def test_a_message_that_failed_is_not_told_again_and_one_that_was_stopped_is(make_sessions: Make) -> None:
+    asked: list[ChatRequest] = []
+    endings = iter(["fail", "stop", "say"])
+
+    def model(request: ChatRequest, _cancellation: Cancellation) -> Generator[ChatEvent]:
+        asked.append(request)
+        yield Queued(0)
+        match next(endings):
+            case "fail":
+                raise SequenceFailed("It failed.")
+            case "stop":
+                yield Done("cancelled", Usage(), Timings())
+            case "say":
+                yield DONE
+
+    sessions = make_sessions(model)
+    for said in ("poison", "My name is Bo.", "Who am I?"):
+        with_error = sessions.begin("s", said)
+        try:
+            list(with_error.events())
+        except SequenceFailed:
+            assert said == "poison"
+
+    assert [message.content for message in asked[-1].messages] == ["My name is Bo.\n\nWho am I?"]
+    assert [turn.status for turn in sessions.get("s").turns] == ["failed", "cancelled", "complete"]
+
+
+def test_closing_saves_what_runs(make_sessions: Make, url: str) -> None:
+    model = Slowly()
+    sessions = make_sessions(model)
+    reply = sessions.begin("s", "Count")
+    model.words(2)
+    with closing(reply.events()) as events:
+        assert text_of(next(events) for _ in range(3)) == "0 1 "
+    sessions.close()
+
+    assert make_sessions(model).get("s").messages()[-1].content == "0 1 "

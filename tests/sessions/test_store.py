@@ -1,0 +1,293 @@
+"""What is kept, of whom, and what another owner sees of it: nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, event, insert, inspect, make_url, text, update
+
+from llm_core.errors import (
+    ReplyInterrupted,
+    SessionBusy,
+    SessionNotFound,
+    SettingsError,
+    StorageFull,
+    StreamNotFound,
+)
+from llm_core.events import ContentDelta, Queued
+from llm_core.messages import Message
+from llm_core.sessions import store as store_module
+from llm_core.sessions.database import open_database, upgrade
+from llm_core.sessions.schema import metadata, sessions, turns
+from llm_core.sessions.store import OpenTurn, SessionStore, title_of
+
+from .conftest import DONE, user
+
+
+def say(store: SessionStore, session_id: str, said: str, answer: str = "Yes.", owner: str = "ann") -> OpenTurn:
+    turn = store.open_turn(owner, session_id, user(said), system_prompt=None)
+    events = [(1, Queued(0)), (2, ContentDelta(answer)), (3, DONE)]
+    replies = [Message(role="assistant", content=answer)]
+    store.end_turn(turn.key, events, replies, status="complete", done=DONE, error=None)
+    return turn
+
+
+def abandon(store: SessionStore, turn: OpenTurn) -> None:
+    """As if the process that makes the reply had been killed."""
+    with store._engine.begin() as connection:
+        connection.execute(update(turns).where(turns.c.id == turn.key).values(worker="gone/1/1.00"))
+        connection.execute(update(turns).where(turns.c.id == turn.key).values(heartbeat_at=0.0))
+
+
+def test_a_turn_is_kept_with_its_figures_and_survives_the_process(store: SessionStore, url: str) -> None:
+    say(store, "one", "Is water wet?")
+    store.close()
+
+    again = SessionStore(open_database(url))
+    session = again.session("ann", "one")
+    again.close()
+
+    assert [message.content for message in session.messages()] == ["Is water wet?", "Yes."]
+    (turn,) = session.turns
+    assert (turn.status, turn.finish_reason) == ("complete", "stop")
+    assert turn.figures == {"usage": dataclasses.asdict(DONE.usage), "timings": dataclasses.asdict(DONE.timings)}
+
+
+def test_the_message_is_there_before_the_reply_begins(store: SessionStore) -> None:
+    store.open_turn("ann", "one", user("Hello"), system_prompt=None)
+
+    (turn,) = store.session("ann", "one").turns
+
+    assert turn.status == "running"
+    assert [message.content for message in turn.messages] == ["Hello"]
+
+
+def test_a_running_reply_can_be_read_as_far_as_it_is_saved(store: SessionStore) -> None:
+    turn = store.open_turn("ann", "one", user("Hello"), system_prompt=None)
+    store.checkpoint(turn.key, [(1, Queued(0)), (2, ContentDelta("Hi "))])
+    store.checkpoint(turn.key, [(3, ContentDelta("there"))])
+
+    assert store.session("ann", "one").messages()[-1].content == "Hi there"
+
+
+def test_one_turn_at_a_time_also_for_another_connection(store: SessionStore, url: str) -> None:
+    store.open_turn("ann", "one", user("Hello"), system_prompt=None)
+    other = SessionStore(open_database(url))
+
+    for each in (store, other):
+        with pytest.raises(SessionBusy):
+            each.open_turn("ann", "one", user("Hello?"), system_prompt=None)
+        with pytest.raises(SessionBusy):
+            each.delete("ann", "one")
+    other.close()
+
+    assert len(store.session("ann", "one").turns) == 1
+
+
+def test_a_turn_whose_process_was_killed_reads_interrupted_and_keeps_what_was_saved(store: SessionStore) -> None:
+    turn = store.open_turn("ann", "one", user("Hello"), system_prompt=None)
+    store.checkpoint(turn.key, [(1, Queued(0)), (2, ContentDelta("Once upon"))])
+    abandon(store, turn)
+
+    session = store.session("ann", "one")
+
+    assert session.turns[0].status == "interrupted"
+    assert session.messages()[-1].content == "Once upon"
+    reply = store.reply("ann", turn.stream_id)
+    assert [event for _, event in reply.saved] == [Queued(0), ContentDelta("Once upon")]
+    assert isinstance(reply.error, ReplyInterrupted)
+    store.open_turn("ann", "one", user("Go on"), system_prompt=None)
+
+
+def test_another_owner_finds_nothing_and_changes_nothing(store: SessionStore) -> None:
+    turn = say(store, "one", "A secret")
+
+    with pytest.raises(SessionNotFound):
+        store.session("bob", "one")
+    with pytest.raises(SessionNotFound):
+        store.rename("bob", "one", "Mine")
+    with pytest.raises(SessionNotFound):
+        store.delete("bob", "one")
+    with pytest.raises(SessionNotFound):
+        store.truncate("bob", "one", 0)
+    with pytest.raises(StreamNotFound):
+        store.reply("bob", turn.stream_id)
+    assert store.list_sessions("bob") == ()
+    assert store.list_sessions("bob", search="secret") == ()
+
+    say(store, "one", "Another conversation", owner="bob")
+    assert [message.content for message in store.session("ann", "one").messages()] == ["A secret", "Yes."]
+
+
+def test_the_list_has_the_newest_first_and_can_be_searched(store: SessionStore) -> None:
+    say(store, "a", "About whales")
+    say(store, "b", "About 100% of something", answer="It is a WHALE of a question.")
+    say(store, "c", "About cats")
+    say(store, "a", "More")
+
+    assert [each.session_id for each in store.list_sessions("ann")] == ["a", "c", "b"]
+    assert [each.turns for each in store.list_sessions("ann")] == [2, 1, 1]
+    assert {each.session_id for each in store.list_sessions("ann", search="whale")} == {"a", "b"}
+    assert [each.session_id for each in store.list_sessions("ann", search="0%")] == ["b"], "% is a character"
+    assert [each.session_id for each in store.list_sessions("ann", limit=1, offset=1)] == ["c"]
+
+
+def test_a_session_can_be_renamed_cut_and_deleted(store: SessionStore) -> None:
+    for said in ("one", "two", "three"):
+        say(store, "s", said)
+
+    store.rename("ann", "s", "Numbers")
+    assert store.session("ann", "s").title == "Numbers"
+    store.truncate("ann", "s", 1)
+    assert [message.content for message in store.session("ann", "s").messages()] == ["one", "Yes."]
+    store.delete("ann", "s")
+    with pytest.raises(SessionNotFound):
+        store.session("ann", "s")
+
+
+def test_a_refused_turn_leaves_no_trace(store: SessionStore) -> None:
+    store.discard_turn(store.open_turn("ann", "new", user("Hello"), system_prompt=None))
+    assert store.list_sessions("ann") == ()
+
+    say(store, "old", "Hello")
+    store.discard_turn(store.open_turn("ann", "old", user("Hello again"), system_prompt=None))
+    assert len(store.session("ann", "old").turns) == 1
+
+
+def test_the_session_used_longest_ago_makes_room(url: str) -> None:
+    store = SessionStore(open_database(url), session_limit=2)
+    for session_id in ("a", "b", "c"):
+        say(store, session_id, "Hello")
+    say(store, "z", "Hello", owner="bob")
+
+    assert [each.session_id for each in store.list_sessions("ann")] == ["c", "b"]
+    assert [each.session_id for each in store.list_sessions("bob")] == ["z"]
+    store.close()
+
+
+def test_an_unused_session_is_deleted_after_its_days(url: str) -> None:
+    store = SessionStore(open_database(url), session_days=30)
+    say(store, "old", "Hello")
+    with store._engine.begin() as connection:
+        connection.execute(update(sessions).values(updated_at=sessions.c.updated_at - 31 * 86_400))
+    say(store, "new", "Hello")
+
+    assert [each.session_id for each in store.list_sessions("ann")] == ["new"]
+    store.close()
+
+
+def test_the_events_of_an_ended_stream_are_kept_for_a_time(
+    store: SessionStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turn = say(store, "one", "Hello")
+    assert [number for number, _ in store.reply("ann", turn.stream_id).saved] == [1, 2, 3]
+
+    monkeypatch.setattr(store_module, "EVENTS_KEPT_SECONDS", -1.0)
+    say(store, "two", "Hello")
+
+    with pytest.raises(StreamNotFound, match="history has the reply"):
+        store.reply("ann", turn.stream_id)
+
+
+def test_a_full_disk_is_told_and_what_was_there_stays(store: SessionStore) -> None:
+    say(store, "one", "Hello")
+
+    with disk_full(store), pytest.raises(StorageFull, match="full"):
+        store.open_turn("ann", "one", user("long " * 100_000), system_prompt=None)
+
+    assert [message.content for message in store.session("ann", "one").messages()] == ["Hello", "Yes."]
+    say(store, "one", "Still here?")
+
+
+@contextmanager
+def disk_full(store: SessionStore) -> Iterator[None]:
+    """A database that may not grow: SQLite's own SQLITE_FULL."""
+    with store._engine.connect() as connection:
+        pages = connection.exec_driver_sql("PRAGMA page_count").scalar()
+
+    def limit(connection: sqlite3.Connection, _record: object) -> None:
+        connection.execute(f"PRAGMA max_page_count={pages}")
+
+    event.listen(store._engine, "connect", limit)
+    store._engine.dispose()
+    yield
+    event.remove(store._engine, "connect", limit)
+    store._engine.dispose()
+
+
+@pytest.mark.parametrize(
+    ("message", "title"),
+    [
+        ("Hello", "Hello"),
+        ("  two \n lines ", "two lines"),
+        ("word " * 40, "word " * 11 + "word…"),
+        ("x" * 100, "x" * 60 + "…"),
+    ],
+)
+def test_a_title_is_the_beginning_of_the_first_message(message: str, title: str) -> None:
+    assert title_of(message) == title
+
+
+# ── the schema ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_migrations_make_the_tables_that_the_code_knows(url: str) -> None:
+    engine = open_database(url)
+    found = inspect(engine)
+
+    for table in metadata.sorted_tables:
+        columns = {column["name"]: column["nullable"] for column in found.get_columns(table.name)}
+        assert columns == {column.name: bool(column.nullable) for column in table.columns}
+        assert {index["name"] for index in found.get_indexes(table.name)} >= {index.name for index in table.indexes}
+    engine.dispose()
+
+
+def test_an_older_database_is_brought_up_to_date_with_what_is_in_it(url: str) -> None:
+    Path(make_url(url).database or "").parent.mkdir()
+    old = create_engine(url)
+    with old.begin() as connection:
+        upgrade(connection, "0001")
+        row = {"owner": "ann", "session_id": "one", "title": "Hello", "created_at": 1.0, "updated_at": 1.0}
+        connection.execute(insert(sessions).values(row))
+    assert not [index for index in inspect(old).get_indexes("turns") if index["unique"]]
+    old.dispose()
+
+    new = open_database(url)
+
+    assert "uq_turns_one_running" in {index["name"] for index in inspect(new).get_indexes("turns")}
+    assert SessionStore(new).session("ann", "one").title == "Hello"
+    new.dispose()
+
+
+def test_a_database_of_a_newer_release_is_refused_in_a_sentence(url: str) -> None:
+    engine = open_database(url)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    engine.dispose()
+
+    with pytest.raises(SettingsError, match="newer release"):
+        open_database(url)
+
+
+@pytest.mark.parametrize("url", ["", "nonsense", "nosuch://host/db"])
+def test_an_url_that_is_none_is_a_settings_error(url: str) -> None:
+    with pytest.raises(SettingsError, match="LLM_DATABASE_URL"):
+        open_database(url)
+
+
+def test_on_sqlite_a_commit_is_on_the_disk_and_readers_do_not_wait(store: SessionStore) -> None:
+    with store._engine.connect() as connection:
+        assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+
+
+def test_a_database_in_memory_is_one_for_all_its_connections() -> None:
+    store = SessionStore(open_database("sqlite://"))
+    say(store, "one", "Hello")
+    assert len(store.list_sessions("ann")) == 1
+    store.close()
