@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, pairwise
 from typing import Any
 
 from hypothesis import given
@@ -49,6 +49,6 @@ def test_no_other_split_costs_less(lengths: list[int]) -> None:
     cuts = range(1, len(lengths))
     every = (chosen for count in range(len(lengths)) for chosen in combinations(cuts, count))
     bounds = ([0, *chosen, len(lengths)] for chosen in every)
-    best = min(cost([lengths[a:b] for a, b in zip(each, each[1:], strict=False)]) for each in bounds)
+    best = min(cost([lengths[a:b] for a, b in pairwise(each)]) for each in bounds)
     # One group is taken without a look at others where they could save little.
     assert cost(groups) - best <= (CALL_CELLS if len(groups) == 1 else 0)
