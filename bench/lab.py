@@ -182,6 +182,8 @@ class Lab:
             "context_tokens": self.sizes.context_tokens,
             "threads": self.threads,
             "system_prompt": SYSTEM_PROMPT,
+            "rate_limit": "none",
+            "data_dir": self._out / "data",
         } | settings
         variables = {f"LLM_{field.upper()}": str(value) for field, value in wanted.items()}
         return app_server(variables, self._out / f"{name}.log")
