@@ -38,7 +38,7 @@ class ScriptedClient(LLMClient):
     script: Script
 
     def __init__(self, real: LLMClient) -> None:
-        self.settings = Settings(GRADIO_SERVER_PORT=free_port())
+        super().__init__(Settings(GRADIO_SERVER_PORT=free_port()))
         self.asked: list[list[dict[str, str]]] = []
         self._real = real
 
