@@ -9,13 +9,14 @@ import sys
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when Gradio is imported
 
 from llm_core import LLMError, get_llm_client
+from llm_core.web.request_log import set_up_logging
 from llm_core.web.serve import serve
 
 
 def main() -> int:
     """Serves until it is stopped. Returns the process's exit code."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # Gradio asks itself whether it is up
+    set_up_logging()
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     try:
         serve(get_llm_client())
     except LLMError as error:

@@ -94,7 +94,7 @@ class LiveReply:
         finally:
             with self._reading:
                 self._readers -= 1
-                if not self._readers:
+                if not self._readers and not self._log.ended:
                     self._wait_for_reader(self._resume_seconds)
 
     def _wait_for_reader(self, seconds: float) -> None:

@@ -27,6 +27,10 @@ class ReplyLog:
     def __len__(self) -> int:
         return len(self._events)
 
+    @property
+    def ended(self) -> bool:
+        return self._ended
+
     def append(self, event: ChatEvent) -> None:
         with self._changed:
             self._events.append(event)

@@ -224,7 +224,7 @@ class SessionStore:
             if turn is None:
                 raise StreamNotFound("There is no such stream.")
             saved = load_events(connection, turn["id"])
-        if turn["ended_at"] is not None and not saved:
+        if turn["ended_at"] is not None and turn["ended_at"] < time.time() - EVENTS_KEPT_SECONDS:
             raise StreamNotFound("This stream has ended some time ago. The session's history has the reply.")
         error = error_of(turn["error_code"], turn["error_message"]) if turn["error_code"] else None
         return StoredReply(stream_id, turn["session_id"], turn["status"], saved, error)

@@ -18,6 +18,7 @@ import gradio as gr
 from llm_core.client import LLMClient
 from llm_core.errors import InvalidRequest, LLMError
 from llm_core.web.controls import Controls
+from llm_core.web.gradio_api import Admit, add_endpoints
 from llm_core.web.header import header_html
 from llm_core.web.paced import paced
 from llm_core.web.transcript import ShownMessage, ShownReply, conversation, failure, settled, shown, spoken_text
@@ -50,16 +51,20 @@ _SOMETHING_WRONG = "Something went wrong. The reason is in the server's log; you
 Update = tuple[Any, ...]
 
 
-def build_app(client: LLMClient) -> gr.Blocks:
-    """The page of `client`, ready to be launched or to get more endpoints. It shows how far `client` has loaded."""
-    return ChatPage(client)
+def build_app(client: LLMClient, admit: Admit = lambda _caller: None) -> gr.Blocks:
+    """The page of `client`, and Gradio's API beside it. It shows how far `client` has loaded.
+
+    Args:
+        admit: Refuses a caller of the API who has asked too often.
+    """
+    return ChatPage(client, admit)
 
 
 class ChatPage(gr.ChatInterface):
     """The chat with its header and its settings."""
 
-    def __init__(self, client: LLMClient) -> None:
-        self._client = client
+    def __init__(self, client: LLMClient, admit: Admit) -> None:
+        self._client, self._admit = client, admit
         self._controls = Controls.make(client.settings)
         super().__init__(
             self.reply,
@@ -145,6 +150,7 @@ class ChatPage(gr.ChatInterface):
         self._setup_status()
         self._setup_editing()
         self._setup_endpoint()
+        add_endpoints(self._client, self._admit)
         # Shows the line that each reply carries in its metadata, in the browser alone.
         self.chatbot.change(None, [self.chatbot], None, js=_REPLY_LINES_JS, **_QUIET)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+import sys
 import time
 import uuid
 from collections.abc import Callable
@@ -77,9 +78,31 @@ class JsonFormatter(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
+            **_facts(record),
         }
-        if request_id := _request_id.get():
-            line["request_id"] = request_id
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line | getattr(record, "facts", {}), ensure_ascii=False, default=str)
+        return json.dumps(line, ensure_ascii=False, default=str)
+
+
+class TextFormatter(logging.Formatter):
+    """A log record as a line for people."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s", "%H:%M:%S")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        facts = " ".join(f"{name}={value}" for name, value in _facts(record).items() if value != "")
+        return f"{super().formatMessage(record)} {facts}".rstrip()
+
+
+def set_up_logging() -> None:
+    """Logs to stderr: lines for people on a terminal, else JSON for whatever collects them."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(TextFormatter() if sys.stderr.isatty() else JsonFormatter())
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+
+
+def _facts(record: logging.LogRecord) -> dict[str, object]:
+    request_id = _request_id.get()
+    return ({"request_id": request_id} if request_id else {}) | getattr(record, "facts", {})

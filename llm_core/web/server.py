@@ -67,7 +67,7 @@ def build_server(client: LLMClient) -> FastAPI:
     app.include_router(session_routes(client))
     app.include_router(openai_routes(client, admit))
     app.include_router(operations_routes(client, metrics))
-    gr.mount_gradio_app(app, build_app(client), path="/", **page_options(settings))
+    gr.mount_gradio_app(app, build_app(client, rate_limit.check_caller), path="/", **page_options(settings))
     return app
 
 
@@ -95,4 +95,4 @@ def _allowed_hosts(settings: Settings) -> list[str]:
     rebinding) would else be a caller from this machine."""
     if settings.allowed_hosts:
         return list(settings.allowed_hosts)
-    return [*LOOPBACK_NAMES, settings.server_name] if is_loopback(settings.server_name) else ["*"]
+    return [*LOOPBACK_NAMES, "[::1]", settings.server_name] if is_loopback(settings.server_name) else ["*"]

@@ -65,12 +65,15 @@ async def after_first(source: AsyncGenerator[T]) -> AsyncGenerator[T]:
     Raises:
         Whatever `source` raises before its first item.
     """
-    first = await anext(source)
 
     async def all_of_it() -> AsyncGenerator[T]:
         async with aclosing(source):
+            first = await anext(source)
+            yield first  # taken below: only a generator that has begun closes `source` when it is closed
             yield first
             async for item in source:
                 yield item
 
-    return all_of_it()
+    begun = all_of_it()
+    await anext(begun)
+    return begun
