@@ -19,6 +19,7 @@ from llm_core.errors import (
     QueueFull,
     SequenceFailed,
 )
+from llm_core.events import TokenLogprob
 from llm_core.request import SamplingParams
 
 from .conftest import GREEDY, OPTIONS, Call, ask
@@ -70,15 +71,32 @@ def test_a_reply_ends_with_stop_at_the_models_end_token_and_with_length_at_max_t
 
 
 def test_greedy_text_is_the_same_alone_and_beside_seven_others(engine: Engine) -> None:
-    """The rule: among single tokens llama.cpp's CPU kernels treat each row alone, so greedy text does not depend
-    on who else runs. How a prompt is cut into chunks can change the last bits of its KV state, so the comparison starts
-    from the same prefilled prompts: all eight are cached before both runs."""
+    """The rule: the batch that a token is computed in changes the last bits of its logits, no more. So the text is the
+    same up to a place where the two likeliest tokens nearly tie; there either may be taken."""
+    looking = SamplingParams(temperature=0, logprobs=2)
     questions = [f"Write one sentence about the number {n}." for n in range(8)]
-    for question in questions:
-        ask(engine, question, max_tokens=1).finish()
-    alone = [ask(engine, question).finish().text for question in questions]
-    together = [ask(engine, question) for question in questions]
-    assert [call.finish().text for call in together] == alone
+    alone = [tokens_of(ask(engine, question, sampling=looking).finish()) for question in questions]
+    calls = [ask(engine, question, sampling=looking) for question in questions]
+    together = [tokens_of(call.finish()) for call in calls]
+
+    for one, beside in zip(alone, together, strict=True):
+        at = next((at for at, (a, b) in enumerate(zip(one, beside, strict=False)) if a.data != b.data), None)
+        assert at is not None or len(one) == len(beside)
+        if at is not None:
+            assert margin(one[at]) < NEAR_TIE
+
+
+NEAR_TIE = 0.2  # in natural logarithms: chunks and batches move the bundled model's logits by up to a tenth
+
+
+def tokens_of(call: Call) -> list[TokenLogprob]:
+    return [token for piece in call.pieces for token in piece.logprobs]
+
+
+def margin(token: TokenLogprob) -> float:
+    """How much likelier the likeliest token is than the next."""
+    (_, _, first), (_, _, second), *_ = token.top
+    return first - second
 
 
 def test_two_prompts_never_mix(engine: Engine) -> None:
