@@ -4,6 +4,10 @@ from __future__ import annotations
 
 _SMOOTHING = 0.3
 
+# Prompts get this much of a step's target time at least. Where many streams decode, "what is left" would be a token or
+# two, and prompts would wait for streams to end: more users, longer first tokens, out of proportion.
+_PREFILL_FLOOR = 0.4
+
 
 class Pace:
     """Keeps the time of a step near its target while prompts arrive.
@@ -17,8 +21,10 @@ class Pace:
         self._seconds_per_token = target / 16
 
     def prefill_budget(self, spent: float) -> int:
-        """Prompt tokens for a step that has used `spent` seconds already. At least one, so that every step gets on."""
-        return max(1, round((self._target - spent) / self._seconds_per_token))
+        """Prompt tokens for a step that has used `spent` seconds already: what fits into the rest of it, or into the
+        floor where that is more. At least one, so that every step gets on."""
+        seconds = max(self._target - spent, self._target * _PREFILL_FLOOR)
+        return max(1, round(seconds / self._seconds_per_token))
 
     def observe(self, tokens: int, seconds: float) -> None:
         """Learns from a prefill of `tokens` that took `seconds`. Deeper prompts cost more, so the average moves."""
