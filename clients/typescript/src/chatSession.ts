@@ -1,0 +1,253 @@
+/**
+ * A conversation as a page shows it: what was said, the reply that is being made, and what went wrong.
+ *
+ * It knows nothing of React or any other framework: it has a state, and tells whoever subscribed when that changes.
+ */
+
+import { type Client, llmAPI } from "./client.js";
+import { LLMError } from "./errors.js";
+import { joinToolCalls } from "./toolCalls.js";
+import type { ChatOptions, DoneEvent, HistoryMessage, StreamEvent, ToolCallDelta, TurnStatus } from "./types.js";
+
+/**
+ * `closed`: nothing is known yet. `loading`: the history is being fetched. `idle`: you may send. `waiting`: a message
+ * was sent, and no text has come. `streaming`: text comes. `reconnecting`: the connection was lost and is made again.
+ */
+export type ChatStatus = "closed" | "loading" | "idle" | "waiting" | "streaming" | "reconnecting";
+
+export interface ChatSessionState {
+  /** Oldest first; the last one grows while a reply is made. */
+  readonly messages: readonly HistoryMessage[];
+  readonly status: ChatStatus;
+  /** How many are served before this reply, while it waits; 0: its turn has come. Null when nothing waits. */
+  readonly queuePosition: number | null;
+  /** What went wrong last; null again with the next message. */
+  readonly error: LLMError | null;
+}
+
+export interface ChatSessionOptions extends ChatOptions {
+  client?: Client;
+  /** From now on in this session. */
+  system_prompt?: string;
+}
+
+export const CLOSED: ChatSessionState = { messages: [], status: "closed", queuePosition: null, error: null };
+
+export class ChatSession {
+  readonly sessionId: string;
+  #options: ChatSessionOptions;
+  #state = CLOSED;
+  readonly #listeners = new Set<() => void>();
+  /** Ends all reading; another one with each `open`. */
+  #reading = new AbortController();
+  #streamId: string | undefined;
+  #stopWanted = false;
+
+  constructor(sessionId: string, options: ChatSessionOptions = {}) {
+    this.sessionId = sessionId;
+    this.#options = options;
+  }
+
+  /** The state now. Another object when something has changed. */
+  get state(): ChatSessionState {
+    return this.#state;
+  }
+
+  /** Calls `listener` after each change. Returns what ends that. */
+  readonly subscribe = (listener: () => void): (() => void) => {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  };
+
+  /** Takes other options for the messages that follow. */
+  configure(options: ChatSessionOptions): void {
+    this.#options = options;
+  }
+
+  /** Loads the history, and reads on a reply that is being made. Returns what ends the reading, but not the reply. */
+  open(): () => void {
+    this.#reading.abort();
+    const reading = new AbortController();
+    this.#reading = reading;
+    void this.#load(reading.signal);
+    return () => {
+      if (this.#reading !== reading) return;
+      reading.abort();
+      this.#change({ status: "closed", queuePosition: null });
+    };
+  }
+
+  /** Fetches what the server has, as after an error. */
+  readonly reload = (): void => {
+    if (this.#state.status === "idle") void this.#load(this.#reading.signal);
+  };
+
+  /**
+   * Sends a message.
+   *
+   * @returns Whether the server has taken it. If not, `error` says why, and the message is not kept.
+   */
+  readonly send = async (text: string): Promise<boolean> => {
+    if (this.#state.status !== "idle") {
+      this.#change({ error: new LLMError("One message at a time: wait for the reply, or stop it.", "session_busy") });
+      return false;
+    }
+    const { client, ...options } = this.#options;
+    const { signal } = this.#reading;
+    const before = this.#state.messages;
+    const request = { ...options, session_id: this.sessionId, message: text };
+    const events = (client ?? llmAPI).streamSession(request, this.#streamOptions(signal));
+    this.#begin([...before, { role: "user", content: text }]);
+    return await new Promise((resolve) => {
+      const read = this.#follow(events, signal, before, () => resolve(true));
+      void read.then(() => resolve(false)); // without effect where it was taken
+    });
+  };
+
+  /** Stops the reply. What came of it stays. */
+  readonly stop = (): void => {
+    if (!["waiting", "streaming", "reconnecting"].includes(this.#state.status)) return;
+    this.#stopWanted = true;
+    if (this.#streamId !== undefined) void this.#cancel(this.#streamId);
+  };
+
+  get #client(): Client {
+    return this.#options.client ?? llmAPI;
+  }
+
+  async #load(signal: AbortSignal): Promise<void> {
+    this.#set({ ...this.#state, status: "loading", error: null });
+    try {
+      const messages = await this.#history(signal);
+      const last = messages.at(-1);
+      if (last?.status !== "running" || last.stream_id === undefined) {
+        this.#set({ messages, status: "idle", queuePosition: null, error: null });
+        return;
+      }
+      // The stream has the whole reply, from its first piece: what the history has of it already goes.
+      this.#begin(messages.slice(0, messages.findLastIndex((message) => message.role === "user") + 1));
+      this.#streamId = last.stream_id;
+      await this.#follow(this.#client.resumeStream(last.stream_id, this.#streamOptions(signal)), signal, messages);
+    } catch (error) {
+      if (!signal.aborted) this.#change({ status: "idle", error: asLLMError(error) });
+    }
+  }
+
+  async #history(signal: AbortSignal): Promise<HistoryMessage[]> {
+    try {
+      return (await this.#client.history(this.sessionId, { signal })).messages;
+    } catch (error) {
+      if (error instanceof LLMError && error.code === "session_not_found") return []; // it is made by its first message
+      throw error;
+    }
+  }
+
+  #begin(messages: readonly HistoryMessage[]): void {
+    this.#streamId = undefined;
+    this.#stopWanted = false;
+    this.#set({ messages, status: "waiting", queuePosition: null, error: null });
+  }
+
+  #streamOptions(signal: AbortSignal) {
+    return { signal, stopOnLeave: false, onReconnect: () => this.#change({ status: "reconnecting" }) };
+  }
+
+  /**
+   * Reads a reply to its end, whatever that is.
+   *
+   * @param otherwise The messages to show where not even the first event comes.
+   */
+  async #follow(
+    events: AsyncIterable<StreamEvent>,
+    signal: AbortSignal,
+    otherwise: readonly HistoryMessage[],
+    onBegin?: () => void,
+  ): Promise<void> {
+    const said = this.#state.messages;
+    const reply = new GrowingReply();
+    let begun = false;
+    try {
+      for await (const event of events) {
+        if (signal.aborted) return;
+        begun = true;
+        if (event.type === "queue") {
+          this.#streamId = event.stream_id;
+          onBegin?.();
+          if (this.#stopWanted) void this.#cancel(event.stream_id);
+          this.#change({ status: "waiting", queuePosition: event.queue_position });
+          continue;
+        }
+        reply.add(event);
+        const status = event.type === "done" ? "idle" : "streaming";
+        this.#change({ messages: reply.after(said), status, queuePosition: null });
+      }
+    } catch (error) {
+      if (signal.aborted) return;
+      const problem = asLLMError(error);
+      reply.fail(problem.message);
+      const messages = begun ? reply.after(said) : otherwise;
+      this.#change({ messages, status: "idle", queuePosition: null, error: problem });
+    }
+  }
+
+  async #cancel(streamId: string): Promise<void> {
+    try {
+      await this.#client.cancel(streamId);
+    } catch (error) {
+      const problem = asLLMError(error);
+      if (problem.status !== 404) this.#change({ error: problem }); // 404: it has ended by itself
+    }
+  }
+
+  #change(changed: Partial<ChatSessionState>): void {
+    this.#set({ ...this.#state, ...changed });
+  }
+
+  #set(state: ChatSessionState): void {
+    this.#state = state;
+    for (const listener of this.#listeners) listener();
+  }
+}
+
+/** The message that the events of a reply add up to, in the form that the history will have. */
+class GrowingReply {
+  #content = "";
+  #reasoning = "";
+  readonly #calls: ToolCallDelta[] = [];
+  #ending: Partial<HistoryMessage> = { status: "running" };
+
+  add(event: StreamEvent): void {
+    if (event.type === "content") this.#content += event.content;
+    if (event.type === "reasoning") this.#reasoning += event.reasoning;
+    if (event.type === "tool_calls") this.#calls.push(...event.tool_calls);
+    if (event.type === "done") this.#ending = endingOf(event);
+  }
+
+  fail(sentence: string): void {
+    this.#ending = { status: "failed", error: sentence };
+  }
+
+  /** `said` and this reply; where nothing came of it, the turn's status is its last message's, as in the history. */
+  after(said: readonly HistoryMessage[]): readonly HistoryMessage[] {
+    if (this.#content === "" && this.#reasoning === "" && this.#calls.length === 0) {
+      const last = said.at(-1);
+      return last === undefined ? said : [...said.slice(0, -1), { ...last, ...this.#ending }];
+    }
+    const message: HistoryMessage = { role: "assistant", content: this.#content, ...this.#ending };
+    if (this.#reasoning !== "") message.reasoning = this.#reasoning;
+    if (this.#calls.length > 0) message.tool_calls = joinToolCalls(this.#calls);
+    return [...said, message];
+  }
+}
+
+function endingOf(done: DoneEvent): Partial<HistoryMessage> {
+  const statuses: Partial<Record<string, TurnStatus>> = { cancelled: "cancelled", timeout: "interrupted" };
+  const { finish_reason, usage, timings, dropped_messages } = done;
+  const figures = dropped_messages === undefined ? { usage, timings } : { usage, timings, dropped_messages };
+  return { status: statuses[finish_reason] ?? "complete", finish_reason, ...figures };
+}
+
+function asLLMError(error: unknown): LLMError {
+  if (error instanceof LLMError) return error;
+  return new LLMError(error instanceof Error ? error.message : String(error), "client_error", { cause: error });
+}

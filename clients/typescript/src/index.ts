@@ -1,0 +1,13 @@
+export type { CallbackOptions, OnChunk, OnComplete, OnError, StreamEnd, StreamHandle } from "./callbacks.js";
+export {
+  ChatSession,
+  type ChatSessionOptions,
+  type ChatSessionState,
+  type ChatStatus,
+} from "./chatSession.js";
+export { type CallOptions, type Client, createClient, llmAPI, type ResumeOptions } from "./client.js";
+export type { ConnectionOptions } from "./connection.js";
+export { LLMError } from "./errors.js";
+export type { StreamOptions } from "./stream.js";
+export { joinToolCalls } from "./toolCalls.js";
+export type * from "./types.js";

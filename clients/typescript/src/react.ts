@@ -1,0 +1,36 @@
+/** The React hook. All that it does is done by `ChatSession`; this ties one to a component. */
+
+import { useEffect, useMemo, useSyncExternalStore } from "react";
+
+import { ChatSession, type ChatSessionOptions, type ChatSessionState, CLOSED } from "./chatSession.js";
+
+export interface UseChatSession extends ChatSessionState {
+  /** Sends a message. False: the server has not taken it, and `error` says why. */
+  send(text: string): Promise<boolean>;
+  /** Stops the reply. What came of it stays. */
+  stop(): void;
+  /** Fetches what the server has, as after an error. */
+  reload(): void;
+}
+
+/**
+ * A session of the server as state of a component.
+ *
+ * The history is loaded when the component mounts, and a reply that is being made then is read on. A component that
+ * goes away leaves its reply running.
+ *
+ * @param options How to answer; may change with every render.
+ */
+export function useChatSession(sessionId: string, options: ChatSessionOptions = {}): UseChatSession {
+  const { client } = options;
+  // The options of the first render are enough here: the effect below keeps them up to date.
+  const session = useMemo(() => new ChatSession(sessionId, client === undefined ? {} : { client }), [sessionId, client]);
+  const state = useSyncExternalStore(
+    session.subscribe,
+    () => session.state,
+    () => CLOSED,
+  );
+  useEffect(() => session.configure(options));
+  useEffect(() => session.open(), [session]);
+  return { ...state, send: session.send, stop: session.stop, reload: session.reload };
+}

@@ -1,0 +1,199 @@
+/** What is sent and what comes back, with the names that it has on the wire. */
+
+export type Role = "system" | "user" | "assistant" | "tool";
+
+export interface Message {
+  role: Role;
+  content: string;
+  /** The model's thinking in an earlier reply. */
+  reasoning?: string;
+  tool_calls?: ToolCall[];
+  tool_call_id?: string;
+}
+
+/** How to answer. What is left out takes the server's default. */
+export interface ChatOptions {
+  /** 0 to 2; 0 always takes the likeliest token. */
+  temperature?: number;
+  top_p?: number;
+  top_k?: number;
+  min_p?: number;
+  typical_p?: number;
+  repeat_penalty?: number;
+  presence_penalty?: number;
+  frequency_penalty?: number;
+  /** Token id to what is added to its logit, -100 to 100. */
+  logit_bias?: Record<number, number>;
+  /** The longest reply, in tokens. */
+  max_tokens?: number;
+  /** The same seed draws the same tokens. */
+  seed?: number;
+  /** Texts that end the reply and are not part of it. */
+  stop?: string | string[];
+  /** Seconds after which the reply ends with what it has. */
+  timeout?: number;
+  /** Switches the model's thinking, where it can. */
+  thinking?: boolean;
+  /** What to do with a conversation that is longer than the context. */
+  overflow?: "error" | "drop_oldest";
+  tools?: Tool[];
+  tool_choice?: "auto" | "none" | "required" | { type: "function"; function: { name: string } };
+  response_format?: Record<string, unknown>;
+}
+
+/** A conversation; its last message is answered, and nothing is remembered. */
+export interface ChatRequest extends ChatOptions {
+  messages: Message[];
+}
+
+/** The next message of a session, which the server remembers and makes on first use. */
+export interface SessionRequest extends ChatOptions {
+  /** 1 to 128 letters, digits, dots, colons, dashes or underscores. */
+  session_id: string;
+  message: string;
+  system_prompt?: string;
+}
+
+export interface Tool {
+  type: "function";
+  function: { name: string; description?: string; parameters?: Record<string, unknown> };
+}
+
+export interface ToolCall {
+  id: string;
+  type: "function";
+  function: { name: string; /** JSON, as the model wrote it. */ arguments: string };
+}
+
+/** A piece of a call: the first one of an `index` has its id and name, the others go on with its arguments. */
+export interface ToolCallDelta {
+  index: number;
+  id?: string;
+  type?: "function";
+  function?: { name?: string; arguments?: string };
+}
+
+// ── answers ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+export type FinishReason = "stop" | "length" | "cancelled" | "timeout" | "tool_calls";
+
+/** Counts of tokens; `cached_tokens` of the prompt were not computed again. */
+export interface Usage {
+  prompt_tokens: number;
+  cached_tokens: number;
+  completion_tokens: number;
+}
+
+/** Times as the engine saw them. */
+export interface Timings {
+  queue_ms: number;
+  ttft_ms: number;
+  tokens_per_second: number;
+}
+
+interface Ending {
+  finish_reason: FinishReason;
+  usage: Usage;
+  timings: Timings;
+  /** How many of the oldest messages were left out to make the conversation fit. */
+  dropped_messages?: number;
+}
+
+/** A whole reply. */
+export interface ChatReply extends Ending {
+  content: string;
+  reasoning?: string;
+  tool_calls?: ToolCall[];
+}
+
+/** A whole reply in a session. */
+export interface SessionReply extends ChatReply {
+  session_id: string;
+}
+
+/** How far a turn is, or how it ended. `interrupted`: the server ended under it, or its time was up. */
+export type TurnStatus = "running" | "complete" | "cancelled" | "interrupted" | "failed";
+
+/** A message that the server remembers. The last one of a turn has the turn's status and figures. */
+export interface HistoryMessage extends Message {
+  status?: TurnStatus;
+  stream_id?: string;
+  finish_reason?: FinishReason;
+  usage?: Usage;
+  timings?: Timings;
+  dropped_messages?: number;
+  /** What went wrong, in a sentence. */
+  error?: string;
+  created_at?: string;
+}
+
+export interface History {
+  session_id: string;
+  title: string;
+  system_prompt: string | null;
+  created_at: string;
+  updated_at: string;
+  /** Oldest first. */
+  messages: HistoryMessage[];
+}
+
+export interface SessionSummary {
+  session_id: string;
+  title: string;
+  turns: number;
+  /** Whether a reply is being made in it. */
+  busy: boolean;
+  created_at: string;
+  updated_at: string;
+}
+
+export interface Health {
+  /** `ok` when it can answer, else what it does instead, such as `loading`. */
+  status: string;
+  message: string;
+  progress: number;
+  model?: string;
+  queue?: { slots: number; running: number; waiting: number };
+}
+
+// ── events ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+interface Numbered {
+  /** Number in the stream, from 1. */
+  id: number;
+  /** In a session's stream. */
+  session_id?: string;
+}
+
+/** The place in the queue: how many are served before. Comes first, and again when the place changes. */
+export interface QueueEvent extends Numbered {
+  type: "queue";
+  stream_id: string;
+  queue_position: number;
+}
+
+/** The next piece of the reply's text. */
+export interface ContentEvent extends Numbered {
+  type: "content";
+  content: string;
+}
+
+/** The next piece of the model's thinking, where it marks it. */
+export interface ReasoningEvent extends Numbered {
+  type: "reasoning";
+  reasoning: string;
+}
+
+/** The next pieces of calls of your tools. */
+export interface ToolCallsEvent extends Numbered {
+  type: "tool_calls";
+  tool_calls: ToolCallDelta[];
+}
+
+/** The last event of every stream that did not fail. */
+export interface DoneEvent extends Numbered, Ending {
+  type: "done";
+}
+
+/** An event of a stream. Told apart by `type`; the other names are those of the JSON on the wire. */
+export type StreamEvent = QueueEvent | ContentEvent | ReasoningEvent | ToolCallsEvent | DoneEvent;

@@ -1,0 +1,1 @@
+export { llmAPI } from "llm-core-client";

@@ -1,0 +1,110 @@
+"""The app as a process, Node with the client's packages, and a browser for the client's example page."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+
+from scripts.node import CLIENT, NO_NODE, find_node, install_packages
+from scripts.system_packages import in_ci
+
+from ..web.conftest import CHROMIUM_ARGS, free_port
+
+ROOT = Path(__file__).resolve().parents[2]
+PATIENCE = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """A running app.
+
+    Attributes:
+        url: Its address, without a slash at the end.
+        allowed_port: A port of this machine from where pages may call it.
+    """
+
+    url: str
+    allowed_port: int
+
+
+@pytest.fixture(scope="session")
+def client_folder() -> Path:
+    """The folder of the TypeScript client with its packages. Without Node the tests skip, but never in CI."""
+    if find_node() is None:
+        if in_ci():
+            pytest.fail(f"CI must run the tests of the TypeScript client, but {NO_NODE}")
+        pytest.skip(NO_NODE)
+    install_packages(CLIENT)
+    return CLIENT
+
+
+@pytest.fixture(scope="package")
+def app(client_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
+    """The app as an operator starts it, on the bundled model."""
+    port, allowed_port = free_port(), free_port()
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("LLM_", "GRADIO_"))}
+    settings = {
+        "GRADIO_SERVER_PORT": str(port),
+        "LLM_DATA_DIR": str(tmp_path_factory.mktemp("app")),
+        "LLM_PARALLEL": "2",
+        "LLM_CONTEXT_TOKENS": "2048",
+        "LLM_TEMPERATURE": "0",  # so that a long story is long every time
+        "LLM_RATE_LIMIT": "none",
+        "LLM_ALLOWED_ORIGINS": f"http://127.0.0.1:{allowed_port}",
+    }
+    with process([sys.executable, "app.py"], ROOT, "Chat: ", inherited | settings):
+        yield App(f"http://127.0.0.1:{port}", allowed_port)
+
+
+@contextmanager
+def process(command: list[str], folder: Path, ready: str, environment: dict[str, str]) -> Iterator[None]:
+    """Runs a program for as long as the block runs, which begins when the program has said `ready`."""
+    running = subprocess.Popen(
+        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    assert running.stdout is not None
+    overdue = threading.Timer(PATIENCE, running.kill)
+    overdue.start()
+    try:
+        _wait_for(ready, running.stdout)
+        overdue.cancel()
+        threading.Thread(target=_drain, args=(running.stdout,), daemon=True).start()
+        yield
+    finally:
+        overdue.cancel()
+        running.kill()
+        running.wait()
+
+
+def _wait_for(ready: str, output: IO[str]) -> None:
+    said = []
+    for line in output:
+        said.append(line)
+        if ready in line:
+            return
+    pytest.fail("it ended before it was ready:\n" + "".join(said))
+
+
+def _drain(output: IO[str]) -> None:
+    """Nobody reads on, and a full pipe would stop the program."""
+    for _ in output:
+        pass
+
+
+@pytest.fixture(scope="module")
+def browser(chromium_path: str) -> Iterator[Browser]:
+    # Of the module and not of the session: Playwright runs once at a time, and other folders have a browser too.
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium_path, args=CHROMIUM_ARGS)
+        yield browser
+        browser.close()
