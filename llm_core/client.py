@@ -188,7 +188,7 @@ class LLMClient:
         Args:
             session_id: 1 to 128 letters, digits, dots, colons, dashes or underscores.
             message: What the user says.
-            system_prompt: For a session that is made now; None uses the settings'.
+            system_prompt: From now on in this session; None leaves it as it is, in a new one as in the settings.
             options: As of every request. `overflow` is "drop_oldest" unless said otherwise.
 
         Raises:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from llm_core.errors import LLMError
-from llm_core.events import ChatEvent, FinishReason
+from llm_core.events import ChatEvent, Done, FinishReason, Timings, Usage
 from llm_core.messages import Message
 
 # interrupted: the process ended under it. cancelled: somebody stopped it, or nobody read it any more.
@@ -34,6 +34,14 @@ class Turn:
     error: str | None
     created_at: float
     ended_at: float | None
+
+    @property
+    def done(self) -> Done | None:
+        """The reply's last event, where it ended by itself."""
+        if self.finish_reason is None or self.figures is None:
+            return None
+        usage, timings = Usage(**self.figures["usage"]), Timings(**self.figures["timings"])
+        return Done(self.finish_reason, usage, timings, self.figures.get("dropped_messages", 0))
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,7 +82,7 @@ class Sessions:
         """Says `message` in a session, which is made on first use. The message is saved when this returns.
 
         Args:
-            system_prompt: For a session that is made now; None uses the settings'.
+            system_prompt: From now on in this session; None leaves it as it is, in a new one as in the settings.
             options: As of every request. `overflow` is "drop_oldest" unless said otherwise.
 
         Raises:
@@ -116,6 +116,12 @@ class Sessions:
         if stored.status == "running":
             raise StreamNotFound("This stream is made by another process.")
         return stored
+
+    def running(self, session_id: str, *, owner: str = "") -> LiveReply | None:
+        """The reply that this process makes in a session now, if it makes one."""
+        with self._lock:
+            live = [each.reply for each in self._live.values() if each.owner == owner]
+        return next((reply for reply in live if reply.session_id == session_id), None)
 
     def _start(self, owner: str, reply: LiveReply, request: ChatRequest) -> None:
         def run() -> None:

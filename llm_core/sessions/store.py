@@ -78,6 +78,9 @@ class SessionStore:
     def open_turn(self, owner: str, session_id: str, message: Message, *, system_prompt: str | None) -> OpenTurn:
         """Begins a turn and saves what the user said. The session is made where there is none.
 
+        Args:
+            system_prompt: Takes the place of the session's own; None leaves that as it is.
+
         Raises:
             SessionBusy: A reply is being made in it, by this process or another.
             StorageFull, StorageError: Nothing was saved.
@@ -90,7 +93,8 @@ class SessionStore:
                 self._make_room(connection, owner)
                 key = insert_session(connection, owner, session_id, title_of(message.content), system_prompt, now)
             else:
-                key, system_prompt = found["id"], found["system_prompt"]
+                key = found["id"]
+                system_prompt = found["system_prompt"] if system_prompt is None else system_prompt
                 self._end_orphans(connection, key, now)
             earlier = load_turns(connection, key)
             stream_id = uuid.uuid4().hex
@@ -101,7 +105,8 @@ class SessionStore:
                     f"A reply is already being made in session {session_id!r}. Wait for it or stop it."
                 ) from None
             connection.execute(insert(messages).values(turn=turn, role=message.role, content=message.content))
-            connection.execute(update(sessions).where(sessions.c.id == key).values(updated_at=now))
+            changed = {"updated_at": now, "system_prompt": system_prompt}
+            connection.execute(update(sessions).where(sessions.c.id == key).values(changed))
         return OpenTurn(turn, stream_id, session_id, system_prompt, earlier, is_first=not earlier)
 
     def checkpoint(self, turn: int, events: Sequence[NumberedEvent]) -> None:

@@ -86,7 +86,7 @@ class SessionBody(Options):
 
     session_id: SessionId
     message: Text
-    system_prompt: Text | None = Field(None, description="For a session that is made now")
+    system_prompt: Text | None = Field(None, description="From now on in this session; left out, it stays as it is")
 
 
 class HistoryBody(BaseModel):

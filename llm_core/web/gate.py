@@ -6,7 +6,6 @@ Programs send `Authorization: Bearer TOKEN`. A browser signs in once, by a form,
 from __future__ import annotations
 
 import html
-from http.cookies import SimpleCookie
 from pathlib import Path
 from urllib.parse import parse_qs
 
@@ -59,20 +58,20 @@ class Gate:
         if scope["type"] == "http" and scope["path"] == SIGN_IN_PATH and scope["method"] == "POST":
             await (await self._sign_in(Request(scope, receive)))(scope, receive, send)
             return
-        token = self._token(Headers(scope=scope))
+        token = self._token(HTTPConnection(scope))
         if token is None and scope["path"] not in OPEN_PATHS:
             await self._refuse(scope)(scope, receive, send)
             return
         scope[OWNER_KEY] = "" if token is None else NAMED_PREFIX + token.name
         await self._app(scope, receive, send)
 
-    def _token(self, headers: Headers) -> ApiToken | None:
+    def _token(self, connection: HTTPConnection) -> ApiToken | None:
         """The token of a request. One in the header counts, even a wrong one; then no cookie is looked at."""
-        scheme, _, given = headers.get("authorization", "").partition(" ")
+        scheme, _, given = connection.headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer":
             return find_token(given.strip(), self._tokens)
-        cookie = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
-        return find_token(cookie.value, self._tokens) if cookie is not None else None
+        cookie = connection.cookies.get(COOKIE)
+        return find_token(cookie, self._tokens) if cookie is not None else None
 
     def _refuse(self, scope: Scope) -> Response:
         if scope["type"] == "http" and scope["method"] == "GET" and _wants_html(Headers(scope=scope)):

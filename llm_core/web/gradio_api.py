@@ -14,10 +14,10 @@ import gradio as gr
 from starlette.requests import HTTPConnection
 
 from llm_core.client import LLMClient
-from llm_core.errors import LLMError
 from llm_core.events import ChatEvent, ContentDelta
 from llm_core.sessions.export import session_dict, summary_dict
 from llm_core.web.gate import owner_of
+from llm_core.web.gradio_requests import connection_of, sentences
 from llm_core.web.paced import paced
 
 T = TypeVar("T")
@@ -128,13 +128,11 @@ def add_endpoints(client: LLMClient, admit: Admit) -> None:
 
 
 def _owner(request: gr.Request) -> str:
-    assert request.request is not None
-    return owner_of(request.request)
+    return owner_of(connection_of(request))
 
 
 def _admitted(request: gr.Request, admit: Admit) -> str:
-    assert request.request is not None
-    admit(request.request)
+    admit(connection_of(request))
     return _owner(request)
 
 
@@ -151,10 +149,8 @@ def _with_sentences(endpoint: Callable[..., Awaitable[T]]) -> Callable[..., Awai
 
     @wraps(endpoint)
     async def called(*args: Any, **kwargs: Any) -> T:
-        try:
+        with sentences():
             return await endpoint(*args, **kwargs)
-        except LLMError as error:
-            raise gr.Error(error.message, print_exception=False) from error
 
     return called
 
@@ -162,11 +158,9 @@ def _with_sentences(endpoint: Callable[..., Awaitable[T]]) -> Callable[..., Awai
 def _with_sentences_stream(endpoint: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(endpoint)
     async def called(*args: Any, **kwargs: Any) -> AsyncGenerator[Any]:
-        try:
+        with sentences():
             async with aclosing(endpoint(*args, **kwargs)) as values:
                 async for value in values:
                     yield value
-        except LLMError as error:
-            raise gr.Error(error.message, print_exception=False) from error
 
     return called

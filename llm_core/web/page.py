@@ -6,8 +6,9 @@ its stop button is wired and how its endpoint is made. Each override says which 
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from functools import wraps
 from pathlib import Path
@@ -17,11 +18,18 @@ import gradio as gr
 
 from llm_core.client import LLMClient
 from llm_core.errors import InvalidRequest, LLMError
+from llm_core.events import ChatEvent
+from llm_core.sessions.live import LiveReply
 from llm_core.web.controls import Controls
+from llm_core.web.conversations import Conversations, new_id, shown_session
 from llm_core.web.gradio_api import Admit, add_endpoints
+from llm_core.web.gradio_requests import connection_of, sentences
 from llm_core.web.header import header_html
 from llm_core.web.paced import paced
+from llm_core.web.sidebar import NOT_KEPT, Sidebar, list_html, notice_html
 from llm_core.web.transcript import ShownMessage, ShownReply, conversation, failure, settled, shown, spoken_text
+from llm_core.web.visitors import visitor_of
+from llm_core.web.widgets import EXAMPLES, QUIET, STREAM, busy_box, free_box, make_chatbot, make_textbox
 
 log = logging.getLogger(__name__)
 
@@ -31,20 +39,10 @@ UPDATE_SECONDS = 0.04
 # Gradio looks for a closed tab only when something is yielded.
 HEARTBEAT_SECONDS = 0.25
 STATUS_SECONDS = 0.5
+# The name of the conversation in the page's address, so that a reload shows it again (static/sidebar.js).
+CONVERSATION_PARAMETER = "c"
 
-EXAMPLES = (
-    "Explain in a few sentences how a rainbow forms.",
-    "Write a short, friendly email that moves our meeting to Friday.",
-    "Suggest five quick dinners with eggs and vegetables.",
-    "Write a Python function that checks whether a word is a palindrome.",
-)
-LATEX: tuple[dict[str, str | bool], ...] = (
-    {"left": "$$", "right": "$$", "display": True},
-    {"left": "\\[", "right": "\\]", "display": True},
-    {"left": "\\(", "right": "\\)", "display": False},
-)
 _REPLY_LINES_JS = (Path(__file__).parent / "static" / "reply_lines.js").read_text(encoding="utf-8")
-_QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "undocumented"}
 _EMPTY = "Type a message first."
 _SOMETHING_WRONG = "Something went wrong. The reason is in the server's log; you can try again."
 
@@ -65,12 +63,15 @@ class ChatPage(gr.ChatInterface):
 
     def __init__(self, client: LLMClient, admit: Admit) -> None:
         self._client, self._admit = client, admit
+        self._conversations = Conversations(client.sessions)
         self._controls = Controls.make(client.settings)
+        self._conversation = gr.State("", render=False)  # its id; "" for a program that calls the endpoint
+        self._replies: list[Any] = []  # the events under which a reply is shown
         super().__init__(
             self.reply,
-            chatbot=_chatbot(),
-            textbox=_textbox(),
-            additional_inputs=self._controls.inputs(),
+            chatbot=make_chatbot(),
+            textbox=make_textbox(),
+            additional_inputs=[*self._controls.inputs(), self._conversation],
             examples=[[text] for text in EXAMPLES],
             cache_examples=False,
             title=TITLE,
@@ -92,37 +93,57 @@ class ChatPage(gr.ChatInterface):
         top_p: float,
         max_tokens: int,
         thinking: bool,
+        conversation_id: str,
         request: gr.Request,
     ) -> AsyncGenerator[list[ShownMessage]]:
-        """Streams the reply to a message. The conversation is kept for as long as the caller's session lasts."""
-        reply = ShownReply()
-        try:
+        """Streams the reply to a message. What a program says is kept by Gradio for as long as its session lasts."""
+
+        async def begin() -> AsyncGenerator[ChatEvent]:
+            self._admit(connection_of(request))
             if not message.strip():
                 raise InvalidRequest(_EMPTY, param="message")
-            events = self._client.achat_stream(
-                [
-                    {"role": "system", "content": system_prompt},
-                    *conversation([*history, {"role": "user", "content": message}]),
-                ],
-                temperature=temperature,
-                top_p=top_p,
-                max_tokens=max_tokens,
-                thinking=thinking if self._can_switch_thinking() else None,
-                overflow="drop_oldest",
-                owner=f"page:{request.session_hash}",
+            options: dict[str, Any] = {
+                "temperature": temperature,
+                "top_p": top_p,
+                "max_tokens": max_tokens,
+                "thinking": thinking if self._can_switch_thinking() else None,
+                "overflow": "drop_oldest",
+            }
+            visitor = _visitor(request)
+            if visitor and conversation_id:
+                options |= {"system_prompt": system_prompt}
+                return _events_of(
+                    await asyncio.to_thread(self._conversations.begin, visitor, conversation_id, message, **options)
+                )
+            said = conversation([*history, {"role": "user", "content": message}])
+            owner = f"page:{request.session_hash}"
+            return self._client.achat_stream(
+                [{"role": "system", "content": system_prompt}, *said], owner=owner, **options
             )
+
+        async with aclosing(self._shown(begin())) as updates:
+            async for messages in updates:
+                yield messages
+
+    async def _shown(self, beginning: Awaitable[AsyncGenerator[ChatEvent]]) -> AsyncGenerator[list[ShownMessage]]:
+        """A reply as it grows. Whatever goes wrong is shown as its end."""
+        reply = ShownReply()
+        has_begun = False
+        try:
+            events = await beginning
             yield self._current(reply)
             async with aclosing(paced(events, interval=UPDATE_SECONDS, heartbeat=HEARTBEAT_SECONDS)) as groups:
                 async for group in groups:
                     for event in group:
                         reply.add(event)
+                        has_begun = True
                     yield self._current(reply)
         except LLMError as error:
-            reply.fail(error.message)
+            reply.fail(error.message, kept=has_begun)
             yield reply.messages()
         except Exception:
             log.exception("a reply on the page failed")
-            reply.fail(_SOMETHING_WRONG)
+            reply.fail(_SOMETHING_WRONG, kept=has_begun)
             yield reply.messages()
 
     def _current(self, reply: ShownReply) -> list[ShownMessage]:
@@ -138,6 +159,8 @@ class ChatPage(gr.ChatInterface):
     # ── the page's parts ─────────────────────────────────────────────────────────────────────────────────────────────
 
     def _render_header(self) -> None:
+        self._conversation.render()  # type: ignore[no-untyped-call]
+        self._sidebar = Sidebar.render()
         self._header = gr.HTML(header_html(TITLE), elem_id="header", padding=False)
         self._status_timer = gr.Timer(STATUS_SECONDS, active=False)
 
@@ -149,15 +172,16 @@ class ChatPage(gr.ChatInterface):
         super()._setup_events()
         self._setup_status()
         self._setup_editing()
+        self._setup_conversations()
         self._setup_endpoint()
         add_endpoints(self._client, self._admit)
         # Shows the line that each reply carries in its metadata, in the browser alone.
-        self.chatbot.change(None, [self.chatbot], None, js=_REPLY_LINES_JS, **_QUIET)
+        self.chatbot.change(None, [self.chatbot], None, js=_REPLY_LINES_JS, **QUIET)
 
     def _setup_status(self) -> None:
         outputs = [self._header, self._status_timer, self._controls.thinking]
-        self.load(self._status, None, outputs, **_QUIET)
-        self._status_timer.tick(self._status, None, outputs, **_QUIET)
+        self.load(self._status, None, outputs, **QUIET)
+        self._status_timer.tick(self._status, None, outputs, **QUIET)
 
     def _status(self) -> tuple[str, gr.Timer, gr.Checkbox]:
         """The header, asked for again and again until loading has ended."""
@@ -169,36 +193,167 @@ class ChatPage(gr.ChatInterface):
             gr.Checkbox(visible=self._can_switch_thinking()),
         )
 
+    def _setup_stop_events(self, event_triggers: Any, events_to_cancel: Any, after_success: Any) -> None:
+        """Notes under which events Gradio shows a reply."""
+        self._replies += events_to_cancel
+        self._sent = after_success
+        super()._setup_stop_events(event_triggers, events_to_cancel, after_success)
+
     def _setup_editing(self) -> None:
-        """Gradio's own edit has no stop button. This one has, and the stop tidies up after every kind of reply."""
+        """Gradio's own edit has no stop button. This one has."""
         answered = (
             self.chatbot.edit(
-                self._edit, [self.chatbot], [self.chatbot, self.chatbot_state, self.saved_input], **_QUIET
+                self._edit,
+                [self.chatbot, self._conversation],
+                [self.chatbot, self.chatbot_state, self.saved_input],
+                **QUIET,
             )
-            .then(
-                lambda: gr.Textbox(interactive=False, submit_btn=False, stop_btn=True), None, [self.textbox], **_QUIET
-            )
-            .then(
+            .success(busy_box, None, [self.textbox], **QUIET)
+            .success(
                 self._api_wrapper(self.fn, self._stream_fn),  # type: ignore[no-untyped-call]
                 [self.saved_input, self.chatbot_state, *self.additional_inputs],
                 [self.null_component, self.chatbot],
-                concurrency_limit=None,
-                show_progress="hidden",
-                api_visibility="undocumented",
+                **STREAM,
             )
         )
-        answered.then(
-            lambda history: (history, history), [self.chatbot], [self.chatbot_state, self.chatbot_value], **_QUIET
-        ).then(lambda: gr.Textbox(interactive=True, submit_btn=True, stop_btn=False), None, [self.textbox], **_QUIET)
-        self.textbox.stop(None, None, None, cancels=[answered], api_visibility="undocumented").then(
-            settled, [self.chatbot], [self.chatbot], **_QUIET
-        )
+        self._replies.append(answered)
+        answered.then(**self._keeping()).then(free_box, None, [self.textbox], **QUIET)
+        # Undo and retry are Gradio's. They take back in the store too, for which they need to know where.
+        for function in self.fns.values():
+            if function.fn == self._pop_last_user_message:
+                function.fn, function.inputs = self._take_back, [*function.inputs, self._conversation]
 
-    def _edit(self, history: list[Any], edited: gr.EditData) -> tuple[list[Any], list[Any], str]:
+    def _keeping(self) -> dict[str, Any]:
+        """An event that makes what is shown the past of what comes next."""
+        return {
+            "fn": lambda history: (history, history),
+            "inputs": [self.chatbot],
+            "outputs": [self.chatbot_state, self.chatbot_value],
+            **QUIET,
+        }
+
+    def _edit(
+        self, history: list[Any], conversation_id: str, edited: gr.EditData, request: gr.Request
+    ) -> tuple[list[Any], list[Any], str]:
         """What is shown, what the reply goes on from, and the message to answer. What followed it is gone."""
         index = edited.index[0] if isinstance(edited.index, (list, tuple)) else edited.index
         past = history[:index]
+        self._forget_after(conversation_id, history, past, request)
         return [*past, shown("user", edited.value)], past, edited.value
+
+    def _take_back(self, history: list[Any], conversation_id: str, request: gr.Request) -> tuple[list[Any], Any]:
+        """What stays without the last turn, and its message."""
+        past, message = self._pop_last_user_message(history)
+        self._forget_after(conversation_id, history, past, request)
+        return past, message
+
+    def _forget_after(self, conversation_id: str, before: list[Any], kept: list[Any], request: gr.Request) -> None:
+        with sentences():
+            self._conversations.forget_after(_visitor(request), conversation_id, before, kept)
+
+    # ── conversations ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _setup_conversations(self) -> None:
+        sidebar = self._sidebar
+        shown = [self.chatbot, self.chatbot_state, self._conversation, self._controls.system_prompt]
+        listed = {
+            "fn": self._list,
+            "inputs": [sidebar.search, self._conversation],
+            "outputs": [sidebar.list],
+            **QUIET,
+        }
+        for opened in (
+            self.load(self._open_addressed, None, shown, **QUIET),
+            sidebar.new.click(self._open_new, None, shown, **QUIET),
+            sidebar.list.open_conversation(self._open_picked, None, shown, **QUIET),
+        ):
+            opened.then(**listed)
+            followed = opened.then(
+                self._follow, [self.chatbot, self._conversation], [self.chatbot, self.textbox], **STREAM
+            )
+            followed.then(**self._keeping()).then(free_box, None, [self.textbox], **QUIET)
+            self._replies.append(followed)
+        sidebar.list.delete_conversation(self._delete, [self._conversation], shown, **QUIET).then(**listed)
+        sidebar.list.rename_conversation(self._rename, None, None, **QUIET).then(**listed)
+        sidebar.search.change(**listed, trigger_mode="always_last")
+        self._sent.success(**(listed | {"fn": self._list_when_begun}))
+        for reply in self._replies:
+            reply.then(**listed)
+        for leave in (sidebar.new.click, sidebar.list.open_conversation):
+            leave(None, None, None, cancels=self._replies, api_visibility="undocumented")
+        self.textbox.stop(self._stop, [self._conversation], None, **QUIET)
+        self.textbox.stop(None, None, None, cancels=self._replies, api_visibility="undocumented").then(
+            settled, [self.chatbot], [self.chatbot], **QUIET
+        )
+
+    def _open(self, conversation_id: str, request: gr.Request) -> tuple[Any, Any, str, str]:
+        """What is shown, what a reply goes on from, the conversation's id, and its system prompt."""
+        default = self._client.settings.system_prompt
+        with sentences():
+            session = self._conversations.find(_visitor(request), conversation_id)
+        if session is None:
+            return [], [], new_id(), default
+        messages = shown_session(session)
+        return (
+            messages,
+            messages,
+            session.session_id,
+            default if session.system_prompt is None else session.system_prompt,
+        )
+
+    def _open_addressed(self, request: gr.Request) -> tuple[Any, Any, str, str]:
+        return self._open(connection_of(request).query_params.get(CONVERSATION_PARAMETER, ""), request)
+
+    def _open_new(self, request: gr.Request) -> tuple[Any, Any, str, str]:
+        return self._open("", request)
+
+    def _open_picked(self, event: gr.EventData, request: gr.Request) -> tuple[Any, Any, str, str]:
+        return self._open(str(event.conversation), request)
+
+    def _delete(self, current: str, event: gr.EventData, request: gr.Request) -> Any:
+        with sentences():
+            self._conversations.delete(_visitor(request), str(event.conversation))
+        return self._open("", request) if event.conversation == current else (gr.skip(),) * 4
+
+    def _rename(self, event: gr.EventData, request: gr.Request) -> None:
+        with sentences():
+            self._conversations.rename(_visitor(request), str(event.conversation), str(event.title))
+
+    def _stop(self, conversation_id: str, request: gr.Request) -> None:
+        self._conversations.stop(_visitor(request), conversation_id)
+
+    def _list(self, search: str, current: str, request: gr.Request) -> str:
+        visitor = _visitor(request)
+        if not visitor:
+            return notice_html(NOT_KEPT)
+        try:
+            return list_html(self._conversations.list(visitor, search), current, search)
+        except LLMError as error:
+            return notice_html(error.message)
+
+    async def _list_when_begun(self, search: str, current: str, request: gr.Request) -> str:
+        """The list with the conversation that is being begun by another event."""
+        for _ in range(20):
+            if self._conversations.running(_visitor(request), current) is not None:
+                break
+            await asyncio.sleep(0.1)
+        return await asyncio.to_thread(self._list, search, current, request)
+
+    async def _follow(
+        self, history: list[Any], conversation_id: str, request: gr.Request
+    ) -> AsyncGenerator[tuple[Any, Any]]:
+        """Goes on showing a reply that was being made when the page was left."""
+        running = self._conversations.running(_visitor(request), conversation_id)
+        if running is None:
+            yield gr.skip(), gr.skip()
+            return
+
+        async def again() -> AsyncGenerator[ChatEvent]:
+            return _events_of(running)
+
+        async with aclosing(self._shown(again())) as updates:
+            async for messages in updates:
+                yield [*history, *messages], busy_box()
 
     def _setup_endpoint(self) -> None:
         """Callers of the endpoint get plain text, and an error where the page shows one as part of the chat."""
@@ -238,36 +393,16 @@ def _as_text(stream: Callable[..., AsyncGenerator[Update]]) -> Callable[..., Asy
     return text_stream
 
 
+async def _events_of(reply: LiveReply) -> AsyncGenerator[ChatEvent]:
+    async with aclosing(reply.aevents()) as numbered:
+        async for _, event in numbered:
+            yield event
+
+
+def _visitor(request: gr.Request) -> str:
+    return visitor_of(connection_of(request))
+
+
 def _has_text(message: str) -> dict[str, Any]:
     valid: dict[str, Any] = gr.validate(bool(message.strip()), _EMPTY)
     return valid
-
-
-def _chatbot() -> gr.Chatbot:
-    return gr.Chatbot(
-        elem_id="chat",
-        show_label=False,
-        container=False,
-        scale=1,
-        editable="user",
-        latex_delimiters=[dict(pair) for pair in LATEX],
-        buttons=["copy"],
-        allow_tags=True,  # unknown tags, such as List<String>, are shown as text instead of taken away
-        allow_file_downloads=False,
-        placeholder="## What would you like to know?",
-    )
-
-
-def _textbox() -> gr.Textbox:
-    return gr.Textbox(
-        elem_id="message",
-        placeholder="Type a message",
-        label="Message",
-        show_label=False,
-        container=False,
-        scale=7,
-        max_lines=8,
-        submit_btn=True,
-        stop_btn=True,
-        autofocus=True,
-    )

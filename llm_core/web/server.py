@@ -23,6 +23,7 @@ from llm_core.web.page import build_app
 from llm_core.web.request_log import RequestLog
 from llm_core.web.session_routes import session_routes
 from llm_core.web.theme import CSS, page_theme
+from llm_core.web.visitors import BrowserKey
 
 MAX_BODY_BYTES = 4 * 1024 * 1024
 API_PREFIXES = ("/api/", "/v1/", "/metrics")
@@ -55,6 +56,7 @@ def build_server(client: LLMClient) -> FastAPI:
                 expose_headers=["Retry-After", "X-Request-ID"],
             ),
             Middleware(Gate, settings=settings),
+            Middleware(BrowserKey),
             Middleware(BodyLimit, max_bytes=MAX_BODY_BYTES),
         ],
     )

@@ -14,7 +14,9 @@ from typing import Any, Literal, NotRequired, TypedDict
 from llm_core.events import ChatEvent, ContentDelta, Done, Queued, ReasoningDelta
 from llm_core.web.figures import done_line, seconds, waiting_line
 
-ReplyState = Literal["waiting", "writing", "done", "failed"]
+# refused: it failed before it began, and the message is not kept either.
+ReplyState = Literal["waiting", "writing", "done", "failed", "refused"]
+STOPPED = "Stopped"
 
 
 class Metadata(TypedDict):
@@ -70,6 +72,8 @@ class ShownReply:
                 self._think(event.text)
             case ContentDelta(text=text) if text:
                 self._write(text)
+            case Done(finish_reason="cancelled"):
+                self._end("done", STOPPED)  # as `settled` has it: which of the two comes first is left to chance
             case Done():
                 self._end("done", done_line(event))
 
@@ -77,9 +81,13 @@ class ShownReply:
         """Says what is waited for."""
         self._line = line
 
-    def fail(self, sentence: str) -> None:
-        """Ends the reply with what went wrong; the text that came before stays."""
-        self._end("failed", sentence)
+    def fail(self, sentence: str, *, kept: bool = True) -> None:
+        """Ends the reply with what went wrong; the text that came before stays.
+
+        Args:
+            kept: Whether the message that it answers is remembered.
+        """
+        self._end("failed" if kept else "refused", sentence)
 
     def messages(self) -> list[ShownMessage]:
         """The reply as it stands."""
@@ -109,7 +117,7 @@ class ShownReply:
         text = "".join(self._reasoning)
         if self._thought_for is None:
             return shown("assistant", text, {"title": "Thinking", "status": "pending"})
-        title = f"Thought for {seconds(self._thought_for)}"
+        title = f"Thought for {seconds(self._thought_for)}" if self._thought_for else "Thought"
         return shown("assistant", text, {"title": title, "status": "done"})
 
 
@@ -123,7 +131,7 @@ def _settle(message: dict[str, Any]) -> dict[str, Any]:
     if metadata.get("status") == "pending":
         return {**message, "metadata": {**metadata, "title": "Stopped thinking", "status": "done"}}
     if metadata.get("id") in ("waiting", "writing"):
-        return {**message, "metadata": {**metadata, "log": "Stopped", "id": "done"}}
+        return {**message, "metadata": {**metadata, "log": STOPPED, "id": "done"}}
     return message
 
 
@@ -151,7 +159,7 @@ def _taking_turns(said: list[dict[str, str]]) -> list[dict[str, str]]:
 
 
 def _failed(message: Mapping[str, Any]) -> bool:
-    return (message.get("metadata") or {}).get("id") == "failed"
+    return (message.get("metadata") or {}).get("id") in ("failed", "refused")
 
 
 def spoken_text(message: Mapping[str, Any]) -> str:

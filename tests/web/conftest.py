@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from llm_core.client import LLMClient
 from llm_core.settings import Settings
@@ -25,6 +25,7 @@ CHROMIUM_ARGS = [
     "--disable-sync",
 ]
 PATIENCE_MS = 60_000
+expect.set_options(timeout=PATIENCE_MS)
 
 
 def free_port() -> int:
@@ -51,7 +52,14 @@ def served(client: LLMClient) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def page_client() -> Iterator[LLMClient]:
-    settings = Settings(parallel=4, context_tokens=1024, temperature=0, GRADIO_SERVER_PORT=free_port())
+    settings = Settings(
+        parallel=4,
+        context_tokens=1024,
+        temperature=0,
+        rate_limit="none",
+        resume_seconds=1,
+        GRADIO_SERVER_PORT=free_port(),
+    )
     with LLMClient(settings) as client:
         client.wait_ready()
         yield client

@@ -124,7 +124,7 @@ def test_two_browsers_stream_at_once(open_page: Open, page_url: str, page_client
     wait_until_idle(page_client)
 
 
-def test_closing_the_tab_stops_the_generation(open_page: Open, page_url: str, page_client: LLMClient) -> None:
+def test_a_closed_tab_stops_the_generation_after_a_time(open_page: Open, page_url: str, page_client: LLMClient) -> None:
     wait_until_idle(page_client)
     page = open_page(page_url)
     send(page, STORY)

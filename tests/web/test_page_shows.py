@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +11,21 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from llm_core.backends.local import LoadStatus
+from llm_core.cancellation import Cancellation
 from llm_core.client import LLMClient
 from llm_core.engine.llama import Model
 from llm_core.errors import QueueFull
 from llm_core.events import ChatEvent, ContentDelta, Done, Queued, ReasoningDelta, Timings, Usage
+from llm_core.messages import Message
 from llm_core.models.info import ModelInfo
+from llm_core.request import ChatRequest
 from llm_core.settings import Settings
 
 from .conftest import PATIENCE_MS, free_port, served
 from .visitor import REPLY, line, send, wait_until_done
 
 Open = Callable[..., Page]
-Script = Callable[[], AsyncGenerator[ChatEvent]]
+Script = Callable[[], Generator[ChatEvent]]
 
 END = Done("stop", Usage(20, 0, 5), Timings(0, 100, 50))
 
@@ -39,7 +41,7 @@ class ScriptedClient(LLMClient):
 
     def __init__(self, real: LLMClient) -> None:
         super().__init__(Settings(GRADIO_SERVER_PORT=free_port()))
-        self.asked: list[list[dict[str, str]]] = []
+        self.asked: list[list[Message]] = []
         self._real = real
 
     def status(self) -> LoadStatus:
@@ -48,9 +50,9 @@ class ScriptedClient(LLMClient):
     def wait_ready(self, timeout: float | None = None) -> ModelInfo:
         return self._real.wait_ready(timeout)
 
-    def achat_stream(self, messages: Any, **options: Any) -> AsyncGenerator[ChatEvent]:
-        system, *conversation = messages
-        assert system["role"] == "system"
+    def _stream(self, request: ChatRequest, cancellation: Cancellation) -> Generator[ChatEvent]:
+        system, *conversation = request.messages
+        assert system.role == "system"
         self.asked.append(conversation)
         return self.script()
 
@@ -76,7 +78,7 @@ def page(open_page: Open, scripted_page: tuple[ScriptedClient, str]) -> Page:
 
 
 class Signal:
-    """Lets a script, on the server's event loop, wait for the test."""
+    """Lets a script wait for the test."""
 
     def __init__(self) -> None:
         self._given = threading.Event()
@@ -84,8 +86,8 @@ class Signal:
     def give(self) -> None:
         self._given.set()
 
-    async def wait(self) -> None:
-        assert await asyncio.to_thread(self._given.wait, PATIENCE_MS / 1e3)
+    def wait(self) -> None:
+        assert self._given.wait(PATIENCE_MS / 1e3)
 
 
 HOSTILE = (
@@ -95,7 +97,7 @@ HOSTILE = (
 )
 
 
-async def hostile() -> AsyncGenerator[ChatEvent]:
+def hostile() -> Generator[ChatEvent]:
     yield ContentDelta(HOSTILE)
     yield END
 
@@ -116,7 +118,7 @@ def test_html_from_the_model_does_nothing_and_fetches_nothing(page: Page, script
     expect(page.locator("#message textarea")).to_be_visible()
 
 
-async def formatted() -> AsyncGenerator[ChatEvent]:
+def formatted() -> Generator[ChatEvent]:
     yield ContentDelta("Euler: \\(e^{i\\pi} = -1\\)\n\n```python\nif a:\n    b()\n```\n\n")
     yield ContentDelta("| x | y |\n|---|---|\n| 1 | 2 |")
     yield END
@@ -137,9 +139,9 @@ def test_code_can_be_copied_and_formulas_and_tables_are_set(page: Page, scripted
 def test_reasoning_folds_away_when_it_is_done_and_is_not_sent_back(page: Page, scripted: ScriptedClient) -> None:
     answer_now = Signal()
 
-    async def thoughtful() -> AsyncGenerator[ChatEvent]:
+    def thoughtful() -> Generator[ChatEvent]:
         yield ReasoningDelta("The visitor wants a colour.")
-        await answer_now.wait()
+        answer_now.wait()
         yield ContentDelta("Blue.")
         yield END
 
@@ -156,7 +158,7 @@ def test_reasoning_folds_away_when_it_is_done_and_is_not_sent_back(page: Page, s
     send(page, "And another.")
     wait_until_done(page, replies=2)
 
-    assert [(message["role"], message["content"]) for message in scripted.asked[1]] == [
+    assert [(message.role, message.content) for message in scripted.asked[1]] == [
         ("user", "Name a colour."),
         ("assistant", "Blue."),
         ("user", "And another."),
@@ -172,15 +174,15 @@ def test_indentation_in_a_message_reaches_the_model_whole_also_as_history(page: 
     send(page, "Well?")
     wait_until_done(page, replies=2)
 
-    assert scripted.asked[1][0]["content"] == code
+    assert scripted.asked[1][0].content == code
 
 
 def test_a_visitor_who_waits_sees_how_many_are_ahead(page: Page, scripted: ScriptedClient) -> None:
     go_on = Signal()
 
-    async def behind_two() -> AsyncGenerator[ChatEvent]:
+    def behind_two() -> Generator[ChatEvent]:
         yield Queued(2)
-        await go_on.wait()
+        go_on.wait()
         yield ContentDelta("Here you are.")
         yield END
 
@@ -192,7 +194,7 @@ def test_a_visitor_who_waits_sees_how_many_are_ahead(page: Page, scripted: Scrip
     assert wait_until_done(page) == "Here you are."
 
 
-async def refused() -> AsyncGenerator[ChatEvent]:
+def refused() -> Generator[ChatEvent]:
     raise QueueFull("Everyone is busy. Try again in a minute.")
     yield END
 
@@ -204,7 +206,7 @@ def test_a_refusal_is_shown_in_its_own_words_and_can_be_tried_again(page: Page, 
     expect(page.get_by_role("button", name="Retry", exact=True)).to_be_enabled()
 
 
-async def broken() -> AsyncGenerator[ChatEvent]:
+def broken() -> Generator[ChatEvent]:
     yield ContentDelta("Half a")
     raise ZeroDivisionError("a secret of the server")
 
@@ -214,7 +216,7 @@ def test_an_unexpected_failure_keeps_the_text_and_tells_no_secrets(
 ) -> None:
     scripted.script = broken
     send(page, "Hello")
-    expect(page.locator(".reply-line.failed")).to_contain_text("Something went wrong.")
+    expect(page.locator(".reply-line.failed")).to_contain_text("log says why")
 
     assert page.locator(REPLY).last.inner_text() == "Half a"
     assert "a secret of the server" not in page.content()

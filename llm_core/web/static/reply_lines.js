@@ -19,8 +19,9 @@
 				line = document.createElement("p");
 				row.append(line);
 			}
-			line.className = `reply-line ${id}`;
-			line.setAttribute("role", id === "failed" ? "alert" : "status");
+			const failed = id === "failed" || id === "refused";
+			line.className = `reply-line ${failed ? "failed" : id}`;
+			line.setAttribute("role", failed ? "alert" : "status");
 			if (line.textContent !== log) line.textContent = log;
 		});
 	});

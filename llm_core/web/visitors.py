@@ -1,0 +1,67 @@
+"""Whose conversations the page shows: a key that only this browser has, or the name behind a token."""
+
+from __future__ import annotations
+
+import re
+import secrets
+
+from starlette.datastructures import MutableHeaders
+from starlette.requests import HTTPConnection
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from llm_core.web.gate import NAMED_PREFIX, owner_of
+
+COOKIE = "llm_core_browser"
+COOKIE_SECONDS = 400 * 86_400  # browsers keep no cookie for longer (RFC 6265bis)
+PAGE_PATH = "/"
+_KEY_BYTES = 24  # 192 random bits: nobody finds another's by trying
+_KEY = re.compile(r"[A-Za-z0-9_-]{32}")
+_SCOPE_KEY = "llm_core.browser"
+
+
+def visitor_of(connection: HTTPConnection) -> str:
+    """The owner of the page's conversations: whoever signed in, else this browser; "" for a caller that is neither.
+
+    A program that calls the page's endpoint has no cookie, and what it says is not kept.
+    """
+    owner = owner_of(connection)
+    if owner.startswith(NAMED_PREFIX):
+        return owner
+    key = connection.scope.get(_SCOPE_KEY)
+    return f"browser:{key}" if key else ""
+
+
+class BrowserKey:
+    """Gives each browser that opens the page a key of its own, in a cookie that the page's scripts cannot read."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        key = _key_of(HTTPConnection(scope))
+        if key is None and scope["method"] == "GET" and scope["path"] == PAGE_PATH:
+            key = secrets.token_urlsafe(_KEY_BYTES)
+            send = _setting(key, encrypted=scope["scheme"] == "https", send=send)
+        scope[_SCOPE_KEY] = key
+        await self._app(scope, receive, send)
+
+
+def _key_of(connection: HTTPConnection) -> str | None:
+    key = connection.cookies.get(COOKIE, "")
+    return key if _KEY.fullmatch(key) else None
+
+
+def _setting(key: str, *, encrypted: bool, send: Send) -> Send:
+    # In the frame of another site, as on a Hugging Face Space, a cookie is only kept with these attributes.
+    site = "SameSite=None; Secure; Partitioned" if encrypted else "SameSite=Lax"
+    cookie = f"{COOKIE}={key}; Max-Age={COOKIE_SECONDS}; Path=/; HttpOnly; {site}"
+
+    async def send_with_cookie(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            MutableHeaders(scope=message).append("set-cookie", cookie)
+        await send(message)
+
+    return send_with_cookie

@@ -1,0 +1,205 @@
+"""The page's conversations: kept in the session store, seen by their own browser only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from playwright.sync_api import Page, expect
+
+from llm_core.client import LLMClient
+from llm_core.events import ContentDelta, Done, Timings, Usage
+from llm_core.sessions.records import SessionSummary
+from llm_core.settings import Settings
+from llm_core.web.conversations import stored_turns
+from llm_core.web.sidebar import list_html
+from llm_core.web.transcript import ShownReply, shown
+
+from .conftest import free_port, served, wait_until
+from .visitor import REPLY, STOP, line, send, wait_for_text, wait_until_done
+
+Open = Callable[..., Page]
+
+STORY = "Tell me a very long story about the sea, the ship and its captain."
+QUESTION = "What is the capital of France?"
+ROWS = "#conversations li"
+
+
+def row(page: Page, title: str) -> Any:
+    return page.locator(ROWS, has_text=title)
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LLMClient]:
+    path: Path = tmp_path_factory.mktemp("conversations")
+    settings = Settings(
+        parallel=4,
+        context_tokens=1024,
+        temperature=0,
+        rate_limit="none",
+        data_dir=path,
+        resume_seconds=10,
+        GRADIO_SERVER_PORT=free_port(),
+    )
+    with LLMClient(settings) as client:
+        client.wait_ready()
+        yield client
+
+
+@pytest.fixture(scope="module")
+def url(client: LLMClient) -> Iterator[str]:
+    with served(client) as url:
+        yield url
+
+
+def idle(client: LLMClient) -> bool:
+    stats = client.stats()
+    assert stats is not None
+    return stats.running + stats.waiting == 0
+
+
+def test_a_conversation_is_listed_found_opened_renamed_and_deleted(open_page: Open, url: str) -> None:
+    page = open_page(url)
+    expect(page.locator("#conversations")).to_contain_text("will be listed here")
+    send(page, QUESTION)
+    expect(row(page, QUESTION)).to_be_visible()
+    wait_until_done(page)
+    page.get_by_role("button", name="New chat").click()
+    expect(page.locator("#chat .user-row")).to_have_count(0)
+    send(page, "Name a large animal.")
+    wait_until_done(page)
+    expect(page.locator(ROWS).first).to_contain_text("Name a large animal.")
+
+    page.fill("#search textarea, #search input", "capital of FRANCE")
+    expect(page.locator(ROWS)).to_have_count(1)
+    row(page, QUESTION).locator(".open").click()
+    expect(page.locator("#chat .user-row")).to_contain_text(QUESTION)
+    assert "Paris" in page.locator(REPLY).last.inner_text()
+    assert "tokens/s" in line(page), "figures are kept too"
+    page.fill("#search textarea, #search input", "")
+    expect(page.locator(ROWS)).to_have_count(2)
+
+    row(page, QUESTION).hover()
+    row(page, QUESTION).get_by_label("Rename").click()
+    page.get_by_label("Title").fill("About <b>France</b>")
+    page.keyboard.press("Enter")
+    page.reload()
+    expect(page.locator("#chat .user-row")).to_contain_text(QUESTION)
+    expect(row(page, "About <b>France</b>")).to_be_visible()
+
+    row(page, "About").hover()
+    row(page, "About").get_by_label("Delete").click()
+    row(page, "About").get_by_text("Delete?").click()
+    expect(page.locator(ROWS)).to_have_count(1)
+    expect(page.locator("#chat .user-row")).to_have_count(0)
+
+
+def test_a_reply_goes_on_over_a_reload_and_can_be_stopped_then(open_page: Open, url: str, client: LLMClient) -> None:
+    page = open_page(url)
+    send(page, STORY)
+    before = wait_for_text(page, 40)
+    expect(row(page, "Tell me a very long story")).to_be_visible()
+    page.wait_for_function("() => location.search.includes('c=')")
+    page.reload()
+    page.wait_for_selector("#message textarea")
+    after = wait_for_text(page, len(before) + 40)
+    assert after.startswith(before[:30])
+    assert not idle(client)
+    page.locator(STOP).click()
+    wait_until(lambda: idle(client), "the engine is idle")
+    page.get_by_text("Stopped", exact=True).wait_for()
+    expect(page.locator("#message textarea")).to_be_enabled()
+
+
+def test_leaving_for_another_conversation_does_not_mix_them(open_page: Open, url: str, client: LLMClient) -> None:
+    page = open_page(url)
+    send(page, QUESTION)
+    wait_until_done(page)
+    page.get_by_role("button", name="New chat").click()
+    send(page, STORY)
+    wait_for_text(page, 40)
+    row(page, QUESTION).locator(".open").click()
+    expect(page.locator("#chat .user-row")).to_have_text([QUESTION])
+    expect(page.locator("#message textarea")).to_be_enabled()
+    assert not idle(client), "the story goes on"
+    row(page, "Tell me a very long story").locator(".open").click()
+    wait_for_text(page, 80)
+    expect(page.locator("#chat .user-row")).to_contain_text([STORY])
+    page.locator(STOP).click()
+    wait_until(lambda: idle(client), "the engine is idle")
+
+
+def test_what_is_taken_back_is_gone_after_a_reload(open_page: Open, url: str) -> None:
+    page = open_page(url)
+    for replies, question in enumerate((QUESTION, "And of Italy?"), start=1):
+        send(page, question)
+        wait_until_done(page, replies)
+        expect(page.locator("#message textarea")).to_be_enabled()
+    page.get_by_role("button", name="Undo").click()
+    expect(page.locator("#chat .user-row")).to_have_count(1)
+    page.get_by_role("button", name="Retry", exact=True).click()
+    page.wait_for_function("() => document.querySelectorAll('.reply-line.done:not(:empty)').length === 0")
+    wait_until_done(page)
+    page.reload()
+    expect(page.locator("#chat .user-row")).to_have_text([QUESTION])
+    expect(page.locator(REPLY)).to_have_count(1)
+
+
+def test_another_browser_sees_nothing_of_it(open_page: Open, url: str) -> None:
+    one = open_page(url)
+    send(one, QUESTION)
+    wait_until_done(one)
+    one.wait_for_function("() => location.search.includes('c=')")
+    other = open_page(one.url)
+    expect(other.locator("#conversations")).to_contain_text("will be listed here")
+    expect(other.locator("#chat .user-row")).to_have_count(0)
+
+
+def test_conversations_outlive_the_server(open_page: Open, tmp_path: Path) -> None:
+    settings = Settings(parallel=1, context_tokens=512, max_tokens=8, data_dir=tmp_path, GRADIO_SERVER_PORT=free_port())
+    with LLMClient(settings) as client, served(client) as url:
+        page = open_page(url)
+        send(page, QUESTION)
+        wait_until_done(page)
+        page.wait_for_function("() => location.search.includes('c=')")
+    with LLMClient(settings) as client, served(client):
+        client.start()
+        page.reload()
+        expect(page.locator("#chat .user-row")).to_contain_text(QUESTION)
+
+
+def test_the_key_is_unguessable_and_out_of_reach_of_scripts(url: str) -> None:
+    keys = set()
+    for _ in range(3):
+        answer = httpx.get(url)
+        cookie = answer.headers["set-cookie"]
+        assert "HttpOnly" in cookie
+        assert "SameSite=Lax" in cookie
+        keys.add(answer.cookies["llm_core_browser"])
+    assert len(keys) == 3
+    assert min(map(len, keys)) == 32, "24 random bytes"
+    assert "set-cookie" not in httpx.get(url, cookies={"llm_core_browser": keys.pop()}).headers
+    assert "set-cookie" in httpx.get(url, cookies={"llm_core_browser": "guess"}).headers
+    assert "set-cookie" not in httpx.get(f"{url}api/llm/health").headers
+
+
+def test_titles_are_escaped_in_the_list() -> None:
+    hostile = SessionSummary("a", '<script>x</script>" onclick="y', 1, False, 0, 0)
+    listed = list_html([hostile], "a", "")
+    assert "<script>" not in listed
+    assert '" onclick="' not in listed
+
+
+def test_a_refused_message_is_no_turn_of_the_store() -> None:
+    done = ShownReply()
+    done.add(ContentDelta("Yes."))
+    done.add(Done("stop", Usage(1, 0, 1), Timings()))
+    failed, refused = ShownReply(), ShownReply()
+    failed.fail("The engine failed.")
+    refused.fail("Everyone is busy.", kept=False)
+    history = [shown("user", "a"), *done.messages(), shown("user", "b"), *failed.messages()]
+    assert stored_turns(history) == 2
+    assert stored_turns([*history, shown("user", "c"), *refused.messages()]) == 2
