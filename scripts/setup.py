@@ -19,7 +19,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from scripts import wheel_index
+from scripts import native_build, wheel_index
 from scripts.pip_progress import PipFailed, run_pip
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -31,7 +31,6 @@ LOG = VENV / "setup.log"
 
 OLDEST_PYTHON = (3, 11)
 PYTHONS = ("python3", "python3.13", "python3.12", "python3.11", "python3.14", "python")
-CXX_COMPILERS = ("c++", "g++", "clang++")
 PIN = "llama-cpp-python"
 
 PROBE = "import sys; print(*sys.version_info[:2]); import venv, ensurepip"
@@ -47,6 +46,8 @@ NO_COMPILER = (
     "llama-cpp-python has to be compiled here, and there is no C++ compiler on the PATH "
     "(Debian, Ubuntu: apt install g++ make; Fedora: dnf install gcc-c++ make; macOS: xcode-select --install)."
 )
+STALE = f"The {PIN} that pip had kept does not run on this processor. It is compiled again."
+CRASHES = f"{PIN} ends with a crash on this machine, also when it is compiled here. Its compiler may be too old."
 
 
 class SetupError(Exception):
@@ -141,15 +142,31 @@ def install(files: list[Path]) -> None:
         SetupError: It has to compile and there is no compiler, or pip failed; the message has the end of pip's output.
     """
     arguments = [argument for file in files for argument in ("-r", str(file))]
-    index = wheel_index.usable_index(pinned_version(ROOT / "requirements.txt"))
+    version = pinned_version(ROOT / "requirements.txt")
+    index = wheel_index.usable_index(version)
     if index:
         print(f"Using the prebuilt wheel of {PIN} from {index}", flush=True)
         arguments += ["--extra-index-url", index]
+    _pip_install(arguments)
+    if not native_build.computes(PYTHON_IN_VENV, ROOT):
+        print(STALE, flush=True)
+        _compile_again(version)
+
+
+def _compile_again(version: str) -> None:
+    """Replaces a llama-cpp-python that crashes, and what pip has kept of it, by one that is compiled here."""
+    forget = [str(PYTHON_IN_VENV), "-m", "pip", "cache", "remove", PIN.replace("-", "_")]
+    subprocess.run(forget, capture_output=True, check=False)  # where nothing was kept it says so and fails
+    _pip_install(["--force-reinstall", "--no-deps", "--no-binary", PIN, f"{PIN}=={version}"])
+    if not native_build.computes(PYTHON_IN_VENV, ROOT):
+        raise SetupError(CRASHES)
+
+
+def _pip_install(arguments: list[str]) -> None:
     pip = [str(PYTHON_IN_VENV), "-m", "pip", "install", "--verbose", "--disable-pip-version-check", *arguments]
-    # Ninja uses all cores by itself; make, where there is no ninja, has to be told.
-    environment = {"CMAKE_BUILD_PARALLEL_LEVEL": str(os.cpu_count() or 1), **os.environ}
+    may_compile = native_build.find_compiler() is not None
     try:
-        run_pip(pip, environment, LOG, may_compile=has_compiler())
+        run_pip(pip, native_build.compile_environment(), LOG, may_compile=may_compile)
     except PipFailed as error:
         raise SetupError(NO_COMPILER if error.needs_compiler else str(error)) from None
 
@@ -158,11 +175,6 @@ def pinned_version(requirements: Path) -> str:
     """The version that a requirements file pins llama-cpp-python to."""
     pins = (line.split("==") for line in requirements.read_text().splitlines() if line.startswith(f"{PIN}=="))
     return next(pins)[1].split()[0]
-
-
-def has_compiler() -> bool:
-    """Whether CMake will find a C++ compiler."""
-    return any(map(shutil.which, (os.environ.get("CXX", "").split(" ")[0], *CXX_COMPILERS)))
 
 
 def set_up(*, dev: bool) -> None:

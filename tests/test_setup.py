@@ -91,14 +91,6 @@ def test_without_python_make_says_so(target: str) -> None:
     assert "Python 3.11 or newer is needed: there is no no-such-python on the PATH" in ran.stderr
 
 
-@pytest.mark.parametrize("compiler", ["c++", "g++", "clang++"])
-def test_a_compiler_is_found_by_its_usual_names(compiler: str, fake_python: FakePython) -> None:
-    assert not setup.has_compiler()
-    fake_python(compiler, "12")
-
-    assert setup.has_compiler()
-
-
 @dataclass
 class Clone:
     """A clone whose environment is one empty file and whose pip is counted, not run."""
