@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-FinishReason = Literal["stop", "length", "cancelled", "timeout"]
+from llm_core.messages import FunctionCall, ToolCall
+
+FinishReason = Literal["stop", "length", "tool_calls", "cancelled", "timeout"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,39 @@ class ReasoningDelta:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolCallDelta:
+    """The next piece of a call. The first one of an `index` has its id and name, the others go on with its arguments.
+
+    Attributes:
+        index: Which of the reply's calls, from 0.
+        arguments: The next piece of the arguments' JSON.
+    """
+
+    index: int
+    id: str | None = None
+    name: str | None = None
+    arguments: str = ""
+    type: Literal["tool_call"] = "tool_call"
+
+
+@dataclass(frozen=True, slots=True)
+class ToolResult:
+    """What a tool that runs here gave back. The reply goes on after it.
+
+    Attributes:
+        call_id: Of the call.
+        content: What the model is told.
+        failed: Whether it is an error's message.
+    """
+
+    call_id: str
+    name: str
+    content: str
+    failed: bool = False
+    type: Literal["tool_result"] = "tool_result"
+
+
+@dataclass(frozen=True, slots=True)
 class Done:
     """The last event of every reply that did not fail.
 
@@ -95,7 +130,7 @@ class Done:
     type: Literal["done"] = "done"
 
 
-ChatEvent = Queued | ContentDelta | ReasoningDelta | Done
+ChatEvent = Queued | ContentDelta | ReasoningDelta | ToolCallDelta | ToolResult | Done
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +140,7 @@ class ChatReply:
     Attributes:
         content: The text.
         reasoning: The thinking, or None where the model did none.
+        tool_calls: What the model called and nobody has answered yet, in order.
     """
 
     content: str
@@ -114,12 +150,15 @@ class ChatReply:
     timings: Timings
     dropped_messages: int = 0
     logprobs: tuple[TokenLogprob, ...] = ()
+    tool_calls: tuple[ToolCall, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """The JSON shape of a whole reply over HTTP; reasoning and dropped_messages only where there are any."""
+        """The JSON shape of a whole reply over HTTP; what a reply need not have is there only where it has it."""
         answer: dict[str, Any] = {"content": self.content}
         if self.reasoning is not None:
             answer["reasoning"] = self.reasoning
+        if self.tool_calls:
+            answer["tool_calls"] = [call.model_dump() for call in self.tool_calls]
         answer |= {
             "finish_reason": self.finish_reason,
             "usage": asdict(self.usage),
@@ -139,10 +178,23 @@ def event_to_dict(event: ChatEvent) -> dict[str, Any]:
             return {"content": text}
         case ReasoningDelta(text=text):
             return {"reasoning": text}
+        case ToolCallDelta():
+            return {"tool_calls": [_call_piece(event)]}
+        case ToolResult():
+            result = {"tool_call_id": event.call_id, "name": event.name, "content": event.content}
+            return {"tool_result": result | ({"failed": True} if event.failed else {})}
         case Done():
             data: dict[str, Any] = {"done": True, "finish_reason": event.finish_reason}
             data |= {"usage": asdict(event.usage), "timings": asdict(event.timings)}
             return data | ({"dropped_messages": event.dropped_messages} if event.dropped_messages else {})
+
+
+def _call_piece(delta: ToolCallDelta) -> dict[str, Any]:
+    """OpenAI's shape of a piece of a call."""
+    if delta.id is None:
+        return {"index": delta.index, "function": {"arguments": delta.arguments}}
+    function = {"name": delta.name, "arguments": delta.arguments}
+    return {"index": delta.index, "id": delta.id, "type": "function", "function": function}
 
 
 def event_from_dict(data: dict[str, Any]) -> ChatEvent:
@@ -154,27 +206,70 @@ def event_from_dict(data: dict[str, Any]) -> ChatEvent:
             return ContentDelta(text)
         case {"reasoning": str(text)}:
             return ReasoningDelta(text)
+        case {"tool_calls": [{"index": int(index), "id": str(call_id), "function": function}]}:
+            return ToolCallDelta(index, call_id, function["name"], function["arguments"])
+        case {"tool_calls": [{"index": int(index), "function": function}]}:
+            return ToolCallDelta(index, arguments=function["arguments"])
+        case {"tool_result": result}:
+            return ToolResult(
+                result["tool_call_id"], result["name"], result["content"], failed=result.get("failed", False)
+            )
         case {"done": True, "finish_reason": finish_reason, "usage": usage, "timings": timings}:
             return Done(finish_reason, Usage(**usage), Timings(**timings), data.get("dropped_messages", 0))
     raise ValueError(f"not an event: {data!r}")
 
 
-class ReplyBuilder:
-    """Adds events up to a `ChatReply`; the only way that a whole reply is made, so it cannot differ from the stream."""
+class CallBuilder:
+    """Adds the pieces of calls up to whole ones."""
 
     def __init__(self) -> None:
+        self._heads: list[tuple[str, str]] = []
+        self._arguments: list[list[str]] = []
+
+    def add(self, delta: ToolCallDelta) -> None:
+        if delta.id is not None:
+            self._heads.append((delta.id, delta.name or ""))
+            self._arguments.append([])
+        self._arguments[delta.index].append(delta.arguments)
+
+    def calls(self) -> tuple[ToolCall, ...]:
+        return tuple(
+            ToolCall(id=call_id, function=FunctionCall(name=name, arguments="".join(pieces)))
+            for (call_id, name), pieces in zip(self._heads, self._arguments, strict=True)
+        )
+
+
+class ReplyBuilder:
+    """Adds events up to a `ChatReply`; the only way that a whole reply is made, so it cannot differ from the stream.
+
+    Calls that were answered on the way (`ToolResult`) are not part of what it adds up to, and neither is the text
+    before them: the reply is what the model said last.
+    """
+
+    def __init__(self) -> None:
+        self._begin()
+        self._done: Done | None = None
+
+    def _begin(self) -> None:
         self._content: list[str] = []
         self._reasoning: list[str] = []
         self._logprobs: list[TokenLogprob] = []
-        self._done: Done | None = None
+        self._calls = CallBuilder()
+        self._answered = False
 
     def add(self, event: ChatEvent) -> None:
+        if self._answered and not isinstance(event, (ToolResult, Done)):
+            self._begin()
         match event:
             case ContentDelta():
                 self._content.append(event.text)
                 self._logprobs.extend(event.logprobs)
             case ReasoningDelta():
                 self._reasoning.append(event.text)
+            case ToolCallDelta():
+                self._calls.add(event)
+            case ToolResult():
+                self._answered = True
             case Done():
                 self._done = event
             case Queued():
@@ -191,4 +286,5 @@ class ReplyBuilder:
             timings=self._done.timings,
             dropped_messages=self._done.dropped_messages,
             logprobs=tuple(self._logprobs),
+            tool_calls=() if self._answered else self._calls.calls(),
         )

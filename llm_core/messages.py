@@ -5,12 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from llm_core.errors import InvalidRequest
 
 MAX_MESSAGES = 2_000
 MAX_TEXT_CHARS = 2_000_000
+MAX_CALLS = 128
 
 Role = Literal["system", "user", "assistant", "tool"]
 
@@ -29,6 +39,41 @@ def _encodable(text: Any) -> Any:
 Text = Annotated[str, Field(max_length=MAX_TEXT_CHARS), BeforeValidator(_encodable)]
 
 
+CallId = Annotated[str, Field(min_length=1, max_length=128), BeforeValidator(_encodable)]
+
+
+class FunctionCall(BaseModel):
+    """Which function, and its arguments: JSON, as the model wrote it."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    name: Annotated[Text, Field(min_length=1, max_length=200)]
+    arguments: Text
+
+
+class ToolCall(BaseModel):
+    """A call that the model made, in OpenAI's shape.
+
+    Attributes:
+        id: What its result refers to.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    id: CallId
+    type: Literal["function"] = "function"
+    function: FunctionCall
+
+    @property
+    def name(self) -> str:
+        return self.function.name
+
+    @property
+    def arguments(self) -> str:
+        """JSON, as the model wrote it: it may be cut short where the reply was."""
+        return self.function.arguments
+
+
 class Message(BaseModel):
     """One message of a conversation, in the shape that chat templates and OpenAI's API share.
 
@@ -36,6 +81,8 @@ class Message(BaseModel):
         role: Who speaks.
         content: The text. OpenAI's list of `{"type": "text", "text": ...}` parts is accepted and joined.
         reasoning: The model's thinking in an earlier reply, for templates that want it back.
+        tool_calls: What the assistant called.
+        tool_call_id: Of a tool's message: the call that it is the result of.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -43,6 +90,23 @@ class Message(BaseModel):
     role: Role
     content: Text
     reasoning: Text | None = None
+    tool_calls: Annotated[tuple[ToolCall, ...], Field(max_length=MAX_CALLS)] | None = None
+    tool_call_id: CallId | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _calls_need_no_text(cls, data: Any) -> Any:
+        if isinstance(data, Mapping) and data.get("tool_calls") and data.get("content") is None:
+            return {**data, "content": ""}
+        return data
+
+    @model_validator(mode="after")
+    def _fits_its_role(self) -> Message:
+        if self.tool_calls and self.role != "assistant":
+            raise ValueError("only an assistant's message can have tool_calls")
+        if (self.tool_call_id is not None) != (self.role == "tool"):
+            raise ValueError("a tool's message, and no other, needs the tool_call_id of the call that it answers")
+        return self
 
     @field_validator("content", mode="before")
     @classmethod
@@ -73,9 +137,24 @@ def parse_messages(messages: Iterable[MessageLike]) -> tuple[Message, ...]:
     if isinstance(messages, (str, bytes, Mapping)):
         raise InvalidRequest('messages must be a list such as [{"role": "user", "content": "Hello"}]', param="messages")
     try:
-        return _MESSAGES.validate_python(tuple(messages))
+        parsed = _MESSAGES.validate_python(tuple(messages))
     except ValidationError as error:
         raise invalid_request(error, "messages") from None
+    _check_results(parsed)
+    return parsed
+
+
+def _check_results(messages: Iterable[Message]) -> None:
+    """Each result must answer a call of the assistant's message before it, as chat templates take for granted."""
+    calls: set[str] = set()
+    for place, message in enumerate(messages):
+        if message.role != "tool":
+            calls = {call.id for call in message.tool_calls or ()}
+        elif message.tool_call_id not in calls:
+            param = f"messages.{place}.tool_call_id"
+            raise InvalidRequest(
+                f"{param}: the assistant's message before it has no call {message.tool_call_id!r}", param=param
+            )
 
 
 def invalid_request(error: ValidationError, prefix: str = "") -> InvalidRequest:

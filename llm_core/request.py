@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from llm_core.errors import InvalidRequest
 from llm_core.messages import Message, MessageLike, Text, invalid_request, parse_messages
+from llm_core.tool_spec import MAX_TOOLS, NamedTool, ResponseFormat, ToolChoice, ToolSpec
 
 MAX_TOKENS_LIMIT = 1_000_000
 MAX_TIMEOUT_SECONDS = 24 * 3600.0
@@ -16,7 +16,6 @@ MAX_STOPS = 16
 MAX_LOGIT_BIASES = 1_024
 MAX_TOP_LOGPROBS = 20
 
-_NOT_YET = frozenset({"tools", "tool_choice", "response_format"})
 Finite = Field(allow_inf_nan=False)
 
 # The range of each number, for every door that takes it.
@@ -84,6 +83,10 @@ class ChatRequest(BaseModel):
         timeout: Seconds from submission after which the reply ends with the finish reason `timeout`.
         thinking: Switches the model's thinking on or off where its template knows how; None leaves it to the model.
         overflow: What happens when the conversation is longer than the context: `error`, or `drop_oldest` turns.
+        tools: What the model may call.
+        tool_choice: Whether it may, must, or which; without effect where there are no tools.
+        parallel_tool_calls: Whether one reply may have several calls.
+        response_format: The form of the reply's text; None for any. Calls have theirs from their tool.
         owner: Whose request this is. Slots are shared fairly between owners, and a cached prefix never crosses from
             one to another.
     """
@@ -97,12 +100,38 @@ class ChatRequest(BaseModel):
     timeout: Timeout
     thinking: bool | None = None
     overflow: Overflow = "error"
+    tools: Annotated[tuple[ToolSpec, ...], Field(max_length=MAX_TOOLS)] = ()
+    tool_choice: ToolChoice = "auto"
+    parallel_tool_calls: bool = True
+    response_format: ResponseFormat | None = None
     owner: Annotated[str, Field(max_length=200)] = ""
 
     @field_validator("stop", mode="before")
     @classmethod
     def _one_stop(cls, stop: Any) -> Any:
         return (stop,) if isinstance(stop, str) else stop
+
+    @field_validator("response_format", mode="before")
+    @classmethod
+    def _text_is_any(cls, wanted: Any) -> Any:
+        return None if wanted == {"type": "text"} else wanted
+
+    @model_validator(mode="after")
+    def _choice_can_be_made(self) -> ChatRequest:
+        names = [tool.name for tool in self.tools]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(f"two tools have the name {twice!r}")
+        if isinstance(self.tool_choice, NamedTool) and self.tool_choice.name not in names:
+            raise ValueError(f"tool_choice names {self.tool_choice.name!r}, which is none of the tools")
+        if self.tool_choice == "required" and not names:
+            raise ValueError("tool_choice is 'required', and there are no tools")
+        return self
+
+    @property
+    def callable_tools(self) -> tuple[ToolSpec, ...]:
+        """What may be called in this reply."""
+        return () if self.tool_choice == "none" else self.tools
 
 
 def build_request(messages: Iterable[MessageLike], **options: Any) -> ChatRequest:
@@ -112,8 +141,6 @@ def build_request(messages: Iterable[MessageLike], **options: Any) -> ChatReques
         InvalidRequest: A field is unknown or out of its range; the message names it.
     """
     parsed = parse_messages(messages)
-    for name in _NOT_YET & options.keys():
-        raise InvalidRequest(f"{name}: function calling and structured output are not supported yet.", param=name)
     sampling = {name: options.pop(name) for name in list(options) if name in SamplingParams.model_fields}
     try:
         return ChatRequest(messages=parsed, sampling=SamplingParams(**sampling), **options)

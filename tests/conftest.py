@@ -6,10 +6,15 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from scripts.system_packages import NO_BROWSER, find_chromium, in_ci
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+
+# How long an example takes says more about the machine than about the code.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 BROWSER_FIXTURE = "chromium_path"
 

@@ -42,7 +42,9 @@ class Chat:
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.template = ChatTemplate(tokenizer.chat_template or CHATML, tokenizer)
-        self._visible = _control_tokens(tokenizer, self.template.reasoning.tags)
+        reasoning, calls = self.template.reasoning.tags, self.template.tool_format.tags
+        self._visible = _control_tokens(tokenizer, reasoning)
+        self._visible_with_tools = _control_tokens(tokenizer, reasoning | calls)
 
     def prepare(self, request: ChatRequest, *, limit_tokens: int, shared_system: Collection[str]) -> PreparedChat:
         """The prompt of a request and the parser of its reply.
@@ -57,8 +59,10 @@ class Chat:
             InvalidRequest: The template refuses the conversation.
         """
 
+        tools = request.callable_tools
+
         def render(messages: Sequence[Message]) -> Prompt:
-            return self.template.render(messages, thinking=request.thinking, shared_system=shared_system)
+            return self.template.render(messages, tools=tools, thinking=request.thinking, shared_system=shared_system)
 
         fitted = fit(
             request.messages,
@@ -68,8 +72,14 @@ class Chat:
             # Whoever has old turns dropped wants an answer and not one token of it: a quarter is left for the reply.
             reply_tokens=max(0, min(request.max_tokens, limit_tokens // 4) - 1),
         )
-        parser = ReplyParser(self.template.reasoning, fitted.prompt.starts_in_reasoning)
-        return PreparedChat(fitted.prompt, parser, fitted.dropped, self._visible)
+        parser = ReplyParser(
+            self.template.reasoning,
+            fitted.prompt.starts_in_reasoning,
+            self.template.tool_format if tools else None,
+            {tool.name for tool in tools},
+        )
+        visible = self._visible_with_tools if tools else self._visible
+        return PreparedChat(fitted.prompt, parser, fitted.dropped, visible)
 
 
 def _control_tokens(tokenizer: Tokenizer, texts: Collection[str]) -> frozenset[int]:

@@ -1,4 +1,4 @@
-"""From a reply's raw text to content and reasoning, piece by piece.
+"""From a reply's raw text to content, reasoning and calls of tools, piece by piece.
 
 The whole answer is the sum of the deltas, and it is the same however the text was cut on its way in. A marker never
 comes out in part; what only looked like the start of one comes out as the text that it is.
@@ -7,12 +7,14 @@ comes out in part; what only looked like the start of one comes out as the text 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
+from llm_core.chat.call_parser import CallParser, overlap
 from llm_core.chat.formats import ReasoningFormat
-from llm_core.events import ContentDelta, ReasoningDelta, TokenLogprob
+from llm_core.chat.tool_formats import ToolFormat
+from llm_core.events import ContentDelta, ReasoningDelta, TokenLogprob, ToolCallDelta
 
-Delta = ContentDelta | ReasoningDelta
+Delta = ContentDelta | ReasoningDelta | ToolCallDelta
 Logprobs = tuple[TokenLogprob, ...]
 
 _LINE_BREAKS = "\r\n"
@@ -27,9 +29,17 @@ class ReplyParser:
     Args:
         markers: What stands around the thinking.
         starts_in_reasoning: The prompt ended with the opener, so the reply begins inside the block.
+        calls: How the model writes calls; None where it may call nothing: then everything in the answer is text.
+        tools: Names of the tools that it may call.
     """
 
-    def __init__(self, markers: ReasoningFormat, starts_in_reasoning: bool) -> None:
+    def __init__(
+        self,
+        markers: ReasoningFormat,
+        starts_in_reasoning: bool,
+        calls: ToolFormat | None = None,
+        tools: Collection[str] = (),
+    ) -> None:
         self._closer = markers.closer
         self._after_opener: dict[str, Callable[[], bool]] = {markers.opener: self._reasoning_start}
         if markers.answer_opener:
@@ -39,7 +49,13 @@ class ReplyParser:
         self._blank: list[str] = []  # whitespace before `_tail` that leaves only if text follows it, not a marker
         self._tail = ""
         self._logprobs = _HeldLogprobs()
+        self._calls = CallParser(calls, tools, self._logprobs.leave) if calls else None
         self._out: list[Delta] = []
+
+    @property
+    def has_called(self) -> bool:
+        """Whether a whole call has come."""
+        return self._calls is not None and self._calls.completed > 0
 
     def feed(self, text: str, logprobs: Sequence[TokenLogprob] = ()) -> list[Delta]:
         """Takes the next text and returns what can be told of it now.
@@ -65,9 +81,12 @@ class ReplyParser:
             self._emit_reasoning(self._take_blank() + held if held else "")
         elif self._state in (self._start, self._content):
             held, self._tail = self._take_blank() + self._tail, ""
-            late = self._logprobs.leave(len(held)) + self._logprobs.rest()
-            if held or late:
-                self._out.append(ContentDelta(held, late))
+            if held:
+                self._emit_content(held)
+            if self._calls is not None:
+                self._out += self._calls.finish()
+            if late := self._logprobs.rest():
+                self._out.append(ContentDelta("", late))
         return self._flush()
 
     # ── states: each looks at `_tail`, and says whether the next state has something to do ───────────────────────────
@@ -99,7 +118,7 @@ class ReplyParser:
     def _reasoning(self) -> bool:
         """Inside the block: the closer may follow."""
         at = self._tail.find(self._closer)
-        end = at if at >= 0 else len(self._tail) - _overlap(self._tail, self._closer)
+        end = at if at >= 0 else len(self._tail) - overlap(self._tail, self._closer)
         body, self._tail = self._tail[:end], self._tail[end:]
         words = body.rstrip()
         if words:
@@ -119,9 +138,9 @@ class ReplyParser:
         return bool(self._tail)
 
     def _content(self) -> bool:
-        """In the answer: everything is text."""
+        """In the answer: everything is text, or a call."""
         text, self._tail = self._tail, ""
-        self._out.append(ContentDelta(text, self._logprobs.leave(len(text))))
+        self._emit_content(text)
         return False
 
     # ── small moves ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -147,6 +166,12 @@ class ReplyParser:
         self._drop(len(text))
         if text:
             self._out.append(ReasoningDelta(text))
+
+    def _emit_content(self, text: str) -> None:
+        if self._calls is None:
+            self._out.append(ContentDelta(text, self._logprobs.leave(len(text))))
+        else:
+            self._out += self._calls.feed(text)
 
     def _flush(self) -> list[Delta]:
         out, self._out = self._out, []
@@ -183,9 +208,3 @@ class _HeldLogprobs:
         rest = tuple(self._waiting)
         self._waiting.clear()
         return rest
-
-
-def _overlap(text: str, marker: str) -> int:
-    """Length of the longest end of `text` that is a beginning of `marker`, but not all of it."""
-    longest = min(len(marker) - 1, len(text))
-    return next((length for length in range(longest, 0, -1) if marker.startswith(text[-length:])), 0)

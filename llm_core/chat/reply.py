@@ -7,7 +7,7 @@ from dataclasses import replace
 from llm_core.chat.chat import PreparedChat
 from llm_core.engine.sequence import EngineEvent, Piece
 from llm_core.errors import LLMError
-from llm_core.events import ChatEvent, Done
+from llm_core.events import ChatEvent, Done, FinishReason
 
 
 class ReplyTranslator:
@@ -27,8 +27,13 @@ class ReplyTranslator:
             case Piece():
                 return list(self._parser.feed(event.text, event.logprobs))
             case Done():
-                return [*self._parser.finish(), replace(event, dropped_messages=self._prepared.dropped)]
+                rest = self._parser.finish()
+                return [*rest, replace(event, finish_reason=self._why(event), dropped_messages=self._prepared.dropped)]
             case LLMError():
                 raise event
             case _:
                 return [event]
+
+    def _why(self, done: Done) -> FinishReason:
+        """A reply that ended by itself after a call waits for its result."""
+        return "tool_calls" if done.finish_reason == "stop" and self._parser.has_called else done.finish_reason

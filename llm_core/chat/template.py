@@ -6,7 +6,9 @@ between: fitting messages to what the template understands, BOS, and what of the
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+import hashlib
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any
@@ -15,8 +17,11 @@ from llm_core.chat.escape import SpecialTexts
 from llm_core.chat.formats import reasoning_format
 from llm_core.chat.sandbox import SandboxedTemplate
 from llm_core.chat.tokenizer import Tokenizer
+from llm_core.chat.tool_formats import HERMES, tool_format
+from llm_core.chat.tool_prompt import in_words
 from llm_core.errors import InvalidRequest
-from llm_core.messages import Message
+from llm_core.messages import Message, ToolCall
+from llm_core.tool_spec import ToolSpec
 
 CHATML = (
     "{% for message in messages %}{{ '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>\\n' }}"
@@ -72,6 +77,7 @@ class ChatTemplate:
 
     Attributes:
         reasoning: How the model marks its thinking.
+        tool_format: How the model writes calls of tools.
 
     Raises:
         ModelError: The source does not compile, or does what the sandbox forbids.
@@ -80,6 +86,8 @@ class ChatTemplate:
     def __init__(self, source: str, tokenizer: Tokenizer) -> None:
         self.reasoning = reasoning_format(source)
         self._template = SandboxedTemplate(source)
+        self._knows_tools = "tools" in self._template.variables
+        self.tool_format = tool_format(source) if self._knows_tools else HERMES
         self._special = SpecialTexts(tokenizer, template_source=source, reasoning=self.reasoning)
         self._tokenizer = tokenizer
         # BOS by itself, since `add_special` on the whole prompt would put EOS behind it in some vocabularies.
@@ -93,12 +101,18 @@ class ChatTemplate:
         return bool(self._template.variables & _THINKING_SWITCHES)
 
     def render(
-        self, messages: Sequence[Message], *, thinking: bool | None = None, shared_system: Collection[str] = ()
+        self,
+        messages: Sequence[Message],
+        *,
+        tools: Sequence[ToolSpec] = (),
+        thinking: bool | None = None,
+        shared_system: Collection[str] = (),
     ) -> Prompt:
         """The prompt that asks for the next reply.
 
         Args:
             messages: The conversation, at least one message.
+            tools: What the model is told that it may call.
             thinking: Switches thinking, where the template can; None leaves it to the template.
             shared_system: System prompts of the operator's own.
 
@@ -106,7 +120,7 @@ class ChatTemplate:
             InvalidRequest: The template refuses the conversation; the message has its words.
             ModelError: The template does what the sandbox forbids.
         """
-        text = self._text(messages, self._dialect, thinking)
+        text = self._text(messages, self._dialect, thinking, tools)
         tokens = self._tokens(text)
         return Prompt(
             tokens=tokens,
@@ -131,22 +145,32 @@ class ChatTemplate:
         before, found, _ = text.partition(_NOBODYS_TEXT)
         return _common_length(tokens, self._tokens(before)) if found else 0
 
-    def _text(self, messages: Sequence[Message], dialect: _Dialect, thinking: bool | None) -> str:
+    def _text(
+        self,
+        messages: Sequence[Message],
+        dialect: _Dialect,
+        thinking: bool | None,
+        tools: Sequence[ToolSpec] = (),
+    ) -> str:
+        names = {call.id: call.name for message in messages for call in message.tool_calls or ()}
+        if not self._knows_tools:
+            messages = in_words(messages, tools)
         if dialect.folds_system:
             messages = _fold_system(messages)
+        shown_tools = [self._hidden(tool.as_openai()) for tool in tools] if self._knows_tools else []
         variables: dict[str, Any] = {
-            "messages": [self._as_dict(message, dialect) for message in messages],
+            "messages": [self._as_dict(message, dialect, names) for message in messages],
             "add_generation_prompt": True,
             "bos_token": self._tokenizer.bos_text,
             "eos_token": self._tokenizer.eos_text,
-            "tools": None,  # Hugging Face always passes these two, and templates ask whether they are none
+            "tools": shown_tools or None,  # Hugging Face always passes these two; templates ask whether they are none
             "documents": None,
         }
         if thinking is not None:
             variables |= dict.fromkeys(self._template.variables & _THINKING_SWITCHES, thinking)
         return self._template.render(variables)
 
-    def _as_dict(self, message: Message, dialect: _Dialect) -> dict[str, Any]:
+    def _as_dict(self, message: Message, dialect: _Dialect, names: Mapping[str, str]) -> dict[str, Any]:
         content = self._special.hide(message.content, is_reply=message.role == "assistant")
         shown: dict[str, Any] = {
             "role": message.role,
@@ -154,7 +178,34 @@ class ChatTemplate:
         }
         if message.reasoning is not None:
             shown["reasoning_content"] = self._special.hide(message.reasoning)
+        if message.tool_calls:
+            shown["tool_calls"] = [self._call_as_dict(call) for call in message.tool_calls]
+        if message.tool_call_id is not None:
+            shown["tool_call_id"] = self._call_id(message.tool_call_id)
+            shown["name"] = self._special.hide(names[message.tool_call_id])
         return shown
+
+    def _call_as_dict(self, call: ToolCall) -> dict[str, Any]:
+        """A call as Hugging Face's templates expect it: its arguments are values, not JSON, where they are whole."""
+        try:
+            arguments = json.loads(call.arguments)
+        except ValueError:
+            arguments = call.arguments
+        function = {"name": self._special.hide(call.name), "arguments": self._hidden(arguments)}
+        return {"id": self._call_id(call.id), "type": "function", "function": function}
+
+    def _call_id(self, given: str) -> str:
+        """An id in the form that the template wants; the same for the same."""
+        length = self.tool_format.id_chars
+        return hashlib.sha256(given.encode()).hexdigest()[:length] if length else self._special.hide(given)
+
+    def _hidden(self, value: Any) -> Any:
+        """A JSON value with all its texts hidden."""
+        if isinstance(value, str):
+            return self._special.hide(value)
+        if isinstance(value, dict):
+            return {self._special.hide(key): self._hidden(each) for key, each in value.items()}
+        return [self._hidden(each) for each in value] if isinstance(value, list) else value
 
     def _tokens(self, text: str) -> tuple[int, ...]:
         tokens = tuple(self._special.tokens(text))

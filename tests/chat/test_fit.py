@@ -31,7 +31,10 @@ def messages(script: str) -> list[Message]:
     """`s:abc u:de a:f` as messages."""
     roles = {"s": "system", "u": "user", "a": "assistant", "t": "tool"}
     parts = [part.split(":") for part in script.split()]
-    return [Message.model_validate({"role": roles[role], "content": content}) for role, content in parts]
+    return [
+        Message(role=roles[role], content=content, tool_call_id="call" if role == "t" else None)  # type: ignore[arg-type]
+        for role, content in parts
+    ]
 
 
 def fitted(script: str, limit: int, *, overflow: Overflow = "drop_oldest", reply: int = 0) -> Fitted:
