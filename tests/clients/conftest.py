@@ -15,7 +15,7 @@ from typing import IO
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from scripts.node import CLIENT, NO_NODE, find_node, install_packages
+from scripts.node import CLIENT, NO_NODE, NodeError, find_node, install_packages, with_node
 from scripts.system_packages import in_ci
 
 from ..web.conftest import CHROMIUM_ARGS, free_port
@@ -38,14 +38,19 @@ class App:
 
 
 @pytest.fixture(scope="session")
-def client_folder() -> Path:
+def client_folder() -> Iterator[Path]:
     """The folder of the TypeScript client with its packages. Without Node the tests skip, but never in CI."""
-    if find_node() is None:
+    try:
+        if find_node() is None:
+            raise NodeError(NO_NODE)
+        install_packages(CLIENT)
+    except NodeError as error:
         if in_ci():
-            pytest.fail(f"CI must run the tests of the TypeScript client, but {NO_NODE}")
-        pytest.skip(NO_NODE)
-    install_packages(CLIENT)
-    return CLIENT
+            pytest.fail(f"CI must run the tests of the TypeScript client, but: {error}")
+        pytest.skip(str(error))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", with_node()["PATH"])
+        yield CLIENT
 
 
 @pytest.fixture(scope="package")

@@ -7,17 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from scripts.node import NodeError, find_node, install_packages
+from scripts import node as node_script
+from scripts.node import NodeError, find_node, install_node, install_packages, with_node
 
 Program = Callable[[str, str], str]
 
 
 @pytest.fixture
 def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Program:
-    """Puts a shell script on an otherwise empty PATH."""
+    """Puts a shell script on an otherwise empty PATH; what pip has installed lies in another folder."""
     folder = tmp_path / "bin"
     folder.mkdir()
     monkeypatch.setenv("PATH", str(folder))
+    monkeypatch.setattr(node_script.sys, "executable", str(tmp_path / "pip" / "python"))
 
     def add(name: str, script: str) -> str:
         file = folder / name
@@ -57,6 +59,31 @@ def test_a_node_without_npm_is_none(program: Program) -> None:
     program("node", "echo v24.0.0")
 
     assert find_node() is None
+
+
+def test_the_one_that_pip_has_installed_is_taken_where_the_path_has_none_that_will_do(
+    program: Program, tmp_path: Path
+) -> None:
+    program("npm", "exit 0")
+    program("node", "echo v18.20.4")
+    (tmp_path / "pip").mkdir()
+    for name in ("node", "npm"):
+        file = tmp_path / "pip" / name
+        file.write_text("#!/bin/sh\necho v22.20.0\n")
+        file.chmod(0o755)
+
+    assert find_node() == str(tmp_path / "pip" / "node")
+    assert with_node()["PATH"].startswith(str(tmp_path / "pip"))
+
+
+def test_that_pip_cannot_bring_one_is_said(program: Program, tmp_path: Path) -> None:
+    (tmp_path / "pip").mkdir()
+    pip = tmp_path / "pip" / "python"
+    pip.write_text("#!/bin/sh\necho no network >&2\nexit 1\n")
+    pip.chmod(0o755)
+
+    with pytest.raises(NodeError, match="no network"):
+        install_node()
 
 
 def test_packages_are_installed_once_for_each_lock_file(program: Program, folder: Path) -> None:
