@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import IO
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
 
 from scripts.node import CLIENT, NO_NODE, NodeError, find_node, install_packages, with_node
 from scripts.system_packages import in_ci
 
-from ..web.conftest import CHROMIUM_ARGS, free_port
+from ..web.conftest import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 120.0
@@ -104,12 +103,3 @@ def _drain(output: IO[str]) -> None:
     """Nobody reads on, and a full pipe would stop the program."""
     for _ in output:
         pass
-
-
-@pytest.fixture(scope="module")
-def browser(chromium_path: str) -> Iterator[Browser]:
-    # Of the module and not of the session: Playwright runs once at a time, and other folders have a browser too.
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium_path, args=CHROMIUM_ARGS)
-        yield browser
-        browser.close()
