@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+import httpx
 import pytest
 
 from scripts.node import CLIENT, NO_NODE, NodeError, find_node, install_packages, with_node
 from scripts.system_packages import in_ci
 
-from ..web.conftest import free_port
+from ..web.conftest import free_port, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 120.0
@@ -67,7 +68,9 @@ def app(client_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         "LLM_ALLOWED_ORIGINS": f"http://127.0.0.1:{allowed_port}",
     }
     with process([sys.executable, "app.py"], ROOT, "Chat: ", inherited | settings):
-        yield App(f"http://127.0.0.1:{port}", allowed_port)
+        url = f"http://127.0.0.1:{port}"
+        wait_until(lambda: httpx.get(f"{url}/api/llm/health").is_success, "the model is loaded", PATIENCE)
+        yield App(url, allowed_port)
 
 
 @contextmanager
