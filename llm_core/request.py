@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from llm_core.messages import Message, MessageLike, Text, invalid_request, parse_messages
 from llm_core.tool_spec import MAX_TOOLS, NamedTool, ResponseFormat, ToolChoice, ToolSpec
@@ -116,17 +116,26 @@ class ChatRequest(BaseModel):
     def _text_is_any(cls, wanted: Any) -> Any:
         return None if wanted == {"type": "text"} else wanted
 
-    @model_validator(mode="after")
-    def _choice_can_be_made(self) -> ChatRequest:
-        names = [tool.name for tool in self.tools]
+    @field_validator("tools")
+    @classmethod
+    def _names_differ(cls, tools: tuple[ToolSpec, ...]) -> tuple[ToolSpec, ...]:
+        names = [tool.name for tool in tools]
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:
             raise ValueError(f"two tools have the name {twice!r}")
-        if isinstance(self.tool_choice, NamedTool) and self.tool_choice.name not in names:
-            raise ValueError(f"tool_choice names {self.tool_choice.name!r}, which is none of the tools")
-        if self.tool_choice == "required" and not names:
-            raise ValueError("tool_choice is 'required', and there are no tools")
-        return self
+        return tools
+
+    @field_validator("tool_choice")
+    @classmethod
+    def _choice_can_be_made(cls, choice: ToolChoice, info: ValidationInfo) -> ToolChoice:
+        tools = info.data.get("tools")
+        if tools is None:  # they are refused themselves, in words of their own
+            return choice
+        if isinstance(choice, NamedTool) and choice.name not in {tool.name for tool in tools}:
+            raise ValueError(f"names {choice.name!r}, which is none of the tools")
+        if choice == "required" and not tools:
+            raise ValueError("'required' needs tools to choose from, and there are none")
+        return choice
 
     @property
     def callable_tools(self) -> tuple[ToolSpec, ...]:

@@ -6,10 +6,11 @@ The shapes are OpenAI's. A JSON schema is kept as it came; whether it can be hel
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from llm_core.messages import Text
 
@@ -18,7 +19,19 @@ MAX_DESCRIPTION_CHARS = 20_000
 TOOL_NAME_PATTERN = r"^[A-Za-z0-9_.-]{1,64}$"
 
 ToolName = Annotated[str, Field(pattern=TOOL_NAME_PATTERN)]
-JsonSchema = dict[str, Any]
+
+
+def _is_json(schema: dict[str, Any]) -> dict[str, Any]:
+    """Refuses what the prompt and the grammar could not write down: lone surrogates, NaN, thousands of levels."""
+    try:
+        json.dumps(schema, ensure_ascii=False, allow_nan=False).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"cannot be written as JSON: {error}") from None
+    return schema
+
+
+JsonSchema = Annotated[dict[str, Any], AfterValidator(_is_json)]
+_TOOL_SHAPE = '{"type": "function", "function": {"name": ..., "description": ..., "parameters": {...}}}'
 NO_PARAMETERS: JsonSchema = {"type": "object", "properties": {}, "additionalProperties": False}
 
 
@@ -45,8 +58,8 @@ class ToolSpec(BaseModel):
             return data
         if "function" in data and data.get("type", "function") == "function":
             data = data["function"]
-        elif "type" in data and "name" not in data:
-            raise ValueError(f"only tools of the type 'function' can be called here, not {data['type']!r}")
+        elif "name" not in data:
+            raise ValueError(f"needs {_TOOL_SHAPE}; there are no tools of other types here")
         if not isinstance(data, Mapping):
             return data
         return {name: value for name, value in data.items() if value is not None}
@@ -62,17 +75,21 @@ class NamedTool(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    name: ToolName
-
-    @model_validator(mode="before")
-    @classmethod
-    def _unwrap(cls, data: Any) -> Any:
-        if isinstance(data, Mapping) and isinstance(data.get("function"), Mapping):
-            return data["function"]
-        return data
+    name: str
 
 
-ToolChoice = Literal["auto", "none", "required"] | NamedTool
+def _one_choice(choice: Any) -> Any:
+    """Takes OpenAI's `{"type": "function", "function": {"name": ...}}`; the rest is refused in one sentence."""
+    if isinstance(choice, NamedTool) or choice in ("auto", "none", "required"):
+        return choice
+    if isinstance(choice, Mapping):
+        named = choice.get("function", choice)
+        if isinstance(named, Mapping) and isinstance(named.get("name"), str):
+            return {"name": named["name"]}
+    raise ValueError('must be "auto", "none", "required" or {"type": "function", "function": {"name": ...}}')
+
+
+ToolChoice = Annotated[Literal["auto", "none", "required"] | NamedTool, BeforeValidator(_one_choice)]
 """`auto` leaves it to the model, `none` forbids calls, `required` demands one, a named tool demands that one."""
 
 
