@@ -13,6 +13,7 @@ from platformdirs import user_data_path
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from llm_core.broker import BrokerUrl, parse_broker_url
 from llm_core.errors import SettingsError
 from llm_core.messages import Text
 from llm_core.request import Finite, MaxTokens, SamplingParams, Temperature, Timeout, TopP
@@ -23,7 +24,8 @@ DEFAULT_SYSTEM_PROMPT = "You are a helpful assistant. Answer clearly and briefly
 LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
 SERVER_NAME_VARIABLE = "GRADIO_SERVER_NAME"
 SERVER_PORT_VARIABLE = "GRADIO_SERVER_PORT"
-TOKENS_VARIABLE = "LLM_API_TOKENS"
+SECRET_VARIABLES = frozenset({"LLM_API_TOKENS", "MQTT_URL"})
+MQTT_PREFIX_PATTERN = r"^[A-Za-z0-9._:@-]+(/[A-Za-z0-9._:@-]+)*$"
 _ORIGIN = re.compile(r"https?://[^/\s?#]+")
 
 
@@ -49,7 +51,7 @@ def _rate(value: str) -> str:
 
 
 class Settings(BaseSettings):
-    """What the operator decided. Every field is the environment variable `LLM_` and its name in capitals.
+    """What the operator decided. Every field is the environment variable `LLM_` and its name in capitals, unless said.
 
     Attributes:
         model: `bundled`, the path of a `.gguf` file, or `hf:OWNER/REPO[:FILE-OR-GLOB][@REVISION]`.
@@ -76,6 +78,15 @@ class Settings(BaseSettings):
             machine where it listens on loopback only, else any.
         public: Allows the server to listen beyond loopback although anyone may then use it.
         server_name, server_port: Gradio's own `GRADIO_SERVER_NAME` and `GRADIO_SERVER_PORT`.
+        mqtt_url: The broker that the app, or `python -m llm_core mqtt`, serves. None: no MQTT. These and the following
+            are variables without `LLM_`.
+        mqtt_prefix: What all topics begin with.
+        mqtt_projects: The file that names the projects. None: any project, with the defaults of a request.
+        mqtt_delta_ms, mqtt_delta_bytes: How long text of a reply is gathered, in milliseconds, and how much, before it
+            is published.
+        mqtt_max_bytes: Longest payload of a request that is read.
+        mqtt_ca_file, mqtt_cert_file, mqtt_key_file: PEM files for `mqtts://`: who signed the broker's certificate
+            (None: as the system trusts), and a certificate of our own with its key.
     """
 
     model_config = SettingsConfigDict(env_prefix="LLM_", env_ignore_empty=True, frozen=True, extra="ignore")
@@ -106,6 +117,20 @@ class Settings(BaseSettings):
     server_name: Annotated[str, Field(validation_alias=SERVER_NAME_VARIABLE)] = "127.0.0.1"
     server_port: Annotated[int, Field(ge=0, le=65_535, validation_alias=SERVER_PORT_VARIABLE)] = 7860
 
+    mqtt_url: Annotated[
+        BrokerUrl | None, NoDecode, BeforeValidator(parse_broker_url), Field(validation_alias="MQTT_URL")
+    ] = None
+    mqtt_prefix: Annotated[str, Field(pattern=MQTT_PREFIX_PATTERN, max_length=200, validation_alias="MQTT_PREFIX")] = (
+        "llm"
+    )
+    mqtt_projects: Annotated[Path | None, Field(validation_alias="MQTT_PROJECTS")] = None
+    mqtt_delta_ms: Annotated[float, Field(ge=0, le=10_000, validation_alias="MQTT_DELTA_MS"), Finite] = 100.0
+    mqtt_delta_bytes: Annotated[int, Field(ge=1, le=65_536, validation_alias="MQTT_DELTA_BYTES")] = 512
+    mqtt_max_bytes: Annotated[int, Field(ge=1024, le=16_777_216, validation_alias="MQTT_MAX_BYTES")] = 1_048_576
+    mqtt_ca_file: Annotated[Path | None, Field(validation_alias="MQTT_CA_FILE")] = None
+    mqtt_cert_file: Annotated[Path | None, Field(validation_alias="MQTT_CERT_FILE")] = None
+    mqtt_key_file: Annotated[Path | None, Field(validation_alias="MQTT_KEY_FILE")] = None
+
     @classmethod
     def load(cls) -> Settings:
         """Reads the environment.
@@ -127,6 +152,12 @@ class Settings(BaseSettings):
         return SamplingParams(temperature=self.temperature, top_p=self.top_p)
 
 
+def variable_of(field: str) -> str:
+    """The environment variable of a field of `Settings`."""
+    alias = Settings.model_fields[field].validation_alias
+    return alias if isinstance(alias, str) else f"LLM_{field.upper()}"
+
+
 def is_loopback(name: str) -> bool:
     """Whether only this machine can reach a server that listens on `name`."""
     if name in LOOPBACK_NAMES:
@@ -144,8 +175,9 @@ def _sentence(complaint: object) -> str:
     """One complaint of pydantic in the operator's words: variable, value, allowed range."""
     assert isinstance(complaint, dict)
     name = str(complaint["loc"][0])
-    variable = name if name in (SERVER_NAME_VARIABLE, SERVER_PORT_VARIABLE) else f"LLM_{name.upper()}"
-    field = Settings.model_fields.get(name) or Settings.model_fields["server_port"]
+    fields = {variable_of(field): field for field in Settings.model_fields}
+    variable = name if name in fields else variable_of(name)
+    field = Settings.model_fields[fields[variable]]
     bounds = [
         f"{word} {value:.15g}"
         for item in _constraints(field)
@@ -154,7 +186,7 @@ def _sentence(complaint: object) -> str:
     ]
     allowed = f" Allowed: {' and '.join(bounds)}." if bounds else ""
     said = complaint["msg"].removeprefix("Value error, ")
-    if variable == TOKENS_VARIABLE:  # a secret is not shown, not even a wrong one
+    if variable in SECRET_VARIABLES:  # a secret is not shown, not even a wrong one
         return f"{variable} cannot be used: {said}."
     return f"{variable}={complaint.get('input')!r} cannot be used: {said[:1].lower()}{said[1:]}.{allowed}"
 

@@ -14,7 +14,7 @@ import yaml
 from pydantic import ValidationError
 
 from llm_core.errors import SettingsError
-from llm_core.settings import SERVER_NAME_VARIABLE, SERVER_PORT_VARIABLE, Settings
+from llm_core.settings import Settings, variable_of
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
@@ -24,12 +24,7 @@ EXAMPLE_SECONDS = 120
 PYTHON_BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 LAYOUT_LINE = re.compile(r"^  (\w+)/ ")
-VARIABLE_ROW = re.compile(r"^\| `((?:LLM|GRADIO)_\w+)` \|", re.MULTILINE)
-
-
-def variable_of(field: str) -> str:
-    """The environment variable of a field of `Settings`."""
-    return {"server_name": SERVER_NAME_VARIABLE, "server_port": SERVER_PORT_VARIABLE}.get(field, f"LLM_{field.upper()}")
+VARIABLE_ROW = re.compile(r"^\| `((?:LLM|GRADIO|MQTT)_\w+)` \|", re.MULTILINE)
 
 
 FIELD_OF = {variable_of(field): field for field in Settings.model_fields}

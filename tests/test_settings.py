@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from llm_core.broker import BrokerUrl
 from llm_core.errors import SettingsError
-from llm_core.settings import DEFAULT_SYSTEM_PROMPT, SERVER_NAME_VARIABLE, SERVER_PORT_VARIABLE, Settings
+from llm_core.settings import DEFAULT_SYSTEM_PROMPT, Settings, variable_of
 
 
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    names = [f"LLM_{name.upper()}" for name in Settings.model_fields]
-    for name in (*names, SERVER_NAME_VARIABLE, SERVER_PORT_VARIABLE, "SPACE_ID"):
+    for name in (*map(variable_of, Settings.model_fields), "SPACE_ID"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -67,6 +67,9 @@ OUT_OF_RANGE = [
     ("LLM_MAX_TOKENS", "0", "at least 1 and at most 1000000"),
     ("LLM_TIMEOUT", "0", "more than 0 and at most 86400"),
     ("GRADIO_SERVER_PORT", "65536", "at least 0 and at most 65535"),
+    ("MQTT_DELTA_MS", "-1", "at least 0 and at most 10000"),
+    ("MQTT_DELTA_BYTES", "0", "at least 1 and at most 65536"),
+    ("MQTT_MAX_BYTES", "100", "at least 1024 and at most 16777216"),
 ]
 
 
@@ -102,6 +105,47 @@ def test_a_value_of_the_wrong_kind_is_refused_by_name(
     monkeypatch.setenv(variable, value)
 
     with pytest.raises(SettingsError, match=rf"^{variable}='{value}' cannot be used"):
+        Settings.load()
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("http://host", "begins with mqtt:// or mqtts://"),
+        ("mqtt://user:hunter2@", "write mqtt://host:port"),
+        ("mqtt://user:hunter2@host/llm", "with nothing behind"),
+        ("mqtt://user:hunter2@host:99999", "the port must be a number from 1 to 65535"),
+    ],
+)
+def test_a_brokers_url_that_cannot_be_used_is_refused_and_its_password_not_shown(
+    monkeypatch: pytest.MonkeyPatch, url: str, said: str
+) -> None:
+    monkeypatch.setenv("MQTT_URL", url)
+
+    with pytest.raises(SettingsError) as refused:
+        Settings.load()
+
+    assert refused.value.message.startswith("MQTT_URL cannot be used: ")
+    assert said in refused.value.message
+    assert "hunter2" not in refused.value.message
+
+
+def test_a_brokers_url_has_a_name_a_password_and_a_port_of_its_own_or_the_usual_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("MQTT_URL", "mqtts://worker:p%40ss@broker.example")
+
+    broker = Settings.load().mqtt_url
+
+    assert broker == BrokerUrl("broker.example", 8883, encrypted=True, username="worker", password="p@ss")
+    assert "p@ss" not in f"{broker} {broker!r}"
+
+
+@pytest.mark.parametrize("prefix", ["a//b", "/a", "a/", "a/#", "+", "$SYS"])
+def test_a_prefix_of_topics_has_no_wildcards_and_no_empty_levels(monkeypatch: pytest.MonkeyPatch, prefix: str) -> None:
+    monkeypatch.setenv("MQTT_PREFIX", prefix)
+
+    with pytest.raises(SettingsError, match="MQTT_PREFIX"):
         Settings.load()
 
 
