@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
-from llm_core.messages import Message, MessageLike, Text, invalid_request, parse_messages
+from llm_core.messages import Message, MessageLike, Text, ToolCall, invalid_request, parse_messages
 from llm_core.tool_spec import MAX_TOOLS, NamedTool, ResponseFormat, ToolChoice, ToolSpec
 
 MAX_TOKENS_LIMIT = 1_000_000
@@ -15,6 +15,7 @@ MAX_TIMEOUT_SECONDS = 24 * 3600.0
 MAX_STOPS = 16
 MAX_LOGIT_BIASES = 1_024
 MAX_TOP_LOGPROBS = 20
+MAX_STEPS = 32
 
 Finite = Field(allow_inf_nan=False)
 
@@ -35,6 +36,11 @@ MaxTokens = Annotated[int, Field(ge=1, le=MAX_TOKENS_LIMIT)]
 Timeout = Annotated[float, Field(gt=0, le=MAX_TIMEOUT_SECONDS), Finite]
 Stop = Annotated[Text, Field(min_length=1, max_length=500)]
 Overflow = Literal["error", "drop_oldest"]
+MaxSteps = Annotated[int, Field(ge=1, le=MAX_STEPS)]
+
+Decision = bool | str | None
+"""Of a call before it runs: True or None lets it run, False declines it, a text is given to the model in its place."""
+OnToolCall = Callable[[ToolCall], Decision | Awaitable[Decision]]
 
 
 class SamplingParams(BaseModel):
@@ -87,6 +93,8 @@ class ChatRequest(BaseModel):
         tool_choice: Whether it may, must, or which; without effect where there are no tools.
         parallel_tool_calls: Whether one reply may have several calls.
         response_format: The form of the reply's text; None for any. Calls have theirs from their tool.
+        max_steps: Of tools that run here: how often the model may call before it has to answer.
+        on_tool_call: Is asked before each call of a tool that runs here.
         owner: Whose request this is. Slots are shared fairly between owners, and a cached prefix never crosses from
             one to another.
     """
@@ -104,6 +112,8 @@ class ChatRequest(BaseModel):
     tool_choice: ToolChoice = "auto"
     parallel_tool_calls: bool = True
     response_format: ResponseFormat | None = None
+    max_steps: MaxSteps = 8
+    on_tool_call: OnToolCall | None = None
     owner: Annotated[str, Field(max_length=200)] = ""
 
     @field_validator("stop", mode="before")
