@@ -182,26 +182,29 @@ class LLMClient:
         """What was said: list, rename, delete sessions; begin a turn, and come back to its reply."""
         return self._sessions
 
-    def chat_session(self, session_id: str, message: str, **options: Any) -> ChatReply:
+    def chat_session(self, session_id: str, message: str | None = None, **options: Any) -> ChatReply:
         """Says `message` in a session that is remembered; it is made on first use.
 
         Args:
             session_id: 1 to 128 letters, digits, dots, colons, dashes or underscores.
             message: What the user says.
+            tool_results: In place of `message`, the results of the calls of the last reply, all of them:
+                `[{"tool_call_id": call.id, "content": "12 °C"}]`.
             system_prompt: From now on in this session; None leaves it as it is, in a new one as in the settings.
             options: As of every request. `overflow` is "drop_oldest" unless said otherwise.
 
         Raises:
             SessionBusy: A reply is being made in this session already.
-            StorageFull, StorageError: The message could not be saved.
+            SessionNotFound: There are results, and this owner has no such session.
+            StorageFull, StorageError: What is said could not be saved.
         """
         return _collect(self.chat_session_stream(session_id, message, **options))
 
-    async def achat_session(self, session_id: str, message: str, **options: Any) -> ChatReply:
+    async def achat_session(self, session_id: str, message: str | None = None, **options: Any) -> ChatReply:
         """`chat_session` for event loops."""
         return await _acollect(self.achat_session_stream(session_id, message, **options))
 
-    def chat_session_stream(self, session_id: str, message: str, **options: Any) -> Generator[ChatEvent]:
+    def chat_session_stream(self, session_id: str, message: str | None = None, **options: Any) -> Generator[ChatEvent]:
         """The events of `chat_session`. A reply that is stopped stays in the session as far as it came."""
         reply = self._sessions.begin(session_id, message, **options)
         try:
@@ -211,7 +214,9 @@ class LLMClient:
             reply.cancel()
             reply.wait(STOP_SECONDS)
 
-    async def achat_session_stream(self, session_id: str, message: str, **options: Any) -> AsyncGenerator[ChatEvent]:
+    async def achat_session_stream(
+        self, session_id: str, message: str | None = None, **options: Any
+    ) -> AsyncGenerator[ChatEvent]:
         """The events of `achat_session`. A reply that is stopped stays in the session as far as it came."""
         reply = await asyncio.to_thread(self._sessions.begin, session_id, message, **options)
         try:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -51,12 +53,37 @@ def to_markdown(session: Session) -> str:
     lines = [f"# {session.title}", "", f"{iso_time(session.created_at)}, session `{session.session_id}`", ""]
     if session.system_prompt:
         lines += ["**System**", "", session.system_prompt, ""]
+    names = {call.id: call.name for message in session.messages() for call in message.tool_calls or ()}
     for turn in session.turns:
         for message in turn.messages:
-            lines += [f"**{_SPEAKERS[message.role]}**", "", message.content, ""]
+            lines += _message_lines(message, names)
         if turn.status not in ("complete", "running"):
             lines += [f"*{turn.status}*", ""]
     return "\n".join(lines)
+
+
+def _message_lines(message: Message, names: Mapping[str, str]) -> list[str]:
+    """A message in Markdown.
+
+    Args:
+        names: Of the functions, by the id of a call.
+    """
+    if message.role == "tool":
+        name = names.get(message.tool_call_id or "", "")
+        return [f"**{_SPEAKERS['tool']}** `{name}`", "", *_fenced(message.content), ""]
+    lines = [f"**{_SPEAKERS[message.role]}**", ""]
+    if message.content or not message.tool_calls:
+        lines += [message.content, ""]
+    for call in message.tool_calls or ():
+        lines += [f"calls `{call.name}`", "", *_fenced(call.arguments, "json"), ""]
+    return lines
+
+
+def _fenced(text: str, kind: str = "") -> list[str]:
+    """`text` as a code block that nothing in it can end."""
+    longest = max((len(run) for run in re.findall("`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return [f"{fence}{kind}", text, fence]
 
 
 def _message_dicts(turn: Turn) -> list[dict[str, Any]]:

@@ -10,9 +10,9 @@ from contextlib import closing, contextmanager
 from llm_core.cancellation import Cancellation
 from llm_core.errors import EngineClosed, LLMError, StorageError
 from llm_core.events import ChatEvent, Done, FinishReason
+from llm_core.sessions.exchange import reply_messages
 from llm_core.sessions.records import NumberedEvent, TurnStatus
 from llm_core.sessions.reply_log import ReplyLog
-from llm_core.sessions.rows import reply_messages
 from llm_core.sessions.store import OpenTurn, SessionStore
 
 log = logging.getLogger(__name__)
@@ -22,6 +22,7 @@ FIRST_READER_SECONDS = 10.0  # for whoever began the reply to begin to read it
 _STATUS: dict[FinishReason, TurnStatus] = {
     "stop": "complete",
     "length": "complete",
+    "tool_calls": "complete",
     "timeout": "interrupted",
     "cancelled": "cancelled",
 }

@@ -17,10 +17,11 @@ NumberedEvent = tuple[int, ChatEvent]
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One exchange: what the user said, and what came of it as far as it came.
+    """One exchange: what it began with, and what came of it as far as it came.
 
     Attributes:
-        messages: The user's message first. Without a reply there is no other.
+        messages: The user's message first, or the results of the calls of the turn before. Without a reply there are no
+            others. A reply is several messages where tools ran in this process.
         figures: `usage`, `timings` and `dropped_messages` of the reply, where it ended by itself.
         error: A sentence that says why it failed.
         created_at, ended_at: Seconds since 1970, UTC.

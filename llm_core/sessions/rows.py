@@ -7,11 +7,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, CursorResult, RowMapping, insert, select
+from sqlalchemy import ColumnElement, Connection, CursorResult, RowMapping, insert, null, select
 
 from llm_core.errors import SessionNotFound
-from llm_core.events import ChatEvent, ContentDelta, Done, ReasoningDelta, event_from_dict, event_to_dict
+from llm_core.events import Done, event_from_dict, event_to_dict
 from llm_core.messages import Message
+from llm_core.sessions.exchange import reply_messages
 from llm_core.sessions.records import NumberedEvent, Turn
 from llm_core.sessions.schema import messages, sessions, stream_events, turns
 
@@ -74,9 +75,16 @@ def insert_events(connection: Connection, turn: int, events: Sequence[NumberedEv
         connection.execute(insert(stream_events).values(row))
 
 
-def insert_replies(connection: Connection, turn: int, replies: Iterable[Message]) -> None:
-    for reply in replies:
-        row = {"turn": turn, "role": reply.role, "content": reply.content, "reasoning": reply.reasoning}
+def insert_messages(connection: Connection, turn: int, said: Iterable[Message]) -> None:
+    for message in said:
+        row = {
+            "turn": turn,
+            "role": message.role,
+            "content": message.content,
+            "reasoning": message.reasoning,
+            "tool_calls": [call.model_dump() for call in message.tool_calls] if message.tool_calls else null(),
+            "tool_call_id": message.tool_call_id,
+        }
         connection.execute(insert(messages).values(row))
 
 
@@ -91,7 +99,7 @@ def load_turns(connection: Connection, session: int) -> tuple[Turn, ...]:
     said: defaultdict[int, list[Message]] = defaultdict(list)
     of_session = select(messages).join(turns, turns.c.id == messages.c.turn).where(turns.c.session == session)
     for row in connection.execute(of_session.order_by(messages.c.id)).mappings():
-        said[row["turn"]].append(Message(role=row["role"], content=row["content"], reasoning=row["reasoning"]))
+        said[row["turn"]].append(Message(**{name: row[name] for name in Message.model_fields}))
     for row in rows:
         if row["status"] == "running":
             said[row["id"]].extend(reply_messages(event for _, event in load_events(connection, row["id"])))
@@ -113,18 +121,3 @@ def load_turns(connection: Connection, session: int) -> tuple[Turn, ...]:
 def figures_of(done: Done) -> dict[str, Any]:
     figures: dict[str, Any] = {"usage": asdict(done.usage), "timings": asdict(done.timings)}
     return figures | ({"dropped_messages": done.dropped_messages} if done.dropped_messages else {})
-
-
-def reply_messages(events: Iterable[ChatEvent]) -> tuple[Message, ...]:
-    """What the model said, as far as the events go; nothing where no text came."""
-    content: list[str] = []
-    reasoning: list[str] = []
-    for event in events:
-        match event:
-            case ContentDelta(text=text):
-                content.append(text)
-            case ReasoningDelta(text=text):
-                reasoning.append(text)
-    if not any(content) and not any(reasoning):
-        return ()
-    return (Message(role="assistant", content="".join(content), reasoning="".join(reasoning) or None),)

@@ -9,19 +9,19 @@ import logging
 import re
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Any, Protocol
 
 from llm_core.cancellation import Cancellation
 from llm_core.errors import InvalidRequest, StorageError, StreamNotFound
 from llm_core.events import ChatEvent
-from llm_core.messages import MAX_MESSAGES, Message, parse_messages
+from llm_core.messages import Message, parse_messages
 from llm_core.request import ChatRequest
 from llm_core.sessions.database import open_database
+from llm_core.sessions.exchange import prompt_messages, said
 from llm_core.sessions.live import LiveReply
-from llm_core.sessions.records import NumberedEvent, Session, SessionSummary, Turn
+from llm_core.sessions.records import NumberedEvent, Session, SessionSummary
 from llm_core.sessions.store import SessionStore
 from llm_core.settings import Settings
 
@@ -29,13 +29,13 @@ log = logging.getLogger(__name__)
 
 CHECKPOINT_SECONDS = 0.5
 CLOSE_SECONDS = 10.0
-MAX_PROMPT_MESSAGES = MAX_MESSAGES - 2  # with a system prompt before them they are still allowed
 MAX_TITLE_CHARS = 200
 MAX_SEARCH_CHARS = 200
 MAX_LISTED = 500
 SESSION_ID_RULE = "1 to 128 letters, digits, dots, colons, dashes or underscores"
 SESSION_ID_PATTERN = r"^[A-Za-z0-9._:-]{1,128}$"
 _SESSION_ID = re.compile(SESSION_ID_PATTERN)
+_ANYTHING = Message(role="user", content="")  # what is said is checked by itself
 
 
 class Reply(Protocol):
@@ -77,27 +77,38 @@ class Sessions:
     # ── replies ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def begin(
-        self, session_id: str, message: str, *, owner: str = "", system_prompt: str | None = None, **options: Any
+        self,
+        session_id: str,
+        message: str | None = None,
+        *,
+        tool_results: Iterable[Mapping[str, Any]] | None = None,
+        owner: str = "",
+        system_prompt: str | None = None,
+        **options: Any,
     ) -> LiveReply:
-        """Says `message` in a session, which is made on first use. The message is saved when this returns.
+        """Says `message` in a session, which is made on first use, or gives the results of the calls of its last reply.
+
+        What is said is saved when this returns.
 
         Args:
+            tool_results: In place of `message`: `{"tool_call_id": ..., "content": ...}` for each of the calls.
             system_prompt: From now on in this session; None leaves it as it is, in a new one as in the settings.
             options: As of every request. `overflow` is "drop_oldest" unless said otherwise.
 
         Raises:
-            InvalidRequest: The id, the message or an option is not allowed.
+            InvalidRequest: The id, the message, a result or an option is not allowed.
+            SessionNotFound: There are results, and this owner has no such session.
             SessionBusy: A reply is being made in this session already.
-            StorageFull, StorageError: The message could not be saved.
+            StorageFull, StorageError: What was said could not be saved.
         """
         if not _SESSION_ID.fullmatch(session_id):
             raise InvalidRequest(f"session_id: {SESSION_ID_RULE}", param="session_id")
-        (said,) = parse_messages([{"role": "user", "content": message}])
+        now = said(message, tool_results)
         given = {name: value for name, value in options.items() if value is not None}
         options = {"overflow": "drop_oldest"} | given | {"owner": owner}
-        self._prepare([*_system(system_prompt), said], options)  # what is refused leaves no trace
-        turn = self._store().open_turn(owner, session_id, said, system_prompt=system_prompt)
-        request = self._prepare([*_system(turn.system_prompt), *prompt_messages(turn.earlier, said)], options)
+        self._prepare([*_system(system_prompt), _ANYTHING], options)  # what is refused leaves no trace
+        turn = self._store().open_turn(owner, session_id, *now, system_prompt=system_prompt)
+        request = self._prepare([*_system(turn.system_prompt), *prompt_messages(turn.earlier, now)], options)
         reply = LiveReply(turn, self._store(), resume_seconds=self._settings.resume_seconds)
         self._start(owner, reply, request)
         return reply
@@ -238,25 +249,6 @@ class _Live:
     owner: str
     reply: LiveReply
     thread: threading.Thread
-
-
-def prompt_messages(earlier: Sequence[Turn], said: Message) -> list[Message]:
-    """What the model is told of a session: what was said before, then `said`.
-
-    Messages in a row from one speaker, left by a reply that was stopped before its first word, become one: many chat
-    templates insist that the speakers take turns. A message that failed to be answered is left out, since it may be
-    the reason, and would fail every message after it too.
-    """
-    told = [
-        message for turn in earlier if turn.status != "failed" or len(turn.messages) > 1 for message in turn.messages
-    ]
-    turns = (list(messages) for _, messages in groupby([*told, said], key=lambda message: message.role))
-    joined = [messages[0] if len(messages) == 1 else _joined(messages) for messages in turns]
-    return joined[-MAX_PROMPT_MESSAGES:]
-
-
-def _joined(messages: Sequence[Message]) -> Message:
-    return messages[0].model_copy(update={"content": "\n\n".join(message.content for message in messages)})
 
 
 def _system(prompt: str | None) -> list[Message]:

@@ -10,26 +10,26 @@ import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, Engine, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, Engine, delete, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from llm_core.errors import LLMError, ReplyInterrupted, SessionBusy, StreamNotFound, error_of
 from llm_core.events import Done
 from llm_core.messages import Message
 from llm_core.sessions.database import ONLY_READS, storage_errors
+from llm_core.sessions.exchange import check_results, open_calls, reply_messages
 from llm_core.sessions.records import NumberedEvent, Session, SessionSummary, StoredReply, Turn, TurnStatus
 from llm_core.sessions.rows import (
     figures_of,
     find_session,
     get_session,
     insert_events,
-    insert_replies,
+    insert_messages,
     insert_session,
     insert_turn,
     is_idle,
     load_events,
     load_turns,
-    reply_messages,
 )
 from llm_core.sessions.schema import messages, sessions, stream_events, turns
 from llm_core.sessions.worker import is_gone, this_worker
@@ -75,23 +75,28 @@ class SessionStore:
 
     # ── a turn ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def open_turn(self, owner: str, session_id: str, message: Message, *, system_prompt: str | None) -> OpenTurn:
-        """Begins a turn and saves what the user said. The session is made where there is none.
+    def open_turn(self, owner: str, session_id: str, *said: Message, system_prompt: str | None) -> OpenTurn:
+        """Begins a turn and saves what is said. A user's message makes the session where there is none.
 
         Args:
+            said: The user's message, or the results of the calls of the last reply.
             system_prompt: Takes the place of the session's own; None leaves that as it is.
 
         Raises:
             SessionBusy: A reply is being made in it, by this process or another.
+            SessionNotFound: There are results, and this owner has no such session.
+            InvalidRequest: They are not the results of the calls of the last reply.
             StorageFull, StorageError: Nothing was saved.
         """
         now = time.time()
         with storage_errors(), self._engine.begin() as connection:
             self._tidy(connection, now)
-            found = find_session(connection, owner, session_id)
+            are_results = said[0].role == "tool"
+            find = get_session if are_results else find_session
+            found = find(connection, owner, session_id)
             if found is None:
                 self._make_room(connection, owner)
-                key = insert_session(connection, owner, session_id, title_of(message.content), system_prompt, now)
+                key = insert_session(connection, owner, session_id, title_of(said[0].content), system_prompt, now)
             else:
                 key = found["id"]
                 system_prompt = found["system_prompt"] if system_prompt is None else system_prompt
@@ -104,7 +109,9 @@ class SessionStore:
                 raise SessionBusy(
                     f"A reply is already being made in session {session_id!r}. Wait for it or stop it."
                 ) from None
-            connection.execute(insert(messages).values(turn=turn, role=message.role, content=message.content))
+            if are_results:
+                check_results(said, open_calls(earlier))
+            insert_messages(connection, turn, said)
             changed = {"updated_at": now, "system_prompt": system_prompt}
             connection.execute(update(sessions).where(sessions.c.id == key).values(changed))
         return OpenTurn(turn, stream_id, session_id, system_prompt, earlier, is_first=not earlier)
@@ -134,14 +141,14 @@ class SessionStore:
 
         Args:
             events: Those that no checkpoint has saved.
-            replies: What the model said, as far as it came.
+            replies: What came of it, as far as it came.
             done: How the reply ended, where it ended by itself.
             error: Why it failed, where it did.
         """
         now = time.time()
         with storage_errors(), self._engine.begin() as connection:
             insert_events(connection, turn, events)
-            insert_replies(connection, turn, replies)
+            insert_messages(connection, turn, replies)
             ended = {
                 "status": status,
                 "finish_reason": done.finish_reason if done else None,
@@ -303,7 +310,7 @@ class SessionStore:
         turn = connection.execute(running).mappings().first()
         if turn is None or not is_gone(turn["worker"], turn["heartbeat_at"], now):
             return False
-        insert_replies(
+        insert_messages(
             connection, turn["id"], reply_messages(event for _, event in load_events(connection, turn["id"]))
         )
         ended = {
