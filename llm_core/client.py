@@ -15,12 +15,10 @@ from contextlib import aclosing, closing
 from types import TracebackType
 from typing import Any
 
-from llm_core.backends.local import LoadedModel, LoadStatus, LocalBackend
+from llm_core.backends.backend import Backend, LoadStatus
+from llm_core.backends.local import LocalBackend
 from llm_core.cancellation import Cancellation
-from llm_core.chat.chat import Chat
-from llm_core.chat.reply import ReplyTranslator
 from llm_core.engine.facts import EngineStats
-from llm_core.engine.sequence import EngineEvent, GenerationRequest, Sequence, Sink
 from llm_core.errors import ShuttingDown
 from llm_core.events import ChatEvent, ChatReply, ContentDelta, Done, ReplyBuilder
 from llm_core.messages import Message, MessageLike
@@ -68,8 +66,7 @@ class LLMClient:
 
     def __init__(self, settings: Settings | None = None) -> None:
         self.settings = settings if settings is not None else Settings.load()
-        self._backend = LocalBackend(self.settings)
-        self._chat: Chat | None = None
+        self._backend: Backend = LocalBackend(self.settings)
         self._watchers: tuple[Callable[[], Callable[[ChatEvent], None]], ...] = ()
         self._refusing = False
         self._sessions = Sessions(self.settings, self._request, self._stream)
@@ -95,20 +92,19 @@ class LLMClient:
             ModelError, SettingsError: It cannot be loaded; the message says why.
             TimeoutError: It took longer than `timeout`.
         """
-        return self._backend.start().result(timeout).info
+        return self._backend.start().result(timeout)
 
     async def await_ready(self) -> ModelInfo:
         """`wait_ready` for event loops."""
-        return (await self._aload()).info
+        return await asyncio.wrap_future(self._backend.start())
 
     def stats(self) -> EngineStats | None:
         """A look at the engine; None while no model is loaded."""
-        loaded = self._backend.loaded()
-        return loaded.engine.stats() if loaded else None
+        return self._backend.stats()
 
     def clear_cache(self) -> None:
         """Forgets every cached prefix."""
-        self._backend.start().result().engine.clear_cache()
+        self._backend.clear_cache()
 
     def watch(self, make_watcher: Callable[[], Callable[[ChatEvent], None]]) -> None:
         """Has every reply reported from now on, whoever asked for it.
@@ -265,67 +261,43 @@ class LLMClient:
         return request.model_copy(update={"messages": (system, *request.messages)})
 
     def _stream(self, request: ChatRequest, cancellation: Cancellation) -> Generator[ChatEvent]:
-        events: queue.SimpleQueue[EngineEvent] = queue.SimpleQueue()
-        loaded = self._backend.start().result()
-        translator, sequence = self._submit(loaded, request, events.put)
-        cancellation.bind(lambda: loaded.engine.cancel(sequence))
+        events: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        submission = self._backend.submit(request, events.put)
+        cancellation.bind(submission.cancel)
         watchers = [make() for make in self._watchers]
         try:
             while True:
                 event = events.get()
-                for translated in translator.translate(event):
+                for translated in submission.translate(event):
                     _tell(watchers, translated)
                     yield translated
                 if isinstance(event, Done):
                     return
         finally:
-            loaded.engine.cancel(sequence)
+            submission.cancel()
 
     async def _astream(self, request: ChatRequest, cancellation: Cancellation) -> AsyncGenerator[ChatEvent]:
         loop = asyncio.get_running_loop()
-        events: asyncio.Queue[EngineEvent] = asyncio.Queue()
+        events: asyncio.Queue[Any] = asyncio.Queue()
 
-        def sink(event: EngineEvent) -> None:
+        def sink(event: Any) -> None:
             loop.call_soon_threadsafe(events.put_nowait, event)
 
-        loaded = await self._aload()
+        await self.await_ready()
         # A long conversation takes the template and the tokenizer some time, which other tasks need not wait for.
-        translator, sequence = await asyncio.to_thread(self._submit, loaded, request, sink)
-        cancellation.bind(lambda: loaded.engine.cancel(sequence))
+        submission = await asyncio.to_thread(self._backend.submit, request, sink)
+        cancellation.bind(submission.cancel)
         watchers = [make() for make in self._watchers]
         try:
             while True:
                 event = await events.get()
-                for translated in translator.translate(event):
+                for translated in submission.translate(event):
                     _tell(watchers, translated)
                     yield translated
                 if isinstance(event, Done):
                     return
         finally:
-            loaded.engine.cancel(sequence)
-
-    async def _aload(self) -> LoadedModel:
-        return await asyncio.wrap_future(self._backend.start())
-
-    def _submit(self, loaded: LoadedModel, request: ChatRequest, sink: Sink) -> tuple[ReplyTranslator, Sequence]:
-        """Makes the prompt and hands it to the engine."""
-        engine = loaded.engine
-        if self._chat is None:
-            self._chat = Chat(loaded.model)
-        prepared = self._chat.prepare(
-            request, limit_tokens=engine.context_tokens, shared_system={self.settings.system_prompt}
-        )
-        generation = GenerationRequest(
-            prompt=prepared.prompt.tokens,
-            sampling=request.sampling,
-            max_tokens=request.max_tokens,
-            timeout=request.timeout,
-            shared_tokens=prepared.prompt.shared_tokens,
-            stop=request.stop,
-            owner=request.owner,
-            visible_tokens=prepared.visible_tokens,
-        )
-        return ReplyTranslator(prepared), engine.submit(generation, sink)
+            submission.cancel()
 
 
 def _tell(watchers: Iterable[Callable[[ChatEvent], None]], event: ChatEvent) -> None:

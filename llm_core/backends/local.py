@@ -10,16 +10,21 @@ import logging
 import threading
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Literal
 
+from llm_core.backends.backend import LoadStatus, Sink
+from llm_core.chat.chat import Chat
+from llm_core.chat.reply import ReplyTranslator
 from llm_core.engine.capacity import context_tokens, default_threads
 from llm_core.engine.engine import Engine
-from llm_core.engine.facts import EngineOptions
+from llm_core.engine.facts import EngineOptions, EngineStats
 from llm_core.engine.llama import Model
+from llm_core.engine.sequence import EngineEvent, GenerationRequest, Sequence
 from llm_core.errors import EngineClosed, LLMError, ModelError
+from llm_core.events import ChatEvent
 from llm_core.models.info import ModelInfo, describe
 from llm_core.models.resolve import resolve
 from llm_core.models.source import parse_source
+from llm_core.request import ChatRequest
 from llm_core.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -28,27 +33,27 @@ _MIB = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class LoadStatus:
-    """How far loading is.
+class LoadedModel:
+    """A model that is ready: what it is, how it talks, and the engine that runs it."""
 
-    Attributes:
-        state: What is going on.
-        progress: 0 to 1, of this state.
-        message: A sentence for people.
-    """
-
-    state: Literal["idle", "downloading", "loading", "ready", "failed"]
-    progress: float
-    message: str
+    info: ModelInfo
+    chat: Chat
+    engine: Engine
 
 
 @dataclass(frozen=True, slots=True)
-class LoadedModel:
-    """A model that is ready: what it is, its vocabulary and chat template, and the engine that runs it."""
+class LocalSubmission:
+    """A request on its way through the engine."""
 
-    info: ModelInfo
-    model: Model
-    engine: Engine
+    _translator: ReplyTranslator
+    _engine: Engine
+    _sequence: Sequence
+
+    def translate(self, event: EngineEvent) -> list[ChatEvent]:
+        return self._translator.translate(event)
+
+    def cancel(self) -> None:
+        self._engine.cancel(self._sequence)
 
 
 class LocalBackend:
@@ -58,28 +63,63 @@ class LocalBackend:
         self._settings = settings
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
-        self._loaded: Future[LoadedModel] = Future()
+        self._info: Future[ModelInfo] = Future()
+        self._loaded: LoadedModel | None = None
         self._status = LoadStatus("idle", 0.0, "The model is not loaded yet.")
         self._model: Model | None = None
         self._closed = False
 
-    def start(self) -> Future[LoadedModel]:
+    def start(self) -> Future[ModelInfo]:
         """Begins to load, once; later calls return the same future. It fails with `ModelError` or `SettingsError`."""
         with self._lock:
             if self._closed:
                 raise EngineClosed("The client has been closed.")
             if self._thread is None:
-                self._loaded.set_running_or_notify_cancel()  # from now on no waiter's cancel can cancel the loading
+                self._info.set_running_or_notify_cancel()  # from now on no waiter's cancel can cancel the loading
                 self._thread = threading.Thread(target=self._load, name="llm-load", daemon=True)
                 self._thread.start()
-            return self._loaded
+            return self._info
 
     def status(self) -> LoadStatus:
         return self._status
 
     def loaded(self) -> LoadedModel | None:
         """The model where it is ready, else None; never waits."""
-        return self._loaded.result() if self._status.state == "ready" else None
+        return self._loaded
+
+    def submit(self, request: ChatRequest, sink: Sink) -> LocalSubmission:
+        """Makes the prompt and hands it to the engine; waits until the model is loaded.
+
+        Raises:
+            LLMError: The model cannot be loaded, or the request is refused.
+        """
+        loaded = self._wait()
+        engine = loaded.engine
+        prepared = loaded.chat.prepare(
+            request, limit_tokens=engine.context_tokens, shared_system={self._settings.system_prompt}
+        )
+        generation = GenerationRequest(
+            prompt=prepared.prompt.tokens,
+            sampling=request.sampling,
+            max_tokens=request.max_tokens,
+            timeout=request.timeout,
+            shared_tokens=prepared.prompt.shared_tokens,
+            stop=request.stop,
+            owner=request.owner,
+            visible_tokens=prepared.visible_tokens,
+        )
+        return LocalSubmission(ReplyTranslator(prepared), engine, engine.submit(generation, sink))
+
+    def stats(self) -> EngineStats | None:
+        return self._loaded.engine.stats() if self._loaded else None
+
+    def clear_cache(self) -> None:
+        self._wait().engine.clear_cache()
+
+    def _wait(self) -> LoadedModel:
+        self.start().result()
+        assert self._loaded is not None
+        return self._loaded
 
     def close(self) -> None:
         """Stops the engine and frees the model. A load under way is waited for, a download is broken off."""
@@ -105,12 +145,13 @@ class LocalBackend:
             log.exception("the model could not be loaded")
             self._fail(ModelError(f"The model could not be loaded: {error}"))
         else:
+            self._loaded = loaded
             self._status = LoadStatus("ready", 1.0, f"{loaded.info.name} is ready.")
-            self._loaded.set_result(loaded)
+            self._info.set_result(loaded.info)
 
     def _fail(self, error: LLMError) -> None:
         self._status = LoadStatus("failed", 0.0, error.message)
-        self._loaded.set_exception(error)
+        self._info.set_exception(error)
 
     def _make(self) -> LoadedModel:
         settings = self._settings
@@ -127,7 +168,7 @@ class LocalBackend:
             threads=settings.threads or default_threads(),
             step_seconds=settings.step_ms / 1e3,
         )
-        return LoadedModel(describe(model, resolved), model, Engine(model, options))
+        return LoadedModel(describe(model, resolved), Chat(model), Engine(model, options))
 
     def _show_download(self, done: float, message: str) -> None:
         if self._closed:

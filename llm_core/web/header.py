@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
-from llm_core.backends.local import LoadStatus
+from llm_core.backends.backend import LoadStatus
 from llm_core.models.info import ModelInfo
 
 

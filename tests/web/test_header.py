@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from llm_core.backends.local import LoadStatus
+from llm_core.backends.backend import LoadStatus
 from llm_core.models.info import ModelInfo
 from llm_core.web.header import header_html
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from llm_core.backends.local import LoadStatus
+from llm_core.backends.backend import LoadStatus
 from llm_core.cancellation import Cancellation
 from llm_core.client import LLMClient
 from llm_core.engine.llama import Model

@@ -1,0 +1,72 @@
+"""The one seam where tokens come from: what `LLMClient` needs of a backend, and nothing that only one of them has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from llm_core.engine.facts import EngineStats
+from llm_core.events import ChatEvent
+from llm_core.models.info import ModelInfo
+from llm_core.request import ChatRequest
+
+
+@dataclass(frozen=True, slots=True)
+class LoadStatus:
+    """How far loading is.
+
+    Attributes:
+        state: What is going on.
+        progress: 0 to 1, of this state.
+        message: A sentence for people.
+    """
+
+    state: Literal["idle", "downloading", "loading", "ready", "failed"]
+    progress: float
+    message: str
+
+
+class Submission(Protocol):
+    """A request on its way."""
+
+    def translate(self, event: Any) -> list[ChatEvent]:
+        """The caller's events for one that came to the sink, in order; called by whoever reads them.
+
+        Raises:
+            LLMError: The backend reported it in place of `Done`.
+        """
+
+    def cancel(self) -> None:
+        """Ends the request soon, wherever it is; `Done` with the finish reason `cancelled` follows. From any thread."""
+
+
+Sink = Callable[[Any], None]
+"""Takes a request's events, on a thread of the backend's: it must not block. `Done` or an `LLMError` comes last."""
+
+
+class Backend(Protocol):
+    """Makes replies. Safe from any thread."""
+
+    def start(self) -> Future[ModelInfo]:
+        """Begins to get ready, once, and returns at once; later calls return the same future."""
+
+    def status(self) -> LoadStatus:
+        """How far that is. Never waits."""
+
+    def submit(self, request: ChatRequest, sink: Sink) -> Submission:
+        """Hands in a request; waits until the backend is ready.
+
+        Raises:
+            LLMError: It is refused.
+        """
+
+    def stats(self) -> EngineStats | None:
+        """A look at the engine; None where there is none to look at."""
+
+    def clear_cache(self) -> None:
+        """Forgets every cached prefix, where the backend keeps any."""
+
+    def close(self) -> None:
+        """Ends running requests and frees what is held. Calling it again does nothing."""
