@@ -125,6 +125,24 @@ class StreamNotFound(LLMError):
     code = "stream_not_found"
 
 
+class ProjectNotFound(LLMError):
+    """There is no such project, or this client is not among its clients. The two are told alike."""
+
+    code = "project_not_found"
+
+
+class RequestExpired(LLMError):
+    """The request was to be answered by a time that had passed before it could be started."""
+
+    code = "expired"
+
+
+class BrokerError(LLMError):
+    """The MQTT broker cannot be reached, or nobody answers there."""
+
+    code = "broker_error"
+
+
 class ReplyInterrupted(LLMError):
     """The server ended while it made this reply; what had been saved of it is kept."""
 
@@ -141,6 +159,12 @@ class StorageFull(StorageError):
     """The disk of the session store is full."""
 
     code = "storage_full"
+
+
+class SpaceError(LLMError):
+    """The Space cannot be checked, built or deployed; the message says why, and what to do."""
+
+    code = "space_error"
 
 
 def error_of(code: str, message: str) -> LLMError:

@@ -1,0 +1,218 @@
+"""The requests that have been received, in the database that all workers share: each is answered once, and by someone.
+
+A request is in the ledger before the broker hears that it has been received. What happens to it is written down before
+anyone can see it: that its reply has begun, how it ended, that the broker has the answer. So whoever finds a worker
+gone knows of each of its requests what is left to do.
+
+Blocking calls, safe from any thread.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from sqlalchemy import ColumnElement, Connection, Engine, RowMapping, and_, delete, insert, select, update
+
+from llm_core.mqtt.schema import requests, workers
+from llm_core.mqtt.topics import RequestKey
+from llm_core.sessions.database import ONLY_READS, storage_errors
+from llm_core.sessions.worker import is_gone, this_worker
+
+KEPT_SECONDS = 3600.0  # how long an answer is told again to who asks again
+NOBODY = ""
+
+Status = Literal["waiting", "begun", "ended", "delivered"]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A request as it came.
+
+    Attributes:
+        reply_topic: Where its reply goes.
+        correlation: What the client wants back with each message of it.
+        expires_at: Seconds since 1970 after which it is not to be started.
+    """
+
+    key: RequestKey
+    payload: bytes
+    reply_topic: str
+    correlation: bytes | None = None
+    expires_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What the ledger knew of a request when it was recorded.
+
+    Attributes:
+        known: None where it is new.
+        worker: Who has it.
+        answer: The last message of its reply, where that is known.
+    """
+
+    known: Status | None = None
+    worker: str = NOBODY
+    answer: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Inherited:
+    """A request of a worker that has gone; now it is ours.
+
+    Attributes:
+        attempts: How many workers have had it, with this one.
+    """
+
+    entry: Entry
+    status: Status
+    attempts: int
+    answer: bytes | None
+
+
+class Ledger:
+    """The ledger, as one worker sees it.
+
+    Args:
+        engine: Of `llm_core.sessions.database.open_database`.
+        worker: This worker's name, which no other has or had.
+    """
+
+    def __init__(self, engine: Engine, worker: str) -> None:
+        self._engine, self._worker = engine, worker
+        self._reads = engine.execution_options(**{ONLY_READS: True})
+
+    def join(self) -> None:
+        """Says that this worker is there."""
+        row = {"name": self._worker, "process": this_worker(), "heartbeat_at": time.time()}
+        with storage_errors(), self._engine.begin() as connection:
+            connection.execute(insert(workers).values(row))
+
+    def beat(self, delivered: Iterable[RequestKey] = ()) -> None:
+        """Says that this worker is still there, and forgets what is kept for a time only.
+
+        Args:
+            delivered: Requests whose answers the broker has.
+        """
+        now = time.time()
+        with storage_errors(), self._engine.begin() as connection:
+            for key in delivered:
+                connection.execute(update(requests).where(_is(key)).values(status="delivered"))
+            connection.execute(update(workers).where(workers.c.name == self._worker).values(heartbeat_at=now))
+            old = and_(requests.c.status == "delivered", requests.c.ended_at < now - KEPT_SECONDS)
+            connection.execute(delete(requests).where(old))
+
+    def leave(self, delivered: Iterable[RequestKey] = ()) -> None:
+        """Says that this worker ends. What it has not answered is anybody's from now on."""
+        self.beat(delivered)
+        with storage_errors(), self._engine.begin() as connection:
+            mine = and_(requests.c.worker == self._worker, requests.c.status != "delivered")
+            connection.execute(update(requests).where(mine).values(worker=NOBODY))
+            connection.execute(delete(workers).where(workers.c.name == self._worker))
+
+    # ── a request ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def record(self, entries: Sequence[Entry]) -> list[Standing]:
+        """Takes requests down, each as this worker's unless it is known, and says of each what was known.
+
+        Raises:
+            StorageError: None was taken down.
+        """
+        with storage_errors(), self._engine.begin() as connection:
+            return [self._record(connection, entry) for entry in entries]
+
+    def _record(self, connection: Connection, entry: Entry) -> Standing:
+        columns = (requests.c.status, requests.c.worker, requests.c.answer)
+        found = connection.execute(select(*columns).where(_is(entry.key))).mappings().first()
+        where_to = {"reply_topic": entry.reply_topic, "correlation": entry.correlation}
+        if found is not None:
+            # Whoever answers it does so where it was last asked for.
+            connection.execute(update(requests).where(_is(entry.key)).values(where_to))
+            return Standing(found["status"], found["worker"], found["answer"])
+        row = {
+            "project": entry.key.project,
+            "client": entry.key.client,
+            "request_id": entry.key.request_id,
+            "status": "waiting",
+            "worker": self._worker,
+            "attempts": 1,
+            "payload": entry.payload,
+            "expires_at": entry.expires_at,
+            "created_at": time.time(),
+        }
+        connection.execute(insert(requests).values(row | where_to))
+        return Standing()
+
+    def begin(self, key: RequestKey) -> None:
+        """From now on its reply may be seen in part, or be in a session."""
+        with storage_errors(), self._engine.begin() as connection:
+            connection.execute(update(requests).where(_is(key)).values(status="begun"))
+
+    def finish(self, key: RequestKey, answer: bytes) -> None:
+        """The reply has ended; `answer` is its last message."""
+        ended = {"status": "ended", "answer": answer, "payload": b"", "ended_at": time.time()}
+        with storage_errors(), self._engine.begin() as connection:
+            connection.execute(update(requests).where(_is(key)).values(ended))
+
+    def forget(self, key: RequestKey) -> None:
+        """It was refused, or failed: the same request may be sent again."""
+        with storage_errors(), self._engine.begin() as connection:
+            connection.execute(delete(requests).where(_is(key)))
+
+    def release(self, key: RequestKey) -> None:
+        """Leaves it to another worker, as if it had just come."""
+        with storage_errors(), self._engine.begin() as connection:
+            connection.execute(update(requests).where(_is(key)).values(worker=NOBODY, status="waiting"))
+
+    # ── workers that have gone ───────────────────────────────────────────────────────────────────────────────────────
+
+    def inherit(self) -> tuple[list[Inherited], list[str]]:
+        """Takes over what workers that have gone left behind.
+
+        Returns:
+            The requests, oldest first, and the names of the workers; to be buried when nothing is left of them.
+        """
+        with storage_errors(), self._reads.connect() as connection:
+            if not self._gone(connection) and not connection.execute(_OWNERLESS).first():
+                return [], []
+        with storage_errors(), self._engine.begin() as connection:
+            gone = self._gone(connection)
+            of_gone = and_(requests.c.worker.in_([*gone, NOBODY]), requests.c.status != "delivered")
+            rows = connection.execute(select(requests).where(of_gone).order_by(requests.c.id)).mappings().all()
+            taken = {"worker": self._worker, "attempts": requests.c.attempts + 1}
+            connection.execute(update(requests).where(of_gone).values(taken))
+            connection.execute(update(workers).where(workers.c.name.in_(gone)).values(heir=self._worker))
+        return [_inherited(row) for row in rows], gone
+
+    def _gone(self, connection: Connection) -> list[str]:
+        """Workers that have gone and have no living heir."""
+        rows = {row["name"]: row for row in connection.execute(select(workers)).mappings()}
+        now = time.time()
+        alive = {name for name, row in rows.items() if not is_gone(row["process"], row["heartbeat_at"], now)}
+        return [name for name, row in rows.items() if name not in alive and row["heir"] not in alive]
+
+    def bury(self, worker: str) -> None:
+        """Nothing is left of a worker that has gone."""
+        with storage_errors(), self._engine.begin() as connection:
+            connection.execute(delete(workers).where(workers.c.name == worker))
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+
+_OWNERLESS = select(requests.c.id).where(requests.c.worker == NOBODY, requests.c.status != "delivered").limit(1)
+
+
+def _is(key: RequestKey) -> ColumnElement[bool]:
+    return and_(
+        requests.c.project == key.project, requests.c.client == key.client, requests.c.request_id == key.request_id
+    )
+
+
+def _inherited(row: RowMapping) -> Inherited:
+    key = RequestKey(row["project"], row["client"], row["request_id"])
+    entry = Entry(key, row["payload"], row["reply_topic"], row["correlation"], row["expires_at"])
+    return Inherited(entry, row["status"], row["attempts"] + 1, row["answer"])

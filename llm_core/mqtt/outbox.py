@@ -1,0 +1,225 @@
+"""The messages of one reply: gathered, numbered, cut to what the client and the broker can take, kept to be told again.
+
+A broker has a price for each message and a limit to how many wait for one client, so pieces of text are gathered for a
+moment. The first piece is not: it is what a person waits for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from llm_core.errors import LLMError
+from llm_core.events import ChatEvent, ChatReply, ContentDelta, Queued, ReasoningDelta, ToolCallDelta, event_to_dict
+from llm_core.mqtt import payloads
+from llm_core.mqtt.connection import Outgoing
+
+POSITION_SECONDS = 1.0  # least time between two messages that tell the place in the queue
+_HEADER_BYTES = 64  # of a packet, beside topic, properties and payload, at most
+_ENVELOPE_BYTES = 64  # of a delta, beside its text
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyTo:
+    """Where messages go, and what the client wants back with each."""
+
+    topic: str
+    correlation: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How long text is gathered, in seconds, and how many bytes of it."""
+
+    seconds: float = 0.1
+    size: int = 512
+
+
+class Outbox:
+    """The messages of one reply, in one event loop.
+
+    Args:
+        publish: Sends a message; it never waits.
+        worker: Who answers.
+        limit: Longest payload in bytes: of the client, or of the broker.
+        stream: Whether the client wants pieces.
+    """
+
+    def __init__(
+        self,
+        publish: Callable[[Outgoing], None],
+        to: ReplyTo,
+        *,
+        worker: str,
+        pace: Pace,
+        limit: Callable[[ReplyTo], int],
+        stream: bool = True,
+    ) -> None:
+        self._publish, self._to, self._worker = publish, to, worker
+        self._pace, self._limit, self._stream = pace, limit, stream
+        self._loop = asyncio.get_running_loop()
+        self._accepted: bytes | None = None
+        self._position = -1
+        self._told_at = 0.0
+        self._sent: list[bytes] = []  # the message with number n is at n - 1
+        self._last: bytes | None = None
+        self._kind = ""
+        self._gathered: list[str] = []
+        self._size = 0
+        self._due = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def seq(self) -> int:
+        """Number of the next message."""
+        return len(self._sent) + 1
+
+    # ── from the first message to the last ───────────────────────────────────────────────────────────────────────────
+
+    def queued(self, event: Queued) -> None:
+        """Says that the request is accepted, and its place in the queue when that has changed."""
+        now = self._loop.time()
+        settled = event.position == self._position or (event.position and now - self._told_at < POSITION_SECONDS)
+        if self._accepted is not None and settled:
+            return
+        self._position, self._told_at = event.position, now
+        self._accepted = payloads.encode(payloads.accepted(self._worker, event.position))
+        self._send(self._accepted)
+
+    def add(self, event: ChatEvent) -> None:
+        """The next piece."""
+        if not self._stream:
+            return
+        match event:
+            case ContentDelta(text=text):
+                self._gather("content", text)
+            case ReasoningDelta(text=text):
+                self._gather("reasoning", text)
+            case ToolCallDelta() if event.id is None:
+                self._gather(f"call {event.index}", event.arguments)
+            case _:
+                self._flush()
+                self._number({"type": "delta", "seq": self.seq} | event_to_dict(event))
+
+    def last_of(self, reply: ChatReply) -> bytes:
+        """The last message of a reply, which is still to be sent with `end`; what was gathered is sent now.
+
+        A text that is too long for one message is in the deltas, and then `done` says so: also a client that wanted no
+        pieces gets them, since it could get the text in no other way.
+        """
+        self._flush()
+        limit = self._limit(self._to)
+        last = payloads.encode(payloads.done(self.seq, reply))
+        if len(last) <= limit:
+            return last
+        if not self._stream:
+            for piece in _cut(reply.content, limit - _ENVELOPE_BYTES):
+                self._number({"type": "delta", "seq": self.seq, "content": piece})
+        message = payloads.done(self.seq, reply) | {"content": None, "split": True}
+        message.pop("reasoning", None)
+        if len(payloads.encode(message)) > limit:
+            message.pop("tool_calls", None)
+            message.pop("timings", None)
+        return payloads.encode(message)
+
+    def end(self, last: bytes, on_acknowledged: Callable[[int], None] | None = None) -> None:
+        """Sends the last message."""
+        self._last = last
+        self._send(last, on_acknowledged)
+
+    def fail(self, error: LLMError) -> None:
+        """Sends an error in place of what is left."""
+        self._flush()
+        self._last = error_message(error, self._limit(self._to))
+        self._send(self._last)
+
+    def tell_again(self, to: ReplyTo, after: int) -> None:
+        """Sends what has been sent to where it is wanted from now on.
+
+        Args:
+            after: Number of the last message that has been received there.
+        """
+        self._to = to
+        if self._accepted is not None:
+            self._send(self._accepted)
+        for message in self._sent[after:]:
+            self._send(message)
+        if self._last is not None:
+            self._send(self._last)
+
+    # ── gathering ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _gather(self, kind: str, text: str) -> None:
+        if not text:
+            return
+        if kind != self._kind:
+            self._flush()
+            self._kind = kind
+        self._gathered.append(text)
+        self._size += len(text.encode("utf-8", "replace"))
+        now = self._loop.time()
+        if self._size >= self._pace.size or now >= self._due:
+            self._flush()
+        elif self._timer is None:
+            self._timer = self._loop.call_at(self._due, self._flush)
+
+    def _flush(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if not self._gathered:
+            return
+        text, self._gathered, self._size = "".join(self._gathered), [], 0
+        self._due = self._loop.time() + self._pace.seconds
+        for piece in _cut(text, self._limit(self._to) - _ENVELOPE_BYTES):
+            self._number({"type": "delta", "seq": self.seq} | _body(self._kind, piece))
+
+    def _number(self, message: dict[str, Any]) -> None:
+        self._sent.append(payloads.encode(message))
+        self._send(self._sent[-1])
+
+    def _send(self, payload: bytes, on_acknowledged: Callable[[int], None] | None = None) -> None:
+        self._publish(
+            Outgoing(self._to.topic, payload, correlation=self._to.correlation, on_acknowledged=on_acknowledged)
+        )
+
+
+def payload_limit(to: ReplyTo, largest_packet: int, asked: int | None) -> int:
+    """Longest payload of a message to a client: its own limit, or what the broker's leaves, in bytes."""
+    overhead = _HEADER_BYTES + len(to.topic.encode()) + len(to.correlation or b"")
+    return max(payloads.SMALLEST_LIMIT // 2, min(largest_packet - overhead, asked or largest_packet))
+
+
+def error_message(error: LLMError, limit: int) -> bytes:
+    """An error, its sentence cut where it would not fit."""
+    message = payloads.failed(error)
+    if len(payloads.encode(message)) > limit:
+        message["message"] = message["message"][: limit // 8] + "…"
+        message.pop("param", None)
+    return payloads.encode(message)
+
+
+def _body(kind: str, text: str) -> dict[str, Any]:
+    if kind.startswith("call "):
+        return event_to_dict(ToolCallDelta(int(kind[5:]), arguments=text))
+    return {kind: text}
+
+
+def _cut(text: str, limit: int) -> list[str]:
+    """`text` in pieces whose JSON has at most `limit` bytes each."""
+    pieces = []
+    start = 0
+    while start < len(text):
+        size = min(len(text) - start, max(1, limit))
+        while size > 1 and len(_json(text[start : start + size])) > limit:
+            size //= 2
+        pieces.append(text[start : start + size])
+        start += size
+    return pieces
+
+
+def _json(text: str) -> bytes:
+    return json.dumps(text, ensure_ascii=False).encode("utf-8", "replace")

@@ -1,0 +1,232 @@
+"""Projects: for each, what its clients' requests have in common, what they may ask, and who they are. One YAML file."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import limits
+import yaml
+from limits.storage import MemoryStorage
+from limits.strategies import MovingWindowRateLimiter
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from llm_core.errors import InvalidRequest, ProjectNotFound, RateLimited, SettingsError
+from llm_core.messages import Text
+from llm_core.mqtt.payloads import OPTIONS
+from llm_core.mqtt.topics import NAME_RULE, is_project
+from llm_core.request import MaxTokens, build_request
+
+MAX_FILE_BYTES = 1_000_000
+
+
+def _rate(value: str) -> str:
+    if value.lower() != "none":
+        try:
+            limits.parse(value)
+        except ValueError:
+            raise ValueError("not a rate such as 60/minute or 1000/day, nor none") from None
+    return value
+
+
+class Limits(BaseModel):
+    """What clients of a project may ask.
+
+    Attributes:
+        max_tokens: The longest reply, and the default where a request does not say. None: as the settings say.
+        rate: Requests of one client, such as `30/minute`; `none` for any number. None: `LLM_RATE_LIMIT`.
+        running: Requests of the project that one worker makes or has waiting at a time.
+        payload_bytes: Longest payload. None: `MQTT_MAX_BYTES`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    max_tokens: MaxTokens | None = None
+    rate: Annotated[str, AfterValidator(_rate)] | None = None
+    running: Annotated[int, Field(ge=1)] | None = None
+    payload_bytes: Annotated[int, Field(ge=256)] | None = None
+
+
+class Compatibility(BaseModel):
+    """The topics that older clients know: `{project}/user_input` and `{project}/assistant_response/...`.
+
+    Attributes:
+        reply_below: What a payload's `replyTopic` may begin with, beside `{project}/assistant_response/`.
+        json_replies: Whether an answer is an object with `response`, or the text alone.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    reply_below: tuple[str, ...] = ()
+    json_replies: bool = False
+
+    @model_validator(mode="after")
+    def _bases_are_levels(self) -> Compatibility:
+        for base in self.reply_below:
+            if not base.endswith("/") or base.startswith("$") or any(letter in base for letter in "+#"):
+                raise ValueError(f"reply_below: {base!r} must end with a slash and have no wildcard")
+        return self
+
+
+class Project(BaseModel):
+    """One project.
+
+    Attributes:
+        clients: Patterns of the clients that may use it, such as `oven-*`. Who a client is, the broker says.
+        system_prompt: Of requests that bring none. None: as the settings say.
+        prompt_from: Who may replace it: a request, and a message on the project's template topic, for one session.
+        options: Defaults of a request: sampling, `max_tokens`, `stop`, `thinking`, `response_format`...
+        tools: What the model may call where a request does not say.
+        tool_choice: Which of them.
+        compatibility: True, or how, where older clients are served too.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    clients: tuple[str, ...] = ("*",)
+    system_prompt: Text | None = None
+    prompt_from: tuple[Literal["request", "template"], ...] = ("request",)
+    options: dict[str, Any] = Field(default_factory=dict)
+    tools: tuple[dict[str, Any], ...] = ()
+    tool_choice: Any = None
+    limits: Limits = Limits()
+    compatibility: Compatibility | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _switch(cls, data: Any) -> Any:
+        """`compatibility: true` is all of it as it comes."""
+        if isinstance(data, dict) and isinstance(data.get("compatibility"), bool):
+            data = data | {"compatibility": {} if data["compatibility"] else None}
+        return data
+
+    @model_validator(mode="after")
+    def _is_a_request(self) -> Project:
+        if unknown := sorted(set(self.options) - OPTIONS):
+            raise ValueError(f"options: there is no {unknown[0]}")
+        try:
+            build_request(
+                [{"role": "user", "content": ""}], **({"max_tokens": 1, "timeout": 1.0} | self.request_options({}))
+            )
+        except InvalidRequest as error:
+            raise ValueError(f"options: {error.message}") from None
+        return self
+
+    def admits(self, client: str) -> bool:
+        return any(fnmatchcase(client, pattern) for pattern in self.clients)
+
+    def request_options(self, given: dict[str, Any]) -> dict[str, Any]:
+        """What a request asks, with what the project says where it says nothing.
+
+        Raises:
+            InvalidRequest: It asks for more than is allowed.
+        """
+        options: dict[str, Any] = dict(self.options)
+        if self.tools:
+            options |= {"tools": list(self.tools), "tool_choice": self.tool_choice}
+        if self.limits.max_tokens is not None:
+            options["max_tokens"] = min(self.limits.max_tokens, options.get("max_tokens") or self.limits.max_tokens)
+        options |= {name: value for name, value in given.items() if value is not None}
+        most, wanted = self.limits.max_tokens, options.get("max_tokens")
+        if most is not None and isinstance(wanted, int) and wanted > most:
+            raise InvalidRequest(f"max_tokens: at most {most} in this project", param="max_tokens")
+        return {name: value for name, value in options.items() if value is not None}
+
+    def choose_prompt(self, asked: str | None, from_template: str | None) -> str | None:
+        """The system prompt of a request.
+
+        Raises:
+            InvalidRequest: The request brings one, and may not.
+        """
+        if asked is not None and "request" not in self.prompt_from:
+            raise InvalidRequest("system_prompt: this project has its own", param="system_prompt")
+        if asked is not None:
+            return asked
+        if from_template is not None and "template" in self.prompt_from:
+            return from_template
+        return self.system_prompt
+
+
+class Projects:
+    """All projects, and how often their clients have asked.
+
+    Args:
+        projects: By name. None: there is any project, with nothing of its own.
+        rate: Of clients whose project says nothing.
+    """
+
+    def __init__(self, projects: dict[str, Project] | None, rate: str) -> None:
+        self._projects, self._rate = projects, rate
+        self._limiter = MovingWindowRateLimiter(MemoryStorage())
+
+    @classmethod
+    def load(cls, path: Path | None, rate: str) -> Projects:
+        """
+        Raises:
+            SettingsError: The file cannot be read, or says what cannot be; the message says where.
+        """
+        return cls(None if path is None else _read(path), rate)
+
+    def get(self, name: str, client: str | None = None) -> Project:
+        """A project.
+
+        Args:
+            client: Who wants to use it.
+
+        Raises:
+            ProjectNotFound: It does not exist, or not for this client.
+        """
+        project = Project() if self._projects is None else self._projects.get(name)
+        if project is None or (client is not None and not project.admits(client)):
+            raise ProjectNotFound(f"There is no project {name!r} for this client.")
+        return project
+
+    def compatible(self) -> Iterable[tuple[str, Compatibility]]:
+        """The projects that serve older clients."""
+        for name, project in (self._projects or {}).items():
+            if project.compatibility is not None:
+                yield name, project.compatibility
+
+    def count(self, name: str, client: str) -> None:
+        """Counts one request of a client.
+
+        Raises:
+            RateLimited: It is one too many.
+        """
+        rate = self.get(name).limits.rate or self._rate
+        if rate.lower() == "none":
+            return
+        parsed = limits.parse(rate)
+        if not self._limiter.hit(parsed, name, client):
+            free_at = self._limiter.get_window_stats(parsed, name, client).reset_time
+            said = f"More requests than are allowed ({parsed}). Wait, and try again."
+            raise RateLimited(said, retry_after=max(1.0, free_at - time.time()))
+
+
+def _read(path: Path) -> dict[str, Project]:
+    try:
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise SettingsError(f"MQTT_PROJECTS={str(path)!r} cannot be used: it is larger than a list of projects.")
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise SettingsError(f"MQTT_PROJECTS={str(path)!r} cannot be read: {error}.") from None
+    projects = data.get("projects") if isinstance(data, dict) else None
+    if not isinstance(projects, dict) or not projects:
+        raise SettingsError(f"MQTT_PROJECTS={str(path)!r} cannot be used: it has no `projects:` with names below it.")
+    return {str(name): _project(path, str(name), said) for name, said in projects.items()}
+
+
+def _project(path: Path, name: str, said: Any) -> Project:
+    if not is_project(name):
+        raise SettingsError(f"MQTT_PROJECTS={str(path)!r}: a project cannot have the name {name!r}: {NAME_RULE}.")
+    try:
+        return Project.model_validate(said or {})
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, ("projects", name, *first["loc"])))
+        raise SettingsError(
+            f"MQTT_PROJECTS={str(path)!r}, {where}: {first['msg'].removeprefix('Value error, ')}."
+        ) from None
