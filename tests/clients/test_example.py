@@ -22,8 +22,13 @@ STORY = "Tell me a very long story about the sea, with many chapters."
 REPLY = ".assistant .text"
 
 
+def vite(client_folder: Path) -> str:
+    """The program itself: npx would start it as a child, which outlives npx when that is killed."""
+    return str(client_folder / "node_modules" / ".bin" / "vite")
+
+
 def built(client_folder: Path, to: Path, **variables: str) -> Path:
-    command = ["npx", "vite", "build", "example", "--outDir", str(to), "--logLevel", "warn"]
+    command = [vite(client_folder), "build", "example", "--outDir", str(to), "--logLevel", "warn"]
     ran = subprocess.run(
         command, cwd=client_folder, env=os.environ | variables, capture_output=True, text=True, check=False
     )
@@ -35,7 +40,7 @@ def built(client_folder: Path, to: Path, **variables: str) -> Path:
 def page_url(client_folder: Path, app: App, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The built page on a server of its own, which passes on what is asked below /api, as Vite does in development."""
     files = built(client_folder, tmp_path_factory.mktemp("page"))
-    command = ["npx", "vite", "preview", "example", "--outDir", str(files)]
+    command = [vite(client_folder), "preview", "example", "--outDir", str(files)]
     port = free_port()
     command += ["--host", "127.0.0.1", "--port", str(port), "--strictPort"]
     environment = os.environ | {"LLM_URL": app.url, "NO_COLOR": "1"}
