@@ -14,6 +14,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, TextIO
 
 from llm_core.errors import InvalidRequest, LLMError, ModelError
+from llm_core.space.commands import add_space
 from llm_core.terminal import Screen, TerminalChat, answer_once, printable
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_chat(commands)
     _add_model(commands)
+    add_space(commands)
     return parser
 
 
