@@ -16,7 +16,6 @@ from types import TracebackType
 from typing import Any
 
 from llm_core.backends.backend import Backend, LoadStatus
-from llm_core.backends.local import LocalBackend
 from llm_core.cancellation import Cancellation
 from llm_core.engine.facts import EngineStats
 from llm_core.errors import ShuttingDown
@@ -26,6 +25,9 @@ from llm_core.models.info import ModelInfo
 from llm_core.request import ChatRequest, build_request
 from llm_core.sessions.sessions import Sessions
 from llm_core.settings import Settings
+from llm_core.tools.calls import DEFAULT_RESULT_CHARS
+from llm_core.tools.loop import arun_loop, run_loop
+from llm_core.tools.python_tool import PythonTool, checked_tools
 
 STOP_SECONDS = 10.0  # longest wait for a stopped reply of a session to be saved; it takes a step of the engine
 
@@ -53,6 +55,9 @@ class LLMClient:
         temperature, top_k, top_p, min_p, typical_p, repeat_penalty, presence_penalty, frequency_penalty, seed,
         logit_bias, logprobs: see `llm_core.request.SamplingParams`.
         max_tokens, stop, timeout (seconds), thinking, overflow, owner: see `llm_core.request.ChatRequest`.
+        tools, tool_choice, parallel_tool_calls, response_format: see there too. Where `tools` are functions of yours
+            (`llm_core.tools.python_tool.tool`), what the model calls is run, and the reply goes on with the results;
+            `max_steps` and `on_tool_call` are for those.
         cancellation: A `llm_core.cancellation.Cancellation` that stops it from any thread; not for sessions.
 
     And every request can raise:
@@ -66,10 +71,10 @@ class LLMClient:
 
     def __init__(self, settings: Settings | None = None) -> None:
         self.settings = settings if settings is not None else Settings.load()
-        self._backend: Backend = LocalBackend(self.settings)
+        self._backend = _backend_of(self.settings)
         self._watchers: tuple[Callable[[], Callable[[ChatEvent], None]], ...] = ()
         self._refusing = False
-        self._sessions = Sessions(self.settings, self._request, self._stream)
+        self._sessions = Sessions(self.settings, self._request, self._reply)
         atexit.register(self.close)  # a thread inside llama.cpp must not outlive the interpreter
 
     # ── the model ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -110,8 +115,8 @@ class LLMClient:
         """Has every reply reported from now on, whoever asked for it.
 
         Args:
-            make_watcher: Called once for each request; what it returns is called with each of its events, by the
-                thread or the event loop that reads them, and must be quick.
+            make_watcher: Called once for each generation: a reply with tools that run here has several. What it returns
+                is called with each of its events, by the thread or the event loop that reads them, and must be quick.
         """
         self._watchers = (*self._watchers, make_watcher)
 
@@ -163,13 +168,13 @@ class LLMClient:
         self, messages: Iterable[MessageLike], *, cancellation: Cancellation | None = None, **options: Any
     ) -> Generator[ChatEvent]:
         """The reply's events: `Queued` first, then deltas, `Done` last. A bad request is refused here, not later."""
-        return self._stream(self._request(messages, options), cancellation or Cancellation())
+        return self._reply(self._request(messages, options), cancellation or Cancellation())
 
     def achat_stream(
         self, messages: Iterable[MessageLike], *, cancellation: Cancellation | None = None, **options: Any
     ) -> AsyncGenerator[ChatEvent]:
         """The reply's events: `Queued` first, then deltas, `Done` last. A bad request is refused here, not later."""
-        return self._astream(self._request(messages, options), cancellation or Cancellation())
+        return self._areply(self._request(messages, options), cancellation or Cancellation())
 
     # ── sessions ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -247,6 +252,8 @@ class LLMClient:
         if self._refusing:
             raise ShuttingDown("The server is about to end. Try again in a while.")
         given = {name: value for name, value in options.items() if value is not None}
+        if "tools" in given:
+            given["tools"] = checked_tools(given["tools"])
         settings = self.settings
         defaults = {
             "temperature": settings.temperature,
@@ -260,7 +267,24 @@ class LLMClient:
         system = Message(role="system", content=settings.system_prompt)
         return request.model_copy(update={"messages": (system, *request.messages)})
 
+    def _reply(self, request: ChatRequest, cancellation: Cancellation) -> Generator[ChatEvent]:
+        """The whole reply: one generation, or as many as it takes with tools that run here."""
+        if not _runs_tools(request):
+            return self._stream(request, cancellation)
+        return run_loop(request, cancellation, self._stream, result_chars=self._result_chars)
+
+    def _areply(self, request: ChatRequest, cancellation: Cancellation) -> AsyncGenerator[ChatEvent]:
+        if not _runs_tools(request):
+            return self._astream(request, cancellation)
+        return arun_loop(request, cancellation, self._astream, result_chars=self._result_chars)
+
+    @property
+    def _result_chars(self) -> int:
+        """The longest result of a tool: a character for a token of the context, which is a quarter of what fits."""
+        return self.settings.context_tokens or DEFAULT_RESULT_CHARS
+
     def _stream(self, request: ChatRequest, cancellation: Cancellation) -> Generator[ChatEvent]:
+        """One generation."""
         events: queue.SimpleQueue[Any] = queue.SimpleQueue()
         submission = self._backend.submit(request, events.put)
         cancellation.bind(submission.cancel)
@@ -298,6 +322,21 @@ class LLMClient:
                     return
         finally:
             submission.cancel()
+
+
+def _runs_tools(request: ChatRequest) -> bool:
+    return any(isinstance(tool, PythonTool) for tool in request.callable_tools)
+
+
+def _backend_of(settings: Settings) -> Backend:
+    """Imported here, since neither needs what the other one does: llama.cpp is not installed beside a remote engine."""
+    if settings.server_url:
+        from llm_core.backends.remote import RemoteBackend
+
+        return RemoteBackend(settings)
+    from llm_core.backends.local import LocalBackend
+
+    return LocalBackend(settings)
 
 
 def _tell(watchers: Iterable[Callable[[ChatEvent], None]], event: ChatEvent) -> None:
