@@ -60,9 +60,15 @@ class ModelError(LLMError):
 
 
 class EngineFailed(LLMError):
-    """llama.cpp failed under the running requests. The engine has been rebuilt: the same request may be sent again."""
+    """The engine failed under the running requests, or a remote one broke off: the same request may be sent again."""
 
     code = "engine_failed"
+
+
+class EngineUnreachable(LLMError):
+    """No engine of `LLM_SERVER_URL` answers. They are tried again and again: the same call may work in a while."""
+
+    code = "engine_unreachable"
 
 
 class SequenceFailed(LLMError):

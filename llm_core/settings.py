@@ -10,7 +10,7 @@ from typing import Annotated
 
 import limits
 from platformdirs import user_data_path
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from llm_core.broker import BrokerUrl, parse_broker_url
@@ -24,9 +24,11 @@ DEFAULT_SYSTEM_PROMPT = "You are a helpful assistant. Answer clearly and briefly
 LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
 SERVER_NAME_VARIABLE = "GRADIO_SERVER_NAME"
 SERVER_PORT_VARIABLE = "GRADIO_SERVER_PORT"
-SECRET_VARIABLES = frozenset({"LLM_API_TOKENS", "MQTT_URL"})
+SECRET_VARIABLES = frozenset({"LLM_API_TOKENS", "LLM_SERVER_URL", "LLM_SERVER_TOKEN", "LLM_REDIS_URL", "MQTT_URL"})
 MQTT_PREFIX_PATTERN = r"^[A-Za-z0-9._:@-]+(/[A-Za-z0-9._:@-]+)*$"
 _ORIGIN = re.compile(r"https?://[^/\s?#]+")
+_ENGINE = re.compile(r"https?://[^/\s?#@]+(/[^\s?#@]*)?")
+_COUNTERS = re.compile(r"rediss?://\S+")
 
 
 def _listed(value: object) -> object:
@@ -41,6 +43,15 @@ def _origins(origins: tuple[str, ...]) -> tuple[str, ...]:
     return origins
 
 
+def _engines(urls: tuple[str, ...]) -> tuple[str, ...]:
+    for url in urls:
+        if not _ENGINE.fullmatch(url):
+            raise ValueError(
+                "write http://host:port, or several with commas between; a token goes into LLM_SERVER_TOKEN"
+            )
+    return urls
+
+
 def _rate(value: str) -> str:
     if value.lower() != "none":
         try:
@@ -50,11 +61,20 @@ def _rate(value: str) -> str:
     return value
 
 
+def _counters(url: SecretStr | None) -> SecretStr | None:
+    if url is not None and not _COUNTERS.fullmatch(url.get_secret_value()):
+        raise ValueError("write redis://host:port")
+    return url
+
+
 class Settings(BaseSettings):
     """What the operator decided. Every field is the environment variable `LLM_` and its name in capitals, unless said.
 
     Attributes:
         model: `bundled`, the path of a `.gguf` file, or `hf:OWNER/REPO[:FILE-OR-GLOB][@REVISION]`.
+        server_url: OpenAI-compatible engines elsewhere, comma-separated. There are some: no model is loaded here, and
+            `model` says which of the engine's models is asked for, where it has one of that name.
+        server_token: Their bearer token.
         context_tokens: Tokens that one request, prompt and reply, may use. None: 4096, or what the model was trained
             for where that is less.
         kv_host_mb: Host memory for the KV state of idle conversations, in MiB; 0 keeps them in the slots only.
@@ -73,6 +93,7 @@ class Settings(BaseSettings):
         api_tokens: Bearer tokens, comma-separated, `name:token` or `token`; each is one owner. Kept as digests only.
         rate_limit: Requests of one owner, such as `60/minute`; `none` for any number. Without tokens an owner is an
             address.
+        redis_url: Where several processes count these requests together. None: each counts its own.
         allowed_origins: Pages of other sites that may call the API from a browser, comma-separated.
         allowed_hosts: Names by which the server may be called, comma-separated; `*` for any. None: those of this
             machine where it listens on loopback only, else any.
@@ -92,6 +113,8 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="LLM_", env_ignore_empty=True, frozen=True, extra="ignore")
 
     model: Annotated[str, Field(min_length=1, max_length=4096)] = "bundled"
+    server_url: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed), AfterValidator(_engines)] = ()
+    server_token: SecretStr | None = None
     context_tokens: Annotated[int, Field(ge=64, le=4_194_304)] | None = None
     kv_host_mb: Annotated[int, Field(ge=0, le=1_048_576)] = 1024
     parallel: Annotated[int, Field(ge=1, le=64)] = 8
@@ -111,6 +134,7 @@ class Settings(BaseSettings):
     session_days: Annotated[float, Field(ge=0, le=36_500), Finite] = 0.0
     api_tokens: Annotated[tuple[ApiToken, ...], NoDecode, BeforeValidator(parse_tokens)] = ()
     rate_limit: Annotated[str, AfterValidator(_rate)] = "60/minute"
+    redis_url: Annotated[SecretStr | None, AfterValidator(_counters)] = None
     allowed_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed), AfterValidator(_origins)] = ()
     allowed_hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)] = ()
     public: bool = Field(default_factory=lambda: "SPACE_ID" in os.environ)

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from llm_core.engine.llama import Model
 from llm_core.models.choice import parts_of, plain_name
 from llm_core.models.quantization import quantization_of, without_quantization
 from llm_core.models.source import ResolvedModel
+
+if TYPE_CHECKING:  # llama.cpp need not be there where the model is elsewhere
+    from llm_core.engine.llama import Model
 
 # Names of files that say nothing about the model in them.
 _NAMELESS = frozenset({"model", "ggml-model", "gguf-model", "ggml", "gguf"})
@@ -23,8 +26,8 @@ class ModelInfo:
 
     Attributes:
         name: For people.
-        source: What was asked for, as in `LLM_MODEL`.
-        path: The file; of a split model the first.
+        source: What was asked for, as in `LLM_MODEL`; of an engine elsewhere its URL.
+        path: The file; of a split model the first. None where the model is not on this machine.
         revision: The commit that it is from; None where it is not from the Hub.
         architecture: llama.cpp's name of the network, such as `llama`.
         quantization: Such as `Q4_K_M`.
@@ -38,7 +41,7 @@ class ModelInfo:
 
     name: str
     source: str
-    path: Path
+    path: Path | None
     revision: str | None
     architecture: str
     quantization: str

@@ -120,7 +120,7 @@ def openai_routes(client: LLMClient, admit: Callable[..., None]) -> APIRouter:
     async def models() -> dict[str, Any]:
         """The one model that is served."""
         info = await ready(client)
-        created = int(info.path.stat().st_mtime)
+        created = int(info.path.stat().st_mtime) if info.path else 0
         model = {"id": info.name, "object": "model", "created": created, "owned_by": info.source}
         return {"object": "list", "data": [model]}
 

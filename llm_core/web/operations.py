@@ -113,8 +113,8 @@ class _Engine(Collector):
         self._client = client
 
     def collect(self) -> Iterator[Metric]:
-        stats = self._client.stats()
-        yield GaugeMetricFamily("llm_model_ready", "1 once the model is loaded", value=int(stats is not None))
+        stats, is_ready = self._client.stats(), self._client.status().state == "ready"
+        yield GaugeMetricFamily("llm_model_ready", "1 while the model is loaded, or its engine answers", value=int(is_ready))
         if stats is None:
             return
         for name, said, value in (

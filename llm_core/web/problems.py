@@ -29,6 +29,7 @@ STATUS = {
     "queue_full": 503,
     "engine_closed": 503,
     "engine_failed": 503,
+    "engine_unreachable": 503,
     "model_loading": 503,
     "shutting_down": 503,
     "storage_full": 507,

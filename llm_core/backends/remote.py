@@ -1,0 +1,300 @@
+"""The remote backend: replies come from OpenAI-compatible engines elsewhere, and nothing is loaded here.
+
+Requests run on one event loop in a thread of its own, so that callers in any thread and on any loop are served alike.
+What is tried again, and for how long, is decided here; what a failure means is in `remote_errors`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import threading
+from concurrent.futures import Future
+from contextlib import aclosing, suppress
+
+from llm_core.backends.backend import LoadStatus, Sink
+from llm_core.backends.remote_engines import Engine, Engines
+from llm_core.backends.remote_errors import EngineFault, broken_off, fault_of
+from llm_core.backends.remote_wire import ChunkReader, arguments_of, shorter_ones
+from llm_core.engine.facts import EngineStats
+from llm_core.errors import ContextOverflow, EngineClosed, EngineFailed, EngineUnreachable, LLMError
+from llm_core.events import ChatEvent, Done, FinishReason, Queued
+from llm_core.models.info import ModelInfo
+from llm_core.request import ChatRequest
+from llm_core.settings import Settings
+
+log = logging.getLogger(__name__)
+
+TRIES = 4
+FIRST_PAUSE_SECONDS = 0.25  # before the second try; each pause is twice the one before
+LONGEST_PAUSE_SECONDS = 5.0  # a caller who is told to wait longer is better told so
+PATIENCE_SECONDS = 15.0  # for the first engine to answer
+WAIT_SECONDS = 10.0  # of a request, for one of them to come back while none answers
+SILENT_SECONDS = 1.0  # after which a caller is told that the request is on its way, though no engine has taken it
+CLOSE_SECONDS = 10.0
+
+
+class RemoteSubmission:
+    """A request on its way to an engine."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self.task: asyncio.Task[Done] | None = None
+
+    def translate(self, event: ChatEvent | LLMError) -> list[ChatEvent]:
+        if isinstance(event, LLMError):
+            raise event
+        return [event]
+
+    def cancel(self) -> None:
+        with suppress(RuntimeError):  # the loop is closed, and the request with it
+            self._loop.call_soon_threadsafe(self._stop)
+
+    def _stop(self) -> None:
+        assert self.task is not None
+        self.task.cancel()
+
+
+class RemoteBackend:
+    """One or several engines behind `LLM_SERVER_URL`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._loop = asyncio.new_event_loop()
+        self._thread: threading.Thread | None = None
+        self._engines: Engines | None = None
+        self._tasks: set[asyncio.Task[Done]] = set()
+        self._info: ModelInfo | None = None
+        self._answer: Future[ModelInfo] = _pending()
+        self._closed = False
+
+    # ── the engines ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def start(self) -> Future[ModelInfo]:
+        """Begins to look for the engines; the future has what the first one serves that answers.
+
+        While none does it fails after `PATIENCE_SECONDS` with `EngineUnreachable`, and a later call gives a new one:
+        the engines are looked for until the backend is closed.
+        """
+        with self._lock:
+            if self._closed:
+                raise EngineClosed("The client has been closed.")
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="llm-remote", daemon=True)
+                self._thread.start()
+            return self._answer
+
+    def status(self) -> LoadStatus:
+        engines = self._engines
+        if engines is None:
+            return LoadStatus("idle", 0.0, "The engine has not been looked for yet.")
+        return (
+            LoadStatus("loading", 0.0, engines.says()) if engines.are_down else LoadStatus("ready", 1.0, engines.says())
+        )
+
+    def stats(self) -> EngineStats | None:
+        """Requests in flight: the rest of what an engine holds is its own business, and 0 here."""
+        if self._engines is None or self._info is None:
+            return None
+        return EngineStats(0, self._engines.in_flight, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+
+    def clear_cache(self) -> None:
+        """There is none here."""
+
+    def close(self) -> None:
+        """Ends running requests with `EngineClosed`."""
+        with self._lock:
+            already, self._closed = self._closed, True
+        if already:
+            return
+        if self._thread is not None:
+            asyncio.run_coroutine_threadsafe(self._shut_down(), self._loop).result(CLOSE_SECONDS)
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+        self._loop.close()
+        if not self._answer.done():
+            self._answer.set_exception(EngineClosed("The client has been closed."))
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._loop.call_soon(self._look)
+        self._loop.run_forever()
+
+    def _look(self) -> None:
+        settings = self._settings
+        token = settings.server_token.get_secret_value() if settings.server_token else None
+        self._engines = Engines(settings.server_url, token, wanted=settings.model, on_answer=self._answered)
+        self._engines.watch()
+        self._loop.call_later(PATIENCE_SECONDS, self._lose_patience)
+
+    def _answered(self, info: ModelInfo) -> None:
+        with self._lock:
+            first, self._info = self._info is None, info
+            if not first:
+                self._answer = _pending()
+            self._answer.set_result(info)
+
+    def _lose_patience(self) -> None:
+        assert self._engines is not None
+        with self._lock:
+            if self._info is not None:
+                return
+            waiting, self._answer = self._answer, _pending()
+        log.warning("%s", self._engines.says())
+        waiting.set_exception(EngineUnreachable(self._engines.says()))
+        self._loop.call_later(PATIENCE_SECONDS, self._lose_patience)
+
+    async def _shut_down(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._engines is not None:
+            await self._engines.close()
+
+    # ── a request ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def submit(self, request: ChatRequest, sink: Sink) -> RemoteSubmission:
+        """Hands in a request and returns at once; what becomes of it goes into the sink.
+
+        Raises:
+            EngineClosed: The client has been closed.
+        """
+        self.start()
+        submission = RemoteSubmission(self._loop)
+        with self._lock:
+            if self._closed:
+                raise EngineClosed("The client has been closed.")
+            self._loop.call_soon_threadsafe(self._begin, request, sink, submission)
+        return submission
+
+    def _begin(self, request: ChatRequest, sink: Sink, submission: RemoteSubmission) -> None:
+        reader = ChunkReader()
+        submission.task = task = asyncio.create_task(self._answer_in_time(request, sink, reader))
+        self._tasks.add(task)
+
+        def end(task: asyncio.Task[Done]) -> None:
+            self._tasks.discard(task)
+            with suppress(RuntimeError):  # the reader's event loop is closed
+                sink(self._last_event(task, reader))
+
+        task.add_done_callback(end)
+
+    def _last_event(self, task: asyncio.Task[Done], reader: ChunkReader) -> Done | LLMError:
+        if task.cancelled():
+            return EngineClosed("The server is closing.") if self._closed else reader.done("cancelled")
+        match task.exception():
+            case None:
+                return task.result()
+            case LLMError() as error:
+                return error
+            case error:
+                log.error("a request to an engine failed", exc_info=error)
+                return EngineFailed("The request to the engine failed; the log says why.")
+
+    async def _answer_in_time(self, request: ChatRequest, sink: Sink, reader: ChunkReader) -> Done:
+        outbox = _Outbox(sink)
+        told = self._loop.call_later(SILENT_SECONDS, outbox.say_queued)
+        try:
+            async with asyncio.timeout(request.timeout) as time_limit:
+                return await self._answer_what_fits(request, outbox, reader)
+        except TimeoutError:
+            if not time_limit.expired():
+                raise
+            return reader.done("timeout")
+        finally:
+            told.cancel()
+
+    async def _answer_what_fits(self, request: ChatRequest, outbox: _Outbox, reader: ChunkReader) -> Done:
+        """The reply to the whole conversation, or to a shorter one where the engine says that it does not fit."""
+        shorter = shorter_ones(request.messages) if request.overflow == "drop_oldest" else ()
+        for messages in (request.messages, *shorter):
+            try:
+                finish_reason = await self._try(request.model_copy(update={"messages": messages}), outbox, reader)
+            except ContextOverflow as error:
+                too_long = error
+            else:
+                return reader.done(finish_reason, len(request.messages) - len(messages))
+        raise too_long
+
+    async def _try(self, request: ChatRequest, outbox: _Outbox, reader: ChunkReader) -> FinishReason:
+        """The reply of the engine with the least to do, or of another where that one fails before the first token."""
+        assert self._engines is not None
+        tried: list[Engine] = []
+        pause = FIRST_PAUSE_SECONDS
+        while True:
+            engine = await self._pick(tried)
+            tried.append(engine)
+            try:
+                return await self._stream(engine, request, outbox, reader)
+            except EngineFault as fault:
+                if fault.is_down:
+                    self._engines.mark_down(engine, fault.error.message)
+                other = self._engines.pick(tried)
+                wait = max(pause * random.uniform(0.8, 1.2), fault.error.retry_after or 0.0)
+                if other is not None and other not in tried:
+                    wait = 0.0
+                if not fault.try_again or reader.has_begun or len(tried) == TRIES or wait > LONGEST_PAUSE_SECONDS:
+                    raise fault.error from None
+                log.info("a request is sent again after %.2f s: %s", wait, fault.error)
+            reader.restart()
+            await asyncio.sleep(wait)
+            pause *= 2
+
+    async def _pick(self, tried: list[Engine]) -> Engine:
+        assert self._engines is not None
+        engine = self._engines.pick(tried)
+        if engine is None:
+            await self._engines.wait(WAIT_SECONDS)
+            engine = self._engines.pick(tried)
+        if engine is None:
+            raise EngineUnreachable(self._engines.says(), retry_after=WAIT_SECONDS)
+        return engine
+
+    async def _stream(self, engine: Engine, request: ChatRequest, outbox: _Outbox, reader: ChunkReader) -> FinishReason:
+        """One try.
+
+        Raises:
+            EngineFault: It failed.
+        """
+        assert self._engines is not None
+        async with self._engines.client(engine) as client:
+            try:
+                async with aclosing(await client.stream(arguments_of(request, engine.model or ""))) as chunks:
+                    outbox.say_queued()
+                    async for chunk in chunks:
+                        for event in reader.read(chunk):
+                            outbox.send(event)
+            except Exception as error:
+                raise fault_of(error, engine.name) from error
+        if reader.finish_reason is None:
+            raise EngineFault(broken_off(engine.name), try_again=True)
+        return reader.finish_reason
+
+
+class _Outbox:
+    """What a caller is told, in order, with one `Queued` before all of it."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+        self._has_begun = False
+
+    def say_queued(self) -> None:
+        """Tells the caller, once, that the request is on its way: a refusal can then no longer come before."""
+        if not self._has_begun:
+            self._has_begun = True
+            self.send(Queued(0))
+
+    def send(self, event: ChatEvent) -> None:
+        try:
+            self._sink(event)
+        except RuntimeError:  # the reader's event loop is closed
+            raise asyncio.CancelledError from None
+
+
+def _pending() -> Future[ModelInfo]:
+    """A future that no waiter's cancel can cancel."""
+    future: Future[ModelInfo] = Future()
+    future.set_running_or_notify_cancel()
+    return future

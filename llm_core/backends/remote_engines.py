@@ -1,0 +1,221 @@
+"""The engines behind `LLM_SERVER_URL`: which of them answer, what they serve, and which has the least to do.
+
+All of it lives on one event loop and is touched by nothing else, but for the few facts that are read from outside.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx2
+from huggingface_hub import AsyncInferenceClient
+
+from llm_core.backends.remote_errors import EngineFault, fault_of
+from llm_core.backends.remote_transport import ReusingTransport
+from llm_core.models.info import ModelInfo
+
+log = logging.getLogger(__name__)
+
+CONNECT_SECONDS = 10.0
+LOOK_SECONDS = 10.0  # between two looks at an engine that answers
+LOOK_AGAIN_SECONDS = 1.0  # and at one that does not
+ANSWER_SECONDS = 10.0  # an engine that takes longer to name its model, and makes no reply meanwhile, is down
+_NO_LIMIT = httpx2.Timeout(None, connect=CONNECT_SECONDS)  # how long a reply may take is the request's own business
+
+
+class EngineClient(AsyncInferenceClient):
+    """huggingface_hub's client of one request, on connections that requests share.
+
+    It overrides two methods that are not public, which tests hold, because of three habits: a pool of connections is
+    made for each client, and a client keeps its responses open until it is closed; where there is no token, one that is
+    found on this machine goes to whatever engine is called; and a JSON schema is sent in a form that only TGI reads.
+    """
+
+    def __init__(self, url: str, token: str | None, connections: httpx2.AsyncClient) -> None:
+        super().__init__(base_url=url, token=token)
+        self._connections = connections
+        self.timeout = _NO_LIMIT  # type: ignore[assignment]  # handed to httpx as it is
+        self._format: Any = None
+
+    async def stream(self, arguments: Mapping[str, Any]) -> Any:
+        """Sends the request; returns when the engine has taken it, with an iterator of chunks."""
+        self._format = arguments.get("response_format")
+        return await self.chat_completion(**arguments, stream=True)
+
+    async def _get_async_client(self) -> httpx2.AsyncClient:
+        return self._connections
+
+    async def _inner_post(self, request_parameters: Any, *, stream: bool = False) -> Any:
+        if self.token is None:
+            request_parameters.headers.pop("authorization", None)
+        if self._format is not None:
+            request_parameters.json["response_format"] = self._format
+        return await super()._inner_post(request_parameters, stream=stream)
+
+
+@dataclass(slots=True)
+class Engine:
+    """One engine, as it was last seen.
+
+    Attributes:
+        name: For people: its address without what is secret or the same for all.
+        model: What to ask for; None until it has answered.
+        in_flight: Requests that it has.
+        down: Why it is left out; None while it answers.
+    """
+
+    url: str
+    name: str
+    model: str | None = None
+    in_flight: int = 0
+    down: str | None = "it has not answered yet"
+
+
+class Engines:
+    """All engines.
+
+    Args:
+        wanted: The model to ask for where an engine has it; else the first of those that it has.
+        on_answer: Is told what an engine serves whenever it answers after a time.
+    """
+
+    def __init__(
+        self, urls: Iterable[str], token: str | None, *, wanted: str, on_answer: Callable[[ModelInfo], None]
+    ) -> None:
+        self._engines = [Engine(url.rstrip("/"), urlsplit(url).netloc) for url in urls]
+        self._token, self._wanted, self._on_answer = token, wanted, on_answer
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._connections = httpx2.AsyncClient(
+            transport=ReusingTransport(), headers=headers, event_hooks={"response": [_read_refusal]}
+        )
+        self._changed = asyncio.Event()
+        self._looks: list[asyncio.Task[None]] = []
+
+    def watch(self) -> None:
+        """Begins to look after the engines."""
+        self._looks = [asyncio.create_task(self._look_after(engine)) for engine in self._engines]
+
+    async def close(self) -> None:
+        for look in self._looks:
+            look.cancel()
+        await asyncio.gather(*self._looks, return_exceptions=True)
+        await self._connections.aclose()
+
+    @property
+    def in_flight(self) -> int:
+        return sum(engine.in_flight for engine in self._engines)
+
+    @property
+    def are_down(self) -> bool:
+        """Whether none of them answers."""
+        return all(engine.down for engine in self._engines)
+
+    def says(self) -> str:
+        """How they are, in a sentence for people."""
+        down = [f"{engine.name}: {engine.down}" for engine in self._engines if engine.down]
+        if not self.are_down:
+            names = ", ".join(sorted({engine.model or "" for engine in self._engines if not engine.down}))
+            return f"{names} is ready." + (f" Left out until it answers again: {'; '.join(down)}." if down else "")
+        return f"No engine answers, and it is tried again and again. {'; '.join(down)}."
+
+    # ── choosing ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def pick(self, but: Iterable[Engine] = ()) -> Engine | None:
+        """The one with the least to do of those that answer, and rather none of `but`; None where none answers."""
+        tried = list(but)
+        up = [engine for engine in self._engines if not engine.down]
+        return min(up, key=lambda engine: (engine in tried, engine.in_flight), default=None)
+
+    async def wait(self, seconds: float) -> None:
+        """Waits until an engine that was down answers, at most so long."""
+        self._changed.clear()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._changed.wait(), seconds)
+
+    @asynccontextmanager
+    async def client(self, engine: Engine) -> AsyncIterator[EngineClient]:
+        """A client for one request, which counts as in flight meanwhile. Leaving closes its response."""
+        engine.in_flight += 1
+        try:
+            async with EngineClient(engine.url, self._token, self._connections) as client:
+                yield client
+        finally:
+            engine.in_flight -= 1
+
+    def mark_down(self, engine: Engine, why: str) -> None:
+        """Leaves an engine out until it answers again."""
+        if not engine.down:
+            log.warning("the engine at %s is left out until it answers again: %s", engine.name, why)
+        engine.down = why.rstrip(".")
+
+    # ── looking ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _look_after(self, engine: Engine) -> None:
+        while True:
+            await self._look(engine)
+            await asyncio.sleep(LOOK_AGAIN_SECONDS if engine.down else LOOK_SECONDS)
+
+    async def _look(self, engine: Engine) -> None:
+        """Asks an engine what it serves."""
+        try:
+            info = await self._ask(engine)
+        except EngineFault as fault:
+            # One that is busy making replies may well take its time; what breaks under them is seen by themselves.
+            if not engine.in_flight:
+                self.mark_down(engine, fault.error.message)
+            return
+        if engine.down:
+            log.info("the engine at %s answers; it serves %s", engine.name, info.name)
+        engine.model, engine.down = info.name, None
+        self._on_answer(info)
+        self._changed.set()
+
+    async def _ask(self, engine: Engine) -> ModelInfo:
+        url = engine.url if urlsplit(engine.url).path.endswith("/v1") else f"{engine.url}/v1"
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                response = await self._connections.get(f"{url}/models", timeout=_NO_LIMIT)
+                if response.status_code == 404:  # an engine of one model need not list it
+                    return remote_info(engine.url, {"id": engine.name})
+                response.raise_for_status()
+                return remote_info(engine.url, self._choose(response.json()["data"]))
+        except TimeoutError:
+            raise fault_of(httpx2.ConnectTimeout("no answer"), engine.name) from None
+        except Exception as error:
+            raise fault_of(error, engine.name) from None
+
+    def _choose(self, served: list[dict[str, Any]]) -> dict[str, Any]:
+        return next((model for model in served if model["id"] == self._wanted), served[0])
+
+
+def remote_info(url: str, model: Mapping[str, Any]) -> ModelInfo:
+    """What is known of an engine's model: its name, and where the engine says so the context that it reads."""
+    meta = model.get("meta")
+    trained = meta.get("n_ctx_train") if isinstance(meta, Mapping) else None  # llama-server
+    context = model.get("max_model_len") or trained  # vLLM
+    return ModelInfo(
+        name=str(model["id"]),
+        source=url,
+        path=None,
+        revision=None,
+        architecture="unknown",
+        quantization="unknown",
+        parameters=0,
+        size_bytes=0,
+        context_train=context if isinstance(context, int) else 0,
+        license=None,
+        has_chat_template=True,
+        can_switch_thinking=False,
+    )
+
+
+async def _read_refusal(response: httpx2.Response) -> None:
+    """A stream's body is not read by itself; a refusal's says why."""
+    if response.is_error:
+        await response.aread()

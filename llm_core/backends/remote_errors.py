@@ -1,0 +1,168 @@
+"""What can go wrong between this server and an engine, in the words of `llm_core.errors`.
+
+One table decides for each failure what the caller is told, whether another try may help, and whether the engine counts
+as down.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import json
+import logging
+import re
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import httpx2
+from huggingface_hub.errors import HfHubHTTPError, InferenceTimeoutError, TextGenerationError
+
+from llm_core.errors import (
+    ContextOverflow,
+    EngineFailed,
+    EngineUnreachable,
+    InvalidRequest,
+    LLMError,
+    ModelError,
+    ModelLoading,
+    QueueFull,
+    RateLimited,
+)
+
+log = logging.getLogger(__name__)
+
+MAX_SAID_CHARS = 500
+# Engines word it differently, and only some have a code for it: OpenAI and this app, llama-server, vLLM, TGI.
+_OVERFLOW_CODES = frozenset({"context_length_exceeded", "context_overflow", "exceed_context_size_error"})
+_OVERFLOW_WORDS = re.compile(
+    r"maximum context length|context (?:size|window|length)|max_model_len|`?max_new_tokens`? must be <=", re.IGNORECASE
+)
+_BUSY_CODES: dict[str, type[LLMError]] = {"model_loading": ModelLoading, "rate_limit_exceeded": RateLimited}
+
+
+class EngineFault(Exception):
+    """A try that failed.
+
+    Attributes:
+        error: What the caller is told, if it was the last try.
+        try_again: Whether the same request may succeed another time.
+        is_down: Whether the engine should be left out until it answers again.
+    """
+
+    def __init__(self, error: LLMError, *, try_again: bool = False, is_down: bool = False) -> None:
+        super().__init__(error.message)
+        self.error, self.try_again, self.is_down = error, try_again, is_down
+
+
+def fault_of(error: Exception, where: str) -> EngineFault:
+    """What a failure means.
+
+    Args:
+        where: The engine's name for people.
+    """
+    match error:
+        case HfHubHTTPError():
+            return _refused(error.response, where)
+        case InferenceTimeoutError() | httpx2.ConnectTimeout():
+            return EngineFault(
+                EngineUnreachable(f"The engine at {where} does not answer."), try_again=True, is_down=True
+            )
+        case httpx2.ConnectError() | httpx2.ProxyError() | httpx2.UnsupportedProtocol():
+            said = f"The engine at {where} cannot be reached: {_said(str(error))}."
+            return EngineFault(EngineUnreachable(said), try_again=True, is_down=True)
+        case httpx2.HTTPError() | httpx2.StreamError():
+            return EngineFault(broken_off(where), try_again=True)
+        case TextGenerationError():
+            return _reported(error.args[0] if error.args else None, where)
+        case ValueError() | LookupError() | TypeError() | AttributeError():  # json's errors are ValueErrors
+            log.warning("the engine at %s sent something that cannot be read", where, exc_info=error)
+            return EngineFault(
+                EngineFailed(f"The engine at {where} sent something that cannot be read."), try_again=True
+            )
+    raise error
+
+
+def broken_off(where: str) -> EngineFailed:
+    """The connection ended before the reply did."""
+    return EngineFailed(f"The engine at {where} broke off in the middle of the reply. Send it again.")
+
+
+def _refused(response: httpx2.Response, where: str) -> EngineFault:
+    """An answer with another status than 200."""
+    status, (said, code) = response.status_code, _complaint(_body(response))
+    if status in (401, 403):
+        return EngineFault(
+            ModelError(f"The engine at {where} refuses the token; set LLM_SERVER_TOKEN to one it knows.")
+        )
+    if status == 404:
+        return EngineFault(ModelError(f"The engine at {where} has no such route or model: {said or 'not found'}."))
+    wait = _seconds(response.headers.get("retry-after"))
+    if status == 429:
+        tired = f"The engine at {where} takes no more requests now{_because(said)}. Wait, and try again."
+        return EngineFault(RateLimited(tired, retry_after=wait), try_again=True)
+    if status == 503:
+        kind = _BUSY_CODES.get(code, QueueFull)
+        return EngineFault(
+            kind(f"The engine at {where} is busy{_because(said)}. Try again.", retry_after=wait), try_again=True
+        )
+    if status >= 500:
+        return EngineFault(
+            EngineFailed(f"The engine at {where} failed with status {status}{_because(said)}."), try_again=True
+        )
+    return EngineFault(_invalid(said or f"status {status}", code))
+
+
+def _reported(complaint: Any, where: str) -> EngineFault:
+    """An error in place of the next piece."""
+    said, code = _complaint({"error": complaint})
+    if code in _OVERFLOW_CODES or code == "invalid_request":
+        return EngineFault(_invalid(said, code))
+    return EngineFault(EngineFailed(f"The engine at {where} failed{_because(said)}. Send it again."), try_again=True)
+
+
+def _invalid(said: str, code: str) -> InvalidRequest:
+    if code in _OVERFLOW_CODES or _OVERFLOW_WORDS.search(said):
+        return ContextOverflow(f"The conversation is longer than the engine reads: {said}", param="messages")
+    return InvalidRequest(f"The engine refuses the request: {said}")
+
+
+def _body(response: httpx2.Response) -> Any:
+    try:
+        return json.loads(response.text)
+    except (ValueError, httpx2.HTTPError, httpx2.StreamError):  # not JSON, or never read
+        return None
+
+
+def _complaint(body: Any) -> tuple[str, str]:
+    """The sentence and the code of an error's body, "" where there is none. Engines differ: OpenAI's `error` is an
+    object, TGI's a text, FastAPI's is called `detail`, vLLM's had no `error` around it once."""
+    error = body.get("error", body) if isinstance(body, Mapping) else body
+    if isinstance(error, Mapping):
+        said = error.get("message") or error.get("detail") or ""
+        kinds = [error.get("code"), error.get("type")]
+        code = next((kind for kind in kinds if isinstance(kind, str) and kind in _OVERFLOW_CODES), None)
+        code = code or next((kind for kind in kinds if isinstance(kind, str)), "")
+        return _said(said if isinstance(said, str) else json.dumps(said)), code
+    return _said(error) if isinstance(error, str) else "", ""
+
+
+def _said(text: str) -> str:
+    return " ".join(text.split())[:MAX_SAID_CHARS].rstrip(".")
+
+
+def _because(said: str) -> str:
+    return f": {said}" if said else ""
+
+
+def _seconds(header: str | None) -> float | None:
+    """`Retry-After`: seconds, or a date."""
+    if header is None:
+        return None
+    try:
+        return max(0.0, float(header))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(header).timestamp() - time.time())
+    except ValueError:
+        return None
