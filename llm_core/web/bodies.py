@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from llm_core.events import FinishReason
-from llm_core.messages import MAX_MESSAGES, Message, Text
+from llm_core.messages import MAX_CALLS, MAX_MESSAGES, CallId, Message, Text, ToolCall
 from llm_core.request import (
     MAX_STOPS,
     LogitBias,
@@ -25,9 +25,85 @@ from llm_core.request import (
     TypicalP,
 )
 from llm_core.sessions.sessions import MAX_TITLE_CHARS, SESSION_ID_PATTERN, SESSION_ID_RULE
+from llm_core.tool_spec import MAX_DESCRIPTION_CHARS, MAX_TOOLS, TOOL_NAME_PATTERN
 
 SessionId = Annotated[str, Field(pattern=SESSION_ID_PATTERN, description=SESSION_ID_RULE)]
 _EXAMPLE: dict[str, Any] = {"messages": [{"role": "user", "content": "Hello"}], "temperature": 0.7, "max_tokens": 512}
+
+# ── tools: `llm_core.request` checks them, and says 400 with the place; here is what the documentation shows ─────────
+
+_WEATHER: dict[str, Any] = {
+    "type": "function",
+    "function": {
+        "name": "get_weather",
+        "description": "The weather in a city, now",
+        "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+    },
+}
+_NAMED: dict[str, Any] = {
+    "type": "object",
+    "title": "This one",
+    "properties": {
+        "type": {"const": "function"},
+        "function": {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]},
+    },
+    "required": ["type", "function"],
+}
+_TOOL: dict[str, Any] = {
+    "type": "object",
+    "title": "Tool",
+    "properties": {
+        "type": {"const": "function"},
+        "function": {
+            "type": "object",
+            "properties": {
+                "name": {"type": "string", "pattern": TOOL_NAME_PATTERN},
+                "description": {"type": "string", "maxLength": MAX_DESCRIPTION_CHARS},
+                "parameters": {"type": "object", "description": "JSON schema of the arguments"},
+            },
+            "required": ["name"],
+        },
+    },
+    "required": ["type", "function"],
+}
+_RESPONSE_FORMAT: dict[str, Any] = {
+    "oneOf": [
+        {
+            "type": "object",
+            "title": "Text or JSON",
+            "properties": {"type": {"enum": ["text", "json_object"]}},
+            "required": ["type"],
+        },
+        {
+            "type": "object",
+            "title": "JSON of a schema",
+            "properties": {
+                "type": {"const": "json_schema"},
+                "json_schema": {
+                    "type": "object",
+                    "properties": {"name": {"type": "string"}, "schema": {"type": "object"}},
+                    "required": ["schema"],
+                },
+            },
+            "required": ["type", "json_schema"],
+        },
+    ]
+}
+Tool = Annotated[dict[str, Any], WithJsonSchema(_TOOL)]
+Choice = Annotated[str | dict[str, Any], WithJsonSchema({"anyOf": [{"enum": ["auto", "none", "required"]}, _NAMED]})]
+Format = Annotated[dict[str, Any], WithJsonSchema(_RESPONSE_FORMAT)]
+
+
+class ToolResultBody(BaseModel):
+    """What a call gave back."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    tool_call_id: CallId
+    content: Text
+
+
+# ── requests ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 class Options(BaseModel):
@@ -52,18 +128,16 @@ class Options(BaseModel):
     timeout: Timeout | None = Field(None, description="Seconds after which the reply ends")
     thinking: bool | None = Field(None, description="Switches thinking, where the model can")
     overflow: Overflow | None = Field(None, description="What to do with a conversation longer than the context")
-    tools: list[dict[str, Any]] | None = Field(None, description="Not supported yet: refused, unless empty")
-    tool_choice: str | dict[str, Any] | None = None
-    response_format: dict[str, Any] | None = Field(None, description="Not supported yet: refused, unless `text`")
+    tools: list[Tool] | None = Field(
+        None, description=f"Functions that the model may call, up to {MAX_TOOLS}; you run them", examples=[[_WEATHER]]
+    )
+    tool_choice: Choice | None = Field(None, description="Whether it may call (`auto`), must not, must, or which one")
+    parallel_tool_calls: bool | None = Field(None, description="Whether one reply may have several calls; it may")
+    response_format: Format | None = Field(None, description="The form of the reply's text")
 
     def options(self) -> dict[str, Any]:
         """The options of `LLMClient`; None is the default there too."""
-        options = self.model_dump(include=set(Options.model_fields))
-        if not self.tools:
-            options["tools"] = options["tool_choice"] = None
-        if (self.response_format or {}).get("type") == "text":
-            options["response_format"] = None
-        return options
+        return self.model_dump(include=set(Options.model_fields))
 
 
 class ChatBody(Options):
@@ -75,7 +149,8 @@ class ChatBody(Options):
 
 
 class SessionBody(Options):
-    """The next message of a session that the server remembers; it is made on first use."""
+    """The next message of a session that the server remembers, and makes on first use; or the results of the calls of
+    its last reply."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -85,8 +160,15 @@ class SessionBody(Options):
     )
 
     session_id: SessionId
-    message: Text
+    message: Text | None = Field(None, description="What the user says; or give `tool_results`")
+    tool_results: Annotated[list[ToolResultBody], Field(max_length=MAX_CALLS)] | None = Field(
+        None, description="In place of a message: what each call of the last reply gave back"
+    )
     system_prompt: Text | None = Field(None, description="From now on in this session; left out, it stays as it is")
+
+    def begins(self) -> dict[str, Any]:
+        """What the turn begins with, as `Sessions.begin` takes it."""
+        return self.model_dump(include={"message", "tool_results", "system_prompt"})
 
 
 class HistoryBody(BaseModel):
@@ -129,6 +211,7 @@ class ReplyAnswer(BaseModel):
 
     content: str
     reasoning: str | None = None
+    tool_calls: list[ToolCall] | None = Field(None, description="What the model calls; run it, and send the results")
     finish_reason: FinishReason
     usage: UsageAnswer
     timings: TimingsAnswer
@@ -149,6 +232,8 @@ class HistoryMessage(BaseModel):
     role: str
     content: str
     reasoning: str | None = None
+    tool_calls: list[ToolCall] | None = None
+    tool_call_id: str | None = Field(None, description="Of a result: the call that it belongs to")
     status: str | None = None
     stream_id: str | None = None
     finish_reason: str | None = None

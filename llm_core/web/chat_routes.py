@@ -85,7 +85,7 @@ def chat_routes(client: LLMClient, admit: Callable[..., None]) -> APIRouter:
 
     @router.post(
         "/chat/session",
-        responses=_REFUSED | describe(409, 507),
+        responses=_REFUSED | describe(404, 409, 507),
         dependencies=asks,
         response_model=SessionReplyAnswer,
     )
@@ -104,7 +104,7 @@ def chat_routes(client: LLMClient, admit: Callable[..., None]) -> APIRouter:
 
     @router.post(
         "/chat/session/stream",
-        responses=_REFUSED | describe(409, 507) | _STREAM,
+        responses=_REFUSED | describe(404, 409, 507) | _STREAM,
         dependencies=asks,
         response_class=StreamingResponse,
     )
@@ -143,8 +143,8 @@ def chat_routes(client: LLMClient, admit: Callable[..., None]) -> APIRouter:
 
     async def _begin(body: SessionBody, request: Request) -> Reply:
         await ready(client)
-        options = body.options() | {"owner": owner_of(request), "system_prompt": body.system_prompt}
-        return await asyncio.to_thread(client.sessions.begin, body.session_id, body.message, **options)
+        options = body.options() | body.begins() | {"owner": owner_of(request)}
+        return await asyncio.to_thread(client.sessions.begin, body.session_id, **options)
 
     return router
 

@@ -6,12 +6,24 @@ import time
 import uuid
 from typing import Any
 
-from llm_core.events import ChatEvent, ChatReply, ContentDelta, Done, FinishReason, ReasoningDelta, TokenLogprob, Usage
+from llm_core.events import (
+    ChatEvent,
+    ChatReply,
+    ContentDelta,
+    Done,
+    FinishReason,
+    ReasoningDelta,
+    TokenLogprob,
+    ToolCallDelta,
+    Usage,
+    event_to_dict,
+)
 
 _CHUNK = "chat.completion.chunk"
 _FINISH_REASONS: dict[FinishReason, str] = {
     "stop": "stop",
     "length": "length",
+    "tool_calls": "tool_calls",
     "timeout": "length",
     "cancelled": "stop",
 }
@@ -24,7 +36,10 @@ class Answer:
         self._head = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": model}
 
     def whole(self, reply: ChatReply) -> dict[str, Any]:
-        message = {"role": "assistant", "content": reply.content}
+        message: dict[str, Any] = {"role": "assistant", "content": reply.content}
+        if reply.tool_calls:
+            message["content"] = reply.content or None
+            message["tool_calls"] = [call.model_dump() for call in reply.tool_calls]
         if reply.reasoning is not None:
             message["reasoning_content"] = reply.reasoning
         choice = {
@@ -42,6 +57,8 @@ class Answer:
                 return [self.chunk({"content": text}, with_usage=with_usage, logprobs=logprobs)]
             case ReasoningDelta(text=text):
                 return [self.chunk({"reasoning_content": text}, with_usage=with_usage)]
+            case ToolCallDelta():
+                return [self.chunk(event_to_dict(event), with_usage=with_usage)]  # the shape is OpenAI's own
             case Done():
                 last = self.chunk({}, with_usage=with_usage, finish_reason=_FINISH_REASONS[event.finish_reason])
                 totals = self._head | {"object": _CHUNK, "choices": [], "usage": _usage(event.usage)}

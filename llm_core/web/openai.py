@@ -11,12 +11,13 @@ from contextlib import aclosing
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 from starlette.responses import JSONResponse, Response
 
 from llm_core.client import LLMClient
 from llm_core.events import ChatEvent
 from llm_core.messages import MAX_MESSAGES
+from llm_core.web.bodies import Choice, Format, Tool
 from llm_core.web.completions import Answer
 from llm_core.web.gate import owner_of
 from llm_core.web.problems import describe, problem
@@ -36,13 +37,25 @@ class CompletionMessage(BaseModel):
     content: str | list[dict[str, Any]] | None = None
     reasoning_content: str | None = None
     tool_calls: list[Any] | None = None
+    tool_call_id: str | None = None
+    function_call: Any = None
+
+    @field_validator("function_call")
+    @classmethod
+    def _not_the_old_form(cls, given: Any) -> None:
+        refuse_old_form(given, "tool_calls")
 
     def as_message(self) -> dict[str, Any]:
         """What `parse_messages` reads."""
         role = "system" if self.role == "developer" else self.role
         content = "" if self.content is None and role == "assistant" else self.content
-        message = {"role": role, "content": content, "reasoning": self.reasoning_content}
-        return message | ({"tool_calls": self.tool_calls} if self.tool_calls else {})
+        return {
+            "role": role,
+            "content": content,
+            "reasoning": self.reasoning_content,
+            "tool_calls": self.tool_calls or None,
+            "tool_call_id": self.tool_call_id,
+        }
 
 
 class StreamOptions(BaseModel):
@@ -72,14 +85,22 @@ class CompletionBody(BaseModel):
     logit_bias: dict[int, float] | None = None
     logprobs: bool | None = None
     top_logprobs: int | None = None
-    tools: list[Any] | None = None
-    tool_choice: str | dict[str, Any] | None = None
-    response_format: dict[str, Any] | None = None
+    tools: list[Tool] | None = None
+    tool_choice: Choice | None = None
+    parallel_tool_calls: bool | None = None
+    response_format: Format | None = None
+    functions: Any = None
+    function_call: Any = None
     # Not OpenAI's but llama.cpp's, whose clients send them.
     top_k: int | None = None
     min_p: float | None = None
     typical_p: float | None = None
     repeat_penalty: float | None = None
+
+    @field_validator("functions", "function_call")
+    @classmethod
+    def _not_the_old_form(cls, given: Any, info: ValidationInfo) -> None:
+        refuse_old_form(given, "tools" if info.field_name == "functions" else "tool_choice")
 
     @property
     def wants_usage(self) -> bool:
@@ -87,22 +108,25 @@ class CompletionBody(BaseModel):
 
     def options(self) -> dict[str, Any]:
         """The options of `LLMClient.chat`. None is the default there too."""
-        plain_text = self.response_format is None or self.response_format.get("type") == "text"
         return self.model_dump(include=_SAME_NAME) | {
             "max_tokens": self.max_tokens if self.max_completion_tokens is None else self.max_completion_tokens,
             # OpenAI's seeds are any 64-bit integers; the same one must give the same one here.
             "seed": None if self.seed is None else self.seed % (2**32 - 1),
             "logprobs": (self.top_logprobs or 0) if self.logprobs else None,
-            "tools": self.tools or None,
-            "tool_choice": self.tool_choice if self.tools else None,
-            "response_format": None if plain_text else self.response_format,
         }
 
 
 _SAME_NAME = set(
     {"stop", "temperature", "top_p", "presence_penalty", "frequency_penalty", "logit_bias"}
     | {"top_k", "min_p", "typical_p", "repeat_penalty"}
+    | {"tools", "tool_choice", "parallel_tool_calls", "response_format"}
 )
+
+
+def refuse_old_form(given: Any, now: str) -> None:
+    """Refuses what OpenAI's clients sent before tools; left unseen it would change the answer."""
+    if given is not None:
+        raise ValueError(f"is OpenAI's form of 2023, which is not read here; send {now}")
 
 
 # ── the routes ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -135,13 +159,21 @@ def openai_routes(client: LLMClient, admit: Callable[..., None]) -> APIRouter:
                 request, client.achat(messages, **options), lambda reply: JSONResponse(answer.whole(reply))
             )
         events = await after_first(client.achat_stream(messages, **options))
-        return EventStream(events, _lines(events, answer, with_usage=body.wants_usage))
+        # OpenAI: the text of a reply that may be nothing but calls is null until there is some.
+        head = {"role": "assistant", "content": None if body.tools else ""}
+        return EventStream(events, _lines(events, answer, head, with_usage=body.wants_usage))
 
     return router
 
 
-async def _lines(events: AsyncGenerator[ChatEvent], answer: Answer, *, with_usage: bool) -> AsyncGenerator[str]:
-    """The events as OpenAI's chunks."""
+async def _lines(
+    events: AsyncGenerator[ChatEvent], answer: Answer, head: dict[str, Any], *, with_usage: bool
+) -> AsyncGenerator[str]:
+    """The events as OpenAI's chunks.
+
+    Args:
+        head: The delta before all events.
+    """
     failed = False
 
     def write(event: ChatEvent) -> str:
@@ -152,7 +184,7 @@ async def _lines(events: AsyncGenerator[ChatEvent], answer: Answer, *, with_usag
         failed = True
         return sse(problem(error, openai=True)[1])
 
-    yield sse(answer.chunk({"role": "assistant", "content": ""}, with_usage=with_usage))
+    yield sse(answer.chunk(head, with_usage=with_usage))
     async with aclosing(lines(events, write, fail)) as written:
         async for line in written:
             yield line

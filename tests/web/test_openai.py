@@ -218,8 +218,8 @@ def test_the_list_of_models_has_the_one_that_is_loaded(openai_client: openai.Ope
         ({"model": "x" * 201}, "model"),
         ({"logit_bias": {"word": 1}}, "logit_bias"),
         ({"logprobs": True, "top_logprobs": 21}, "logprobs"),
-        ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "tools"),
-        ({"response_format": {"type": "json_object"}}, "response_format"),
+        ({"tools": [{"type": "function"}]}, "tools.0"),
+        ({"response_format": {"type": "xml"}}, "response_format"),
     ],
 )
 @pytest.mark.parametrize("stream", [False, True])
