@@ -9,6 +9,7 @@ import sys
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when Gradio is imported
 
 from llm_core import LLMError, get_llm_client
+from llm_core.mqtt.beside import bridge_beside
 from llm_core.web.request_log import set_up_logging
 from llm_core.web.serve import serve
 
@@ -18,7 +19,9 @@ def main() -> int:
     set_up_logging()
     logging.getLogger("alembic").setLevel(logging.WARNING)
     try:
-        serve(get_llm_client())
+        client = get_llm_client()
+        with bridge_beside(client):
+            serve(client)
     except LLMError as error:
         print(error, file=sys.stderr)
         return 1

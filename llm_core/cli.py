@@ -14,6 +14,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, TextIO
 
 from llm_core.errors import InvalidRequest, LLMError, ModelError
+from llm_core.mqtt.commands import add_mqtt
 from llm_core.space.commands import add_space
 from llm_core.terminal import Screen, TerminalChat, answer_once, printable
 
@@ -71,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_chat(commands)
     _add_model(commands)
     add_space(commands)
+    add_mqtt(commands)
     return parser
 
 

@@ -1,4 +1,4 @@
-"""The programs that tests need and pip cannot bring: a browser and a font for emoji.
+"""The programs that tests need and pip cannot bring: a browser, a font for emoji, and an MQTT broker.
 
 Run as `python -m scripts.system_packages` before the tests. It installs what is missing with apt where that needs no
 password, and otherwise says what is missing: the tests that need it then skip. With CI=true it fails instead.
@@ -22,6 +22,10 @@ FONT_PACKAGE = "fonts-noto-color-emoji"
 FONT_FILE = "NotoColorEmoji.ttf"
 APT_OPTIONS = ("-qq", "-o", "Acquire::http::Timeout=30", "-o", "Acquire::Retries=2", "-o", "DPkg::Lock::Timeout=120")
 
+BROKER_PACKAGES = ("mosquitto", "mosquitto-clients")
+BROKER_FOLDERS = ("/usr/sbin", "/usr/local/sbin", "/opt/homebrew/sbin")  # not on everybody's PATH
+
+NO_BROKER = "there is no Mosquitto on this machine (Debian: apt-get install mosquitto mosquitto-clients)"
 NO_BROWSER = "there is no Chromium or Chrome on this machine (Debian: apt-get install chromium)"
 
 
@@ -37,11 +41,20 @@ def find_chromium() -> str | None:
     return next((path for path in (*on_path, *in_applications) if path), None)
 
 
+def find_mosquitto() -> str | None:
+    """The path of an installed Mosquitto, with its clients beside it, or None."""
+    if not shutil.which("mosquitto_sub") or not shutil.which("mosquitto_pub"):
+        return None
+    return shutil.which("mosquitto") or shutil.which("mosquitto", path=os.pathsep.join(BROKER_FOLDERS))
+
+
 def missing_packages() -> list[str]:
     """Names of the Debian packages that have to be installed for all tests to run."""
     missing = [] if find_chromium() else [BROWSER_PACKAGE]
     if sys.platform == "linux" and not any(Path("/usr/share/fonts").rglob(FONT_FILE)):
         missing.append(FONT_PACKAGE)
+    if not find_mosquitto():
+        missing.extend(BROKER_PACKAGES)
     return missing
 
 
@@ -54,10 +67,15 @@ def install(packages: list[str]) -> str | None:
         return "apt-get needs root here"
     apt = [*root, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", *APT_OPTIONS]
     print(f"Installing for the tests, with apt: {', '.join(packages)}", flush=True)
+    # Debian starts a broker when it installs one. Tests start their own, and nobody asked for another.
+    was_there = find_mosquitto() is not None
     # A failed update is no reason to stop: the lists that are there may do.
     subprocess.run([*apt, "update"], check=False, stdin=subprocess.DEVNULL)
     command = [*apt, "install", "--yes", "--no-install-recommends", *packages]
     installed = subprocess.run(command, check=False, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    if not was_there and shutil.which("systemctl"):
+        stop = [*root, "systemctl", "disable", "--now", "mosquitto"]
+        subprocess.run(stop, check=False, stdin=subprocess.DEVNULL, capture_output=True)
     return None if installed.returncode == 0 else f"apt-get install ended with code {installed.returncode}"
 
 

@@ -12,23 +12,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import ssl
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from llm_core.broker import BrokerUrl
-from llm_core.errors import SettingsError
+from llm_core.mqtt.packets import Incoming, Outgoing, TLSFiles, mqtt_properties
 
 log = logging.getLogger(__name__)
 
@@ -40,81 +36,6 @@ GOODBYE_SECONDS = 1.0
 WINDOW = 100  # messages that may wait for the broker's acknowledgement; Mosquitto takes so many and more
 LARGEST_PACKET = 268_435_455  # the protocol's own limit, in bytes
 _MOST_READS = 100  # packets read before other tasks have a turn
-
-
-@dataclass(frozen=True, slots=True)
-class Incoming:
-    """A message that was received.
-
-    Attributes:
-        again: Whether the broker says that it has sent it before.
-        expires_in: Seconds that are left of its life; None: any number.
-        acknowledge: Tells the broker that it need not be sent again. To be called in the order of arrival.
-    """
-
-    topic: str
-    payload: bytes
-    again: bool
-    retained: bool
-    response_topic: str | None
-    correlation: bytes | None
-    expires_in: int | None
-    acknowledge: Callable[[], None] = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Outgoing:
-    """A message to publish.
-
-    Attributes:
-        expires_in: Seconds after which nobody needs it any more.
-        on_acknowledged: Called when the broker has it.
-    """
-
-    topic: str
-    payload: bytes
-    retain: bool = False
-    correlation: bytes | None = None
-    response_topic: str | None = None
-    expires_in: int | None = None
-    on_acknowledged: Callable[[int], None] | None = field(default=None, repr=False)
-    """Given the broker's reason code: 0, or 16 where nobody has subscribed."""
-
-    def properties(self) -> Any:
-        if self.correlation is None and self.response_topic is None and self.expires_in is None:
-            return None
-        properties = _properties(PacketTypes.PUBLISH)
-        if self.correlation is not None:
-            properties.CorrelationData = self.correlation
-        if self.response_topic is not None:
-            properties.ResponseTopic = self.response_topic
-        if self.expires_in is not None:
-            properties.MessageExpiryInterval = self.expires_in
-        return properties
-
-
-@dataclass(frozen=True, slots=True)
-class TLSFiles:
-    """PEM files: who signed the broker's certificate, and a certificate and key of our own."""
-
-    ca: Path | None = None
-    cert: Path | None = None
-    key: Path | None = None
-
-    def context(self) -> ssl.SSLContext:
-        """
-        Raises:
-            SettingsError: A file cannot be used.
-        """
-        try:
-            context = ssl.create_default_context(cafile=str(self.ca) if self.ca else None)
-            if self.cert is not None:
-                context.load_cert_chain(str(self.cert), str(self.key) if self.key else None)
-        except (OSError, ssl.SSLError) as error:
-            raise SettingsError(
-                f"The files for TLS cannot be used (MQTT_CA_FILE, MQTT_CERT_FILE, MQTT_KEY_FILE): {error}."
-            ) from None
-        return context
 
 
 class Connection:
@@ -241,7 +162,7 @@ class Connection:
         ended: asyncio.Future[str] = loop.create_future()
         self._ended = ended
         client = self._new_client(loop, ended)
-        connect_properties = _properties(PacketTypes.CONNECT)
+        connect_properties = mqtt_properties(PacketTypes.CONNECT)
         if self._keep_session:
             connect_properties.SessionExpiryInterval = SESSION_SECONDS
         connecting = asyncio.ensure_future(
@@ -281,7 +202,7 @@ class Connection:
         if self._tls is not None:
             client.tls_set_context(self._tls)
         if self._will is not None:
-            properties = _properties(PacketTypes.WILLMESSAGE)
+            properties = mqtt_properties(PacketTypes.WILLMESSAGE)
             if self._will.expires_in is not None:
                 properties.MessageExpiryInterval = self._will.expires_in
             client.will_set(self._will.topic, self._will.payload, 1, self._will.retain, properties)
@@ -403,16 +324,11 @@ class Connection:
 
     async def _say_goodbye(self, client: paho.Client) -> None:
         """Ends the session too: whoever leaves like this does not come back."""
-        properties = _properties(PacketTypes.DISCONNECT)
+        properties = mqtt_properties(PacketTypes.DISCONNECT)
         properties.SessionExpiryInterval = 0
         client.disconnect(properties=properties)
         if self._ended is not None:
             await asyncio.wait({self._ended}, timeout=GOODBYE_SECONDS)
-
-
-def _properties(packet: int) -> Any:
-    """Of an MQTT 5 packet. paho checks names and values when they are set, and has no types for them."""
-    return Properties(packet)  # type: ignore[no-untyped-call]
 
 
 def _end(ended: asyncio.Future[str], why: str) -> None:

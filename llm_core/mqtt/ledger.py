@@ -87,9 +87,12 @@ class Ledger:
 
     def join(self) -> None:
         """Says that this worker is there."""
-        row = {"name": self._worker, "process": this_worker(), "heartbeat_at": time.time()}
         with storage_errors(), self._engine.begin() as connection:
-            connection.execute(insert(workers).values(row))
+            self._join(connection)
+
+    def _join(self, connection: Connection) -> None:
+        row = {"name": self._worker, "process": this_worker(), "heartbeat_at": time.time()}
+        connection.execute(insert(workers).values(row))
 
     def beat(self, delivered: Iterable[RequestKey] = ()) -> None:
         """Says that this worker is still there, and forgets what is kept for a time only.
@@ -101,7 +104,9 @@ class Ledger:
         with storage_errors(), self._engine.begin() as connection:
             for key in delivered:
                 connection.execute(update(requests).where(_is(key)).values(status="delivered"))
-            connection.execute(update(workers).where(workers.c.name == self._worker).values(heartbeat_at=now))
+            alive = update(workers).where(workers.c.name == self._worker).values(heartbeat_at=now, heir=None)
+            if not connection.execute(alive).rowcount:  # it was taken for gone, and buried
+                self._join(connection)
             old = and_(requests.c.status == "delivered", requests.c.ended_at < now - KEPT_SECONDS)
             connection.execute(delete(requests).where(old))
 
@@ -146,26 +151,36 @@ class Ledger:
         connection.execute(insert(requests).values(row | where_to))
         return Standing()
 
-    def begin(self, key: RequestKey) -> None:
-        """From now on its reply may be seen in part, or be in a session."""
-        with storage_errors(), self._engine.begin() as connection:
-            connection.execute(update(requests).where(_is(key)).values(status="begun"))
+    def begin(self, key: RequestKey) -> bool:
+        """From now on its reply may be seen in part, or be in a session. Whether it is still ours, as of all these."""
+        return self._update(key, status="begun")
 
-    def finish(self, key: RequestKey, answer: bytes) -> None:
+    def finish(self, key: RequestKey, answer: bytes) -> bool:
         """The reply has ended; `answer` is its last message."""
-        ended = {"status": "ended", "answer": answer, "payload": b"", "ended_at": time.time()}
-        with storage_errors(), self._engine.begin() as connection:
-            connection.execute(update(requests).where(_is(key)).values(ended))
+        return self._update(key, status="ended", answer=answer, payload=b"", ended_at=time.time())
 
-    def forget(self, key: RequestKey) -> None:
+    def release(self, key: RequestKey) -> bool:
+        """Leaves it to another worker, as if it had just come."""
+        return self._update(key, status="waiting", worker=NOBODY)
+
+    def forget(self, key: RequestKey) -> bool:
         """It was refused, or failed: the same request may be sent again."""
         with storage_errors(), self._engine.begin() as connection:
-            connection.execute(delete(requests).where(_is(key)))
+            return connection.execute(delete(requests).where(self._is_mine(key))).rowcount > 0
 
-    def release(self, key: RequestKey) -> None:
-        """Leaves it to another worker, as if it had just come."""
+    def answer(self, key: RequestKey) -> bytes | None:
+        """The last message of its reply, where that is known."""
+        with storage_errors(), self._reads.connect() as connection:
+            answer: bytes | None = connection.execute(select(requests.c.answer).where(_is(key))).scalar()
+            return answer
+
+    def _update(self, key: RequestKey, **values: object) -> bool:
         with storage_errors(), self._engine.begin() as connection:
-            connection.execute(update(requests).where(_is(key)).values(worker=NOBODY, status="waiting"))
+            return connection.execute(update(requests).where(self._is_mine(key)).values(values)).rowcount > 0
+
+    def _is_mine(self, key: RequestKey) -> ColumnElement[bool]:
+        """A worker that stood still for so long that it was taken for gone may find that another has its requests."""
+        return and_(_is(key), requests.c.worker == self._worker)
 
     # ── workers that have gone ───────────────────────────────────────────────────────────────────────────────────────
 

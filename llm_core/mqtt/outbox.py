@@ -15,7 +15,7 @@ from typing import Any
 from llm_core.errors import LLMError
 from llm_core.events import ChatEvent, ChatReply, ContentDelta, Queued, ReasoningDelta, ToolCallDelta, event_to_dict
 from llm_core.mqtt import payloads
-from llm_core.mqtt.connection import Outgoing
+from llm_core.mqtt.packets import Outgoing
 
 POSITION_SECONDS = 1.0  # least time between two messages that tell the place in the queue
 _HEADER_BYTES = 64  # of a packet, beside topic, properties and payload, at most

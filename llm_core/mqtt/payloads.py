@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from llm_core.errors import InvalidRequest, LLMError, TooLarge
 from llm_core.events import ChatReply
-from llm_core.messages import MAX_MESSAGES, Message, Text, invalid_request
+from llm_core.messages import MAX_CALLS, MAX_MESSAGES, Message, Text, invalid_request
 from llm_core.mqtt.topics import NAME_PATTERN
 from llm_core.request import ChatRequest, SamplingParams
 from llm_core.sessions.sessions import SESSION_ID_PATTERN
@@ -30,6 +30,7 @@ class Ask(BaseModel):
     """A request: a conversation, or the next message of a session.
 
     Attributes:
+        tool_results: In place of `message`: what the calls of the session's last reply gave back.
         stream: Whether the reply comes in pieces; without, only its end does.
         after: Of a request that is sent again: the number of the last message that has been received.
         expires_at: Seconds since 1970 after which nobody waits for the reply any more.
@@ -43,6 +44,7 @@ class Ask(BaseModel):
     messages: Annotated[tuple[Message, ...], Field(min_length=1, max_length=MAX_MESSAGES, strict=False)] | None = None
     session_id: Annotated[str, Field(pattern=SESSION_ID_PATTERN)] | None = None
     message: Text | None = None
+    tool_results: Annotated[tuple[dict[str, Any], ...], Field(max_length=MAX_CALLS, strict=False)] | None = None
     system_prompt: Text | None = None
     stream: bool = True
     after: Annotated[int, Field(ge=0)] = 0
@@ -102,8 +104,8 @@ def parse_ask(data: Mapping[str, Any]) -> Ask:
         raise invalid_request(error) from None
     if (ask.messages is None) == (ask.session_id is None):
         raise InvalidRequest("Give either messages, or session_id and message.", param="messages")
-    if (ask.session_id is None) != (ask.message is None):
-        raise InvalidRequest("session_id and message go together.", param="message")
+    if (ask.session_id is None) != (ask.message is None and ask.tool_results is None):
+        raise InvalidRequest("session_id and message, or tool_results, go together.", param="message")
     return ask
 
 

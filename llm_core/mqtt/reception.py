@@ -8,9 +8,9 @@ from typing import Any
 
 from llm_core.errors import InvalidRequest, LLMError, RequestExpired
 from llm_core.mqtt import payloads
-from llm_core.mqtt.connection import Incoming
 from llm_core.mqtt.ledger import Entry
 from llm_core.mqtt.outbox import ReplyTo
+from llm_core.mqtt.packets import Incoming
 from llm_core.mqtt.payloads import Ask
 from llm_core.mqtt.projects import Project, Projects
 from llm_core.mqtt.topics import NO_ID, Address, RequestKey, Topics

@@ -1,0 +1,206 @@
+"""One request while it is answered: from `LLMClient`'s events to the outbox, with the ledger told before the client."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from typing import Any, Protocol
+
+from llm_core.cancellation import Cancellation
+from llm_core.client import LLMClient
+from llm_core.errors import EngineClosed, LLMError, ReplyInterrupted, RequestExpired, ShuttingDown, StorageError
+from llm_core.events import ChatEvent, ChatReply, Done, Queued, ReplyBuilder, Timings, Usage
+from llm_core.messages import Message
+from llm_core.mqtt.ledger import Ledger
+from llm_core.mqtt.outbox import ReplyTo
+from llm_core.mqtt.reception import Arrival, chat_options
+from llm_core.mqtt.topics import RequestKey
+
+log = logging.getLogger(__name__)
+
+INTERRUPTED = "The server ended while it made this reply. Send the request again."
+_FAILED = "The server failed; its log says why."
+
+
+class Out(Protocol):
+    """Takes what is answered; an `Outbox`, or what older clients are told."""
+
+    def queued(self, event: Queued) -> None: ...
+    def add(self, event: ChatEvent) -> None: ...
+    def last_of(self, reply: ChatReply) -> bytes: ...
+    def end(self, last: bytes, on_acknowledged: Callable[[int], None] | None = None) -> None: ...
+    def fail(self, error: LLMError) -> None: ...
+    def tell_again(self, to: ReplyTo, after: int) -> None: ...
+
+
+class Answer:
+    """One request while it is answered.
+
+    Args:
+        prompt: The system prompt that a template has put in place of others'.
+        on_delivered: Called when the broker has the whole answer.
+        on_released: Called when the server is about to end, and another worker is to answer.
+    """
+
+    def __init__(
+        self,
+        client: LLMClient,
+        ledger: Ledger,
+        arrival: Arrival,
+        out: Out,
+        *,
+        prompt: str | None,
+        on_delivered: Callable[[RequestKey], None],
+        on_released: Callable[[], None],
+    ) -> None:
+        self._client, self._ledger, self._arrival, self.out = client, ledger, arrival, out
+        self._prompt, self._on_delivered, self._on_released = prompt, on_delivered, on_released
+        self._stop: Callable[[], None] | None = None
+        self._cancelled = self._expired = False
+        self._begun: asyncio.Future[bool] | None = None
+        self._started = False
+
+    @property
+    def key(self) -> RequestKey:
+        return self._arrival.key
+
+    def cancel(self) -> None:
+        """The reply ends with the finish reason `cancelled`."""
+        self._cancelled = True
+        if self._stop is not None:
+            self._stop()
+
+    async def run(self) -> bool:
+        """Answers. Whatever happens, the client is told, unless another worker is to answer.
+
+        Returns:
+            Whether there is a whole answer, which is on its way to the broker.
+        """
+        expiry = self._watch_expiry()
+        try:
+            last = await self._make()
+            if last is not None:
+                self.out.end(last, lambda _reason: self._on_delivered(self.key))
+                return True
+        except LLMError as error:
+            await self._fail(error)
+        except asyncio.CancelledError:
+            await self._fail(ReplyInterrupted(INTERRUPTED))
+            raise
+        except Exception:
+            log.exception("the request %s failed", self.key)
+            await self._fail(LLMError(_FAILED))
+        finally:
+            if expiry is not None:
+                expiry.cancel()
+        return False
+
+    # ── the reply ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _make(self) -> bytes | None:
+        """Sends all but the last message and returns that one; None where another worker has the request by now."""
+        reply = _NOTHING if self._cancelled else await self._read()
+        if reply is None:
+            return None
+        if self._expired and not self._started:
+            raise RequestExpired("The time by which the request was to be answered has passed. It was not started.")
+        last = self.out.last_of(reply)
+        return last if await self._tell_ledger(self._ledger.finish, last) else None
+
+    async def _read(self) -> ChatReply | None:
+        builder = ReplyBuilder()
+        async with aclosing(await self._events()) as events:
+            async for event in events:
+                builder.add(event)
+                match event:
+                    case Queued():
+                        self._on_queued(event)
+                    case Done():
+                        pass
+                    case _:
+                        if self._begun is not None and not await self._begun:
+                            return None
+                        self._started = True
+                        self.out.add(event)
+        return builder.reply()
+
+    def _on_queued(self, event: Queued) -> None:
+        self.out.queued(event)
+        if event.position:
+            return
+        self._started = True
+        if self._begun is None and self._arrival.ask.stream:
+            # Written down while the prompt is computed, so that the first piece need not wait for the disk.
+            self._begun = asyncio.ensure_future(self._tell_ledger(self._ledger.begin))
+
+    async def _events(self) -> AsyncGenerator[ChatEvent]:
+        ask = self._arrival.ask
+        options = chat_options(self._arrival, self._prompt)
+        if ask.session_id is not None:
+            return await self._session_events(options)
+        cancellation = Cancellation()
+        self._stop = cancellation.cancel
+        messages = list(ask.messages or ())
+        prompt = options.pop("system_prompt")
+        if prompt is not None and messages[0].role != "system":
+            messages.insert(0, Message(role="system", content=prompt))
+        return self._client.achat_stream(messages, cancellation=cancellation, **options)
+
+    async def _session_events(self, options: dict[str, Any]) -> AsyncGenerator[ChatEvent]:
+        ask, session_id = self._arrival.ask, self._arrival.ask.session_id or ""
+        # What is said is in the session from now on, and would be said twice if another worker began anew.
+        self._begun = asyncio.ensure_future(self._tell_ledger(self._ledger.begin))
+        await self._begun
+        reply = await asyncio.to_thread(
+            self._client.sessions.begin, session_id, ask.message, tool_results=ask.tool_results, **options
+        )
+        self._stop = reply.cancel
+        if self._cancelled:
+            reply.cancel()
+
+        async def events() -> AsyncGenerator[ChatEvent]:
+            async with aclosing(reply.aevents()) as numbered:
+                async for _, event in numbered:
+                    yield event
+
+        return events()
+
+    # ── its end ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _watch_expiry(self) -> asyncio.TimerHandle | None:
+        """A request that still waits when nobody wants its reply any more is not started."""
+        expires_at = self._arrival.entry.expires_at
+        if expires_at is None:
+            return None
+        return asyncio.get_running_loop().call_later(max(0.0, expires_at - time.time()), self._expire)
+
+    def _expire(self) -> None:
+        if not self._started:
+            self._expired = True
+            self.cancel()
+
+    async def _fail(self, error: LLMError) -> None:
+        ending = isinstance(error, (ShuttingDown, EngineClosed, ReplyInterrupted))
+        if ending and self._begun is None:
+            self._on_released()
+            await self._tell_ledger(self._ledger.release)
+            return
+        if ending:
+            error = ReplyInterrupted(INTERRUPTED)
+        # First: who reads the error may send the same request at once.
+        if await self._tell_ledger(self._ledger.forget):
+            self.out.fail(error)
+
+    async def _tell_ledger(self, tell: Callable[..., bool], *said: bytes) -> bool:
+        """Whether the request is still ours. A ledger that cannot be written is no reason to keep a reply back."""
+        try:
+            return await asyncio.shield(asyncio.to_thread(tell, self.key, *said))
+        except StorageError as error:
+            log.error("the request %s could not be written down: %s", self.key, error)
+            return True
+
+
+_NOTHING = ChatReply("", None, "cancelled", Usage(), Timings())

@@ -1,0 +1,93 @@
+"""A worker beside something else: on a thread of its own in the app, or in the foreground as a program."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from llm_core.client import LLMClient
+from llm_core.errors import LLMError
+from llm_core.mqtt.bridge import Bridge
+
+log = logging.getLogger(__name__)
+
+
+class BridgeThread:
+    """A worker on a thread of its own.
+
+    Raises:
+        SettingsError: What the settings say of the broker cannot be used.
+    """
+
+    def __init__(self, client: LLMClient) -> None:
+        self._bridge = Bridge(client)
+        self._ready = threading.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stop: asyncio.Event | None = None
+        self._running = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="mqtt")
+        self._thread.start()
+        self._running.wait()
+
+    def wait_ready(self, timeout: float) -> bool:
+        """Waits until it takes requests, at most so many seconds. Whether it does."""
+        return self._ready.wait(timeout)
+
+    def close(self) -> None:
+        """Ends it: it takes no more requests, and running replies may end."""
+        if self._loop is not None and self._stop is not None and self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._serve())
+        except LLMError as error:
+            log.error("The MQTT worker has ended: %s", error)
+        except Exception:
+            log.exception("the MQTT worker has failed")
+
+    async def _serve(self) -> None:
+        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        self._running.set()
+        await self._bridge.run(self._stop, self._ready.set)
+
+
+@contextmanager
+def bridge_beside(client: LLMClient) -> Iterator[BridgeThread | None]:
+    """A worker for as long as the block runs, where `MQTT_URL` is set.
+
+    Raises:
+        SettingsError: What the settings say of the broker cannot be used.
+    """
+    if client.settings.mqtt_url is None:
+        yield None
+        return
+    bridge = BridgeThread(client)
+    try:
+        yield bridge
+    finally:
+        bridge.close()
+
+
+def serve_broker(client: LLMClient) -> None:
+    """Serves a broker until the process is interrupted or terminated; then running replies may end, and it returns.
+
+    Call it in the main thread.
+
+    Raises:
+        SettingsError, ModelError, StorageError: It cannot serve; the message says why.
+    """
+    asyncio.run(_serve_broker(client))
+
+
+async def _serve_broker(client: LLMClient) -> None:
+    bridge, stop = Bridge(client), asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    await bridge.run(stop, lambda: print(f"Serving {client.settings.mqtt_url} as {bridge.name}", flush=True))

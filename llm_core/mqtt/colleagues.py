@@ -1,0 +1,169 @@
+"""The other workers: what they are told, and what is taken up when one has gone."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+
+from llm_core.errors import ReplyInterrupted, StorageError
+from llm_core.mqtt import payloads
+from llm_core.mqtt.answer import INTERRUPTED
+from llm_core.mqtt.connection import Connection
+from llm_core.mqtt.desk import Desk
+from llm_core.mqtt.ledger import NOBODY, Inherited, Ledger
+from llm_core.mqtt.outbox import ReplyTo
+from llm_core.mqtt.packets import Incoming, Outgoing
+from llm_core.mqtt.reception import Arrival, Reception, Refusal
+from llm_core.mqtt.topics import RequestKey, Topics
+
+log = logging.getLogger(__name__)
+
+BEAT_SECONDS = 2.0
+MOST_ATTEMPTS = 3  # workers that a request may have had: one that ends them all must not go round for ever
+_AGAIN_SECONDS = 60  # for how long a worker that is away is to hear that somebody asked again
+
+
+class Colleagues:
+    """The other workers on the same broker and database.
+
+    Args:
+        publish: Sends a message; it never waits.
+        connect: Makes a connection in the name of a worker that has gone: its name, what takes its messages, and what
+            is told when the broker has answered whether it knows that worker's session.
+        requests: The filters of which each worker gets its share.
+        receive: Takes a message that was meant for another worker.
+        until_received: Waits until all of those are written down.
+    """
+
+    def __init__(
+        self,
+        desk: Desk,
+        ledger: Ledger,
+        reception: Reception,
+        topics: Topics,
+        *,
+        publish: Callable[[Outgoing], None],
+        connect: Callable[[str, Callable[[Incoming], None], Callable[[bool], None]], Connection],
+        requests: list[str],
+        receive: Callable[[Incoming], None],
+        until_received: Callable[[], asyncio.Event],
+    ) -> None:
+        self._desk, self._ledger, self._reception, self._topics = desk, ledger, reception, topics
+        self._publish, self._connect, self._requests = publish, connect, requests
+        self._receive, self._until_received = receive, until_received
+        self._look = asyncio.Event()
+
+    # ── who lives ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def look_after(self, arrival: Arrival, worker: str) -> None:
+        """Somebody asked again for what another worker has."""
+        if worker == NOBODY:
+            self.look_round()
+        else:
+            told = Outgoing(self._topics.worker(worker, "again"), _again(arrival), expires_in=_AGAIN_SECONDS)
+            self._publish(told)
+
+    def hear(self, message: Incoming, verb: str) -> None:
+        """Takes what another worker says to this one."""
+        if verb != "again":
+            return
+        try:
+            key, to, after = _parse_again(message.payload)
+        except (ValueError, KeyError, TypeError) as error:
+            log.warning("A message of another worker cannot be read: %r", error)
+        else:
+            self._desk.tell_again(key, to, after)
+
+    def look_round(self) -> None:
+        """Looks at once whether somebody has gone."""
+        self._look.set()
+
+    async def keep_up(self) -> None:
+        """Says again and again that this worker is alive, and takes up what those leave behind that are not."""
+        while True:
+            delivered = self._desk.take_delivered()
+            try:
+                await asyncio.to_thread(self._ledger.beat, delivered)
+                leaves = self._desk.leaving.is_set()
+                inherited, gone = ([], []) if leaves else await asyncio.to_thread(self._ledger.inherit)
+            except StorageError as error:
+                self._desk.give_back_delivered(delivered)
+                log.error("The ledger cannot be kept up, which is tried again: %s", error)
+            else:
+                for each in inherited:
+                    log.warning("Took up the %s request %s of a worker that has gone.", each.status, each.entry.key)
+                    self._take_up(each)
+                for worker in gone:
+                    self._desk.do(self._settle(worker))
+            self._look.clear()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._look.wait(), BEAT_SECONDS)
+
+    # ── what is left behind ──────────────────────────────────────────────────────────────────────────────────────────
+
+    def _take_up(self, inherited: Inherited) -> None:
+        """A request that no piece of a reply has been seen of is answered; else its reply would come twice."""
+        entry = inherited.entry
+        to = ReplyTo(entry.reply_topic, entry.correlation)
+        if inherited.answer is not None:
+            self._desk.publish_answer(to, inherited.answer, entry.key)
+        elif inherited.status == "begun" or inherited.attempts > MOST_ATTEMPTS:
+            self._desk.do(self._desk.drop(entry.key, Refusal(to, ReplyInterrupted(INTERRUPTED))))
+        else:
+            found = self._reception.read_entry(entry)
+            if isinstance(found, Arrival):
+                self._desk.answer(found)
+            else:
+                self._desk.do(self._desk.drop(entry.key, found))
+
+    async def _settle(self, worker: str) -> None:
+        """Empties what the broker keeps for a worker that has gone: requests that were dealt to it and never read.
+
+        The broker hands them to whoever comes with that worker's client id. When the subscription has ended, and a
+        message that was sent after its end has come, there is nothing left.
+        """
+        last = self._topics.worker(worker, "end")
+        emptied = asyncio.Event()
+
+        def take(message: Incoming) -> None:
+            if message.topic == last:
+                emptied.set()
+            self._receive(message)
+
+        def connected(known: bool) -> None:
+            if not known:
+                emptied.set()
+
+        async with self._connect(worker, take, connected) as estate:
+            await estate.wait_connected()
+            for topic_filter in self._requests:
+                await estate.unsubscribe(topic_filter)
+            self._publish(Outgoing(last, b""))
+            await emptied.wait()
+            await self._until_received().wait()
+        with suppress(StorageError):  # then somebody looks once more, and finds nothing
+            await asyncio.to_thread(self._ledger.bury, worker)
+
+
+def _again(arrival: Arrival) -> bytes:
+    key, correlation = arrival.key, arrival.entry.correlation
+    said = {
+        "project": key.project,
+        "client": key.client,
+        "request_id": key.request_id,
+        "topic": arrival.entry.reply_topic,
+        "correlation": None if correlation is None else base64.b64encode(correlation).decode(),
+        "after": arrival.ask.after,
+    }
+    return payloads.encode(said)
+
+
+def _parse_again(payload: bytes) -> tuple[RequestKey, ReplyTo, int]:
+    said = json.loads(payload)
+    correlation = said["correlation"]
+    to = ReplyTo(str(said["topic"]), None if correlation is None else base64.b64decode(correlation))
+    return RequestKey(said["project"], said["client"], said["request_id"]), to, int(said["after"])

@@ -1,0 +1,200 @@
+"""The requests that this worker answers now: started, told again, cancelled, ended."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Coroutine, Iterable
+from functools import partial
+from typing import Any
+
+from llm_core.client import LLMClient
+from llm_core.errors import QueueFull
+from llm_core.mqtt.answer import Answer, Out
+from llm_core.mqtt.ledger import Ledger, Standing
+from llm_core.mqtt.outbox import Outbox, Pace, ReplyTo, error_message, payload_limit
+from llm_core.mqtt.packets import Outgoing
+from llm_core.mqtt.reception import Arrival, Refusal
+from llm_core.mqtt.templates import Templates
+from llm_core.mqtt.topics import RequestKey
+
+log = logging.getLogger(__name__)
+
+MOST_CANCELS = 1000  # that came before their requests, and are remembered
+
+
+class Desk:
+    """Requests in work, in one event loop.
+
+    Args:
+        publish: Sends a message; it never waits.
+        largest_packet: What the broker takes, in bytes, as far as is known now.
+        worker: This worker's name.
+    """
+
+    def __init__(
+        self,
+        client: LLMClient,
+        ledger: Ledger,
+        templates: Templates,
+        *,
+        publish: Callable[[Outgoing], None],
+        largest_packet: Callable[[], int],
+        worker: str,
+        pace: Pace,
+    ) -> None:
+        self._client, self._ledger, self._templates = client, ledger, templates
+        self._publish, self._largest_packet = publish, largest_packet
+        self._worker, self._pace = worker, pace
+        self._answers: dict[RequestKey, Answer] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._cancels: OrderedDict[RequestKey, None] = OrderedDict()
+        self._delivered: list[RequestKey] = []
+        self.leaving = asyncio.Event()
+        """Set when this worker is to take no more requests."""
+
+    # ── requests ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def take(self, arrival: Arrival, standing: Standing) -> str | None:
+        """Answers a request that has been written down, or tells what there is of its answer.
+
+        Returns:
+            The worker that has it, where that is another one; None: this one has seen to it.
+        """
+        running = self._answers.get(arrival.key)
+        if running is not None:
+            if not arrival.again:  # else the broker repeats itself, and the client has asked once
+                running.out.tell_again(arrival.to, arrival.ask.after)
+        elif standing.answer is not None:
+            self.publish_answer(arrival.to, standing.answer)
+        elif standing.known is None or standing.worker == self._worker:
+            self.answer(arrival)
+        else:
+            return standing.worker
+        return None
+
+    def answer(self, arrival: Arrival) -> None:
+        """Answers a request that is this worker's."""
+        most = arrival.project.limits.running
+        if most is not None and sum(key.project == arrival.key.project for key in self._answers) >= most:
+            said = f"{most} requests of this project are being answered already, which is its limit."
+            self.do(self.drop(arrival.key, Refusal(arrival.to, QueueFull(said))))
+            return
+        key, session_id = arrival.key, arrival.ask.session_id
+        answer = Answer(
+            self._client,
+            self._ledger,
+            arrival,
+            self._out(arrival),
+            prompt=self._templates.get(key.project, key.client, session_id),
+            on_delivered=self._on_delivered,
+            on_released=self.leaving.set,
+        )
+        if key in self._cancels:
+            del self._cancels[key]
+            answer.cancel()
+        self._answers[key] = answer
+        self.do(self._run(answer))
+
+    async def _run(self, answer: Answer) -> None:
+        answered = False
+        try:
+            answered = await answer.run()
+        finally:
+            if not answered:
+                del self._answers[answer.key]
+
+    def _out(self, arrival: Arrival) -> Out:
+        return Outbox(
+            self._publish,
+            arrival.to,
+            worker=self._worker,
+            pace=self._pace,
+            limit=partial(self._limit, arrival.ask.max_bytes),
+            stream=arrival.ask.stream,
+        )
+
+    def _limit(self, asked: int | None, to: ReplyTo) -> int:
+        return payload_limit(to, self._largest_packet(), asked)
+
+    def cancel(self, key: RequestKey) -> None:
+        """Stops a reply; one whose request has not come yet, or is another worker's, is remembered for a while."""
+        answer = self._answers.get(key)
+        if answer is not None:
+            answer.cancel()
+            return
+        self._cancels[key] = None
+        while len(self._cancels) > MOST_CANCELS:
+            self._cancels.popitem(last=False)
+
+    def tell_again(self, key: RequestKey, to: ReplyTo, after: int) -> None:
+        """Tells what there is of an answer that is, or was, this worker's."""
+        answer = self._answers.get(key)
+        if answer is not None:
+            answer.out.tell_again(to, after)
+        else:
+            self.do(self._tell_from_ledger(key, to))
+
+    async def _tell_from_ledger(self, key: RequestKey, to: ReplyTo) -> None:
+        answer = await asyncio.to_thread(self._ledger.answer, key)
+        if answer is not None:
+            self.publish_answer(to, answer)
+
+    # ── messages ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def refuse(self, refusal: Refusal) -> None:
+        """Answers with an error."""
+        log.info("refused a request over MQTT: %s (%s)", refusal.error.message, refusal.error.code)
+        payload = error_message(refusal.error, self._limit(None, refusal.to))
+        self._publish(Outgoing(refusal.to.topic, payload, correlation=refusal.to.correlation))
+
+    async def drop(self, key: RequestKey, refusal: Refusal) -> None:
+        """Answers a request that has been written down with an error. It may be sent again."""
+        await asyncio.to_thread(self._ledger.forget, key)
+        self.refuse(refusal)
+
+    def publish_answer(self, to: ReplyTo, answer: bytes, key: RequestKey | None = None) -> None:
+        """Sends an answer that the ledger has.
+
+        Args:
+            key: Where the ledger is still to be told that the broker has it.
+        """
+        on_acknowledged = None if key is None else lambda _reason: self._on_delivered(key)
+        self._publish(Outgoing(to.topic, answer, correlation=to.correlation, on_acknowledged=on_acknowledged))
+
+    def _on_delivered(self, key: RequestKey) -> None:
+        """From now on the ledger tells the answer to who asks again."""
+        self._answers.pop(key, None)
+        self._delivered.append(key)
+
+    def take_delivered(self) -> list[RequestKey]:
+        """The requests whose answers the broker has got since the last time."""
+        delivered, self._delivered = self._delivered, []
+        return delivered
+
+    def give_back_delivered(self, delivered: Iterable[RequestKey]) -> None:
+        self._delivered.extend(delivered)
+
+    # ── tasks ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def do(self, work: Coroutine[Any, Any, None]) -> None:
+        """Runs something beside; it ends with the desk."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._on_end)
+
+    def _on_end(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.error("a task of the MQTT worker failed", exc_info=task.exception())
+
+    async def close(self, patience: float) -> None:
+        """Lets running replies end, for so many seconds; those that do not are interrupted."""
+        tasks = [*self._tasks]
+        if not tasks:
+            return
+        await asyncio.wait(tasks, timeout=patience)
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
