@@ -5,28 +5,26 @@ and name what is yielded: Gradio makes the endpoints' schemas of them.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from functools import wraps
-from typing import Any, TypeVar
+from typing import Any
 
 import gradio as gr
-from starlette.requests import HTTPConnection
 
 from llm_core.client import LLMClient
 from llm_core.events import ChatEvent, ContentDelta
 from llm_core.sessions.export import session_dict, summary_dict
-from llm_core.web.gate import owner_of
-from llm_core.web.gradio_requests import connection_of, sentences
+from llm_core.web.gradio_requests import (
+    HEARTBEAT_SECONDS,
+    UPDATE_SECONDS,
+    Admit,
+    admitted,
+    owner_of_call,
+    with_sentences,
+    with_sentences_stream,
+)
+from llm_core.web.gradio_tools import tool_endpoints
 from llm_core.web.paced import paced
-
-T = TypeVar("T")
-
-UPDATE_SECONDS = 0.04
-# Gradio looks for a caller who has left only when something is yielded.
-HEARTBEAT_SECONDS = 0.25
-
-Admit = Callable[[HTTPConnection], None]
 
 
 def add_endpoints(client: LLMClient, admit: Admit) -> None:
@@ -38,80 +36,86 @@ def add_endpoints(client: LLMClient, admit: Admit) -> None:
     settings = client.settings
     default_temperature, default_tokens = settings.temperature, settings.max_tokens
 
-    @_with_sentences_stream
+    @with_sentences_stream
     async def chat_stream(  # type: ignore[misc]  # Gradio reads the annotation as what is yielded
-        messages: list[dict[str, str]],
+        messages: list[dict[str, Any]],
         request: gr.Request,
         temperature: float = default_temperature,
         max_tokens: int = default_tokens,
+        response_format: dict[str, Any] | None = None,
     ) -> str:
         """The reply to a conversation, as it is made."""
-        owner = _admitted(request, admit)
-        events = client.achat_stream(messages, temperature=temperature, max_tokens=max_tokens, owner=owner)
+        owner = admitted(request, admit)
+        events = client.achat_stream(
+            messages, temperature=temperature, max_tokens=max_tokens, response_format=response_format, owner=owner
+        )
         async with aclosing(_texts_so_far(events)) as texts:
             async for text in texts:
                 yield text
 
-    @_with_sentences
+    @with_sentences
     async def chat_complete(
-        messages: list[dict[str, str]],
+        messages: list[dict[str, Any]],
         request: gr.Request,
         temperature: float = default_temperature,
         max_tokens: int = default_tokens,
+        response_format: dict[str, Any] | None = None,
     ) -> str:
         """The whole reply to a conversation."""
-        owner = _admitted(request, admit)
-        return await client.agenerate(messages, temperature=temperature, max_tokens=max_tokens, owner=owner)
+        owner = admitted(request, admit)
+        return await client.agenerate(
+            messages, temperature=temperature, max_tokens=max_tokens, response_format=response_format, owner=owner
+        )
 
-    @_with_sentences_stream
+    @with_sentences_stream
     async def session_chat_stream(  # type: ignore[misc]
         session_id: str,
         message: str,
         request: gr.Request,
         temperature: float = default_temperature,
         max_tokens: int = default_tokens,
+        response_format: dict[str, Any] | None = None,
     ) -> str:
         """The reply in a session, as it is made."""
-        owner = _admitted(request, admit)
-        events = client.achat_session_stream(
-            session_id, message, temperature=temperature, max_tokens=max_tokens, owner=owner
-        )
+        owner = admitted(request, admit)
+        options = {"temperature": temperature, "max_tokens": max_tokens, "response_format": response_format}
+        events = client.achat_session_stream(session_id, message, owner=owner, **options)
         async with aclosing(_texts_so_far(events)) as texts:
             async for text in texts:
                 yield text
 
-    @_with_sentences
+    @with_sentences
     async def session_chat(
         session_id: str,
         message: str,
         request: gr.Request,
         temperature: float = default_temperature,
         max_tokens: int = default_tokens,
+        response_format: dict[str, Any] | None = None,
     ) -> str:
         """The whole reply in a session."""
-        owner = _admitted(request, admit)
-        reply = await client.achat_session(
-            session_id, message, temperature=temperature, max_tokens=max_tokens, owner=owner
-        )
+        owner = admitted(request, admit)
+        options = {"temperature": temperature, "max_tokens": max_tokens, "response_format": response_format}
+        reply = await client.achat_session(session_id, message, owner=owner, **options)
         return reply.content
 
-    @_with_sentences
+    @with_sentences
     async def session_history(session_id: str, request: gr.Request) -> list[dict[str, Any]]:
         """What was said in a session, oldest first."""
-        session = await asyncio.to_thread(client.sessions.get, session_id, owner=_owner(request))
+        session = await asyncio.to_thread(client.sessions.get, session_id, owner=owner_of_call(request))
         messages: list[dict[str, Any]] = session_dict(session)["messages"]
         return messages
 
-    @_with_sentences
+    @with_sentences
     async def session_delete(session_id: str, request: gr.Request) -> bool:
         """Forgets a session."""
-        await asyncio.to_thread(client.sessions.delete, session_id, owner=_owner(request))
+        await asyncio.to_thread(client.sessions.delete, session_id, owner=owner_of_call(request))
         return True
 
-    @_with_sentences
+    @with_sentences
     async def sessions(request: gr.Request) -> list[dict[str, Any]]:
         """The caller's sessions, the one used last first."""
-        found = await asyncio.to_thread(client.sessions.list, owner=_owner(request))
+        found = await asyncio.to_thread(client.sessions.list, owner=owner_of_call(request))
         return [summary_dict(summary) for summary in found]
 
     for endpoint in (
@@ -122,18 +126,10 @@ def add_endpoints(client: LLMClient, admit: Admit) -> None:
         session_history,
         session_delete,
         sessions,
+        *tool_endpoints(client, admit),
     ):
         # The engine's queue is the one gate.
         gr.api(endpoint, api_name=endpoint.__name__, concurrency_limit=None)  # type: ignore[attr-defined]
-
-
-def _owner(request: gr.Request) -> str:
-    return owner_of(connection_of(request))
-
-
-def _admitted(request: gr.Request, admit: Admit) -> str:
-    admit(connection_of(request))
-    return _owner(request)
 
 
 async def _texts_so_far(events: AsyncGenerator[ChatEvent]) -> AsyncGenerator[str]:
@@ -142,25 +138,3 @@ async def _texts_so_far(events: AsyncGenerator[ChatEvent]) -> AsyncGenerator[str
         async for group in groups:
             text += "".join(event.text for event in group if isinstance(event, ContentDelta))
             yield text
-
-
-def _with_sentences(endpoint: Callable[..., Awaitable[T]]) -> Callable[..., Awaitable[T]]:
-    """`endpoint` with our errors as Gradio's, whose sentence reaches the caller."""
-
-    @wraps(endpoint)
-    async def called(*args: Any, **kwargs: Any) -> T:
-        with sentences():
-            return await endpoint(*args, **kwargs)
-
-    return called
-
-
-def _with_sentences_stream(endpoint: Callable[..., Any]) -> Callable[..., Any]:
-    @wraps(endpoint)
-    async def called(*args: Any, **kwargs: Any) -> AsyncGenerator[Any]:
-        with sentences():
-            async with aclosing(endpoint(*args, **kwargs)) as values:
-                async for value in values:
-                    yield value
-
-    return called

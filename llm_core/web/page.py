@@ -22,8 +22,8 @@ from llm_core.events import ChatEvent
 from llm_core.sessions.live import LiveReply
 from llm_core.web.controls import Controls
 from llm_core.web.conversations import Conversations, new_id, shown_session
-from llm_core.web.gradio_api import Admit, add_endpoints
-from llm_core.web.gradio_requests import connection_of, sentences
+from llm_core.web.gradio_api import add_endpoints
+from llm_core.web.gradio_requests import Admit, connection_of, sentences
 from llm_core.web.header import header_html
 from llm_core.web.paced import paced
 from llm_core.web.sidebar import NOT_KEPT, Sidebar, list_html, notice_html
