@@ -1,0 +1,435 @@
+"""The remote backend and an engine that does as it is told: what is sent, what is read, and every way to fail."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+from contextlib import aclosing, closing
+from typing import Any
+
+import pytest
+
+from llm_core.backends import remote, remote_engines
+from llm_core.client import LLMClient
+from llm_core.errors import (
+    ContextOverflow,
+    EngineClosed,
+    EngineFailed,
+    EngineUnreachable,
+    InvalidRequest,
+    LLMError,
+    ModelError,
+    QueueFull,
+    RateLimited,
+)
+from llm_core.events import ContentDelta, Done, Queued, ReasoningDelta, ToolCallDelta
+from tests.backends.conftest import free_port, wait_until
+from tests.backends.fake_engine import MODEL, Answer, FakeEngine, chunk, hangs_up, refuses, reply, streams
+
+HELLO = [{"role": "user", "content": "Hello"}]
+WEATHER = {
+    "type": "function",
+    "function": {
+        "name": "weather",
+        "description": "",
+        "parameters": {"type": "object", "properties": {"city": {"type": "string"}}},
+    },
+}
+
+MakeClient = Callable[..., LLMClient]
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same waits, but shorter."""
+    monkeypatch.setattr(remote, "FIRST_PAUSE_SECONDS", 0.02)
+    monkeypatch.setattr(remote, "WAIT_SECONDS", 0.3)
+    monkeypatch.setattr(remote, "PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr(remote_engines, "LOOK_AGAIN_SECONDS", 0.05)
+    monkeypatch.setattr(remote_engines, "LOOK_SECONDS", 0.1)
+
+
+class TestWhatIsSent:
+    def test_only_what_openai_knows_and_the_caller_set(self, client: LLMClient, engine: FakeEngine) -> None:
+        client.chat(HELLO, temperature=0, max_tokens=5)
+
+        assert engine.asked[0].path == "/v1/chat/completions"
+        assert engine.asked[0].body == {
+            "model": MODEL,
+            "messages": [{"role": "user", "content": "Hello"}],
+            "max_tokens": 5,
+            "temperature": 0,
+            "top_p": 0.95,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+        }
+
+    def test_what_others_know_where_the_caller_set_it(self, client: LLMClient, engine: FakeEngine) -> None:
+        client.chat(
+            HELLO, top_k=5, min_p=0.1, repeat_penalty=1.2, thinking=False, seed=7, stop=["\n"], logit_bias={3: -1}
+        )
+
+        body = engine.asked[0].body
+        assert (body["top_k"], body["min_p"], body["seed"], body["stop"]) == (5, 0.1, 7, ["\n"])
+        assert body["repeat_penalty"] == body["repetition_penalty"] == 1.2
+        assert body["chat_template_kwargs"] == {"enable_thinking": False}
+        assert body["logit_bias"] == {"3": -1}
+
+    def test_tools_their_choice_and_the_form_of_the_reply_as_openai_writes_them(
+        self, client: LLMClient, engine: FakeEngine
+    ) -> None:
+        schema = {"type": "object", "properties": {"a": {"type": "integer"}}}
+        wanted = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
+        named = {"type": "function", "function": {"name": "weather"}}
+        client.chat(HELLO, tools=[WEATHER], tool_choice=named, parallel_tool_calls=False)
+        client.chat(HELLO, response_format=wanted)
+
+        tools, form = engine.asked[0].body, engine.asked[1].body["response_format"]
+        assert (tools["tools"], tools["tool_choice"], tools["parallel_tool_calls"]) == ([WEATHER], named, False)
+        assert (form["type"], form["json_schema"]["schema"]) == ("json_schema", schema)
+
+    def test_calls_and_their_results_go_back_as_they_came(self, client: LLMClient, engine: FakeEngine) -> None:
+        call = {"id": "c1", "type": "function", "function": {"name": "weather", "arguments": "{}"}}
+        conversation = [
+            *HELLO,
+            {"role": "assistant", "content": "", "tool_calls": [call], "reasoning": "hm"},
+            {"role": "tool", "tool_call_id": "c1", "content": "rain"},
+        ]
+        client.chat(conversation, tools=[WEATHER])
+
+        sent = engine.asked[0].body["messages"]
+        assert sent[1] == {"role": "assistant", "content": "", "reasoning_content": "hm", "tool_calls": [call]}
+        assert sent[2] == {"role": "tool", "content": "rain", "tool_call_id": "c1"}
+
+    def test_the_token_that_is_set_and_never_one_that_is_found_on_the_machine(
+        self, engine: FakeEngine, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("HF_TOKEN", "hf_found_on_the_machine")
+        make_client(engine).chat(HELLO)
+        make_client(engine, server_token="s3cret").chat(HELLO)
+
+        assert "authorization" not in engine.asked[0].headers
+        assert engine.asked[1].headers["authorization"] == "Bearer s3cret"
+        assert {look.headers.get("authorization") for look in engine.looks} == {None, "Bearer s3cret"}
+
+    def test_requests_use_a_connection_again(self, client: LLMClient, engine: FakeEngine) -> None:
+        for _ in range(5):
+            client.chat(HELLO)
+
+        assert engine.connections <= 2, "one for requests, and maybe one for looking"
+
+
+class TestWhatIsRead:
+    def test_text_usage_and_timings(self, client: LLMClient, engine: FakeEngine) -> None:
+        events = list(client.chat_stream(HELLO))
+
+        assert events[:-1] == [Queued(0), ContentDelta("Hello"), ContentDelta(" there")]
+        done = events[-1]
+        assert isinstance(done, Done)
+        assert (done.finish_reason, done.usage.prompt_tokens, done.usage.cached_tokens) == ("stop", 7, 3)
+        assert done.usage.completion_tokens == 2
+        assert done.timings.ttft_ms > 0
+
+    @pytest.mark.parametrize("name", ["reasoning_content", "reasoning"])
+    def test_thinking_under_either_name(self, client: LLMClient, engine: FakeEngine, name: str) -> None:
+        engine.answers = [streams([chunk({name: "hm"}), chunk({"content": "42"}), chunk({}, "stop")])]
+
+        assert list(client.chat_stream(HELLO))[1:3] == [ReasoningDelta("hm"), ContentDelta("42")]
+
+    def test_calls_in_pieces_whoever_counts_and_names_them(self, client: LLMClient, engine: FakeEngine) -> None:
+        pieces = [
+            {"index": 1, "id": "a", "type": "function", "function": {"name": "weather", "arguments": ""}},
+            {"index": 1, "id": "a", "function": {"name": "weather", "arguments": '{"city":'}},
+            {"index": 1, "function": {"arguments": ' "Oslo"}'}},
+            {"index": 2, "type": "function", "function": {"name": "weather", "arguments": "{}"}},
+        ]
+        engine.answers = [streams([*(chunk({"tool_calls": [piece]}) for piece in pieces), chunk({}, "stop")])]
+
+        with closing(client.chat_stream(HELLO, tools=[WEATHER])) as stream:
+            events = list(stream)
+        calls = client.chat(HELLO, tools=[WEATHER]).tool_calls
+
+        assert [event.index for event in events if isinstance(event, ToolCallDelta)] == [0, 0, 0, 1]
+        assert [(call.name, call.arguments) for call in calls] == [("weather", '{"city": "Oslo"}'), ("weather", "{}")]
+        assert calls[0].id == "a"
+        assert calls[1].id
+        assert isinstance(events[-1], Done)
+        assert events[-1].finish_reason == "tool_calls"
+
+    def test_logprobs(self, client: LLMClient, engine: FakeEngine) -> None:
+        token = {"token": "é", "bytes": [195, 169], "logprob": -0.5}
+        content = [token | {"top_logprobs": [token, {"token": "e", "logprob": -2.0}]}]
+        choice = {"index": 0, "delta": {"content": "é"}, "logprobs": {"content": content}, "finish_reason": "stop"}
+        engine.answers = [streams([{"choices": [choice]}])]
+
+        (logprob,) = client.chat(HELLO, logprobs=2).logprobs
+
+        assert (logprob.token, logprob.data, logprob.logprob) == ("é", b"\xc3\xa9", -0.5)
+        assert logprob.top == (("é", b"\xc3\xa9", -0.5), ("e", b"e", -2.0))
+
+    @pytest.mark.parametrize(
+        ("theirs", "ours"), [("stop", "stop"), ("length", "length"), ("eos_token", "stop"), ("content_filter", "stop")]
+    )
+    def test_finish_reasons(self, client: LLMClient, engine: FakeEngine, theirs: str, ours: str) -> None:
+        engine.answers = [streams(reply("Hi", finish_reason=theirs))]
+
+        assert client.chat(HELLO).finish_reason == ours
+
+
+class TestStopping:
+    def test_a_reader_who_leaves_closes_the_connection(self, client: LLMClient, engine: FakeEngine) -> None:
+        engine.answers = [streams([chunk({"content": "Once"})], end="wait")]
+        with closing(client.chat_stream(HELLO)) as events:
+            assert next(events) == Queued(0)
+            next(events)
+
+        assert engine.left.wait(5)
+
+    async def test_so_does_a_task_that_is_cancelled(self, client: LLMClient, engine: FakeEngine) -> None:
+        engine.answers = [streams([], end="wait")]
+
+        async def read() -> None:
+            async with aclosing(client.achat_stream(HELLO)) as events:
+                async for _ in events:
+                    pass
+
+        task = asyncio.create_task(read())
+        await asyncio.to_thread(wait_until, lambda: bool(engine.asked), "the request came")
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert await asyncio.to_thread(engine.left.wait, 5)
+
+    def test_an_engine_that_is_slow_ends_with_the_timeout_and_what_it_has_made(
+        self, client: LLMClient, engine: FakeEngine
+    ) -> None:
+        engine.answers = [streams([chunk({"content": "Once"})], end="wait")]
+
+        done = client.chat(HELLO, timeout=0.3)
+
+        assert (done.content, done.finish_reason) == ("Once", "timeout")
+        assert engine.left.wait(5)
+
+    def test_a_caller_of_a_silent_engine_is_told_after_a_second(
+        self, client: LLMClient, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(remote, "SILENT_SECONDS", 0.1)
+        engine.answers = [refuses(400, after=2)]
+        events = client.chat_stream(HELLO)
+
+        assert next(events) == Queued(0)
+        with pytest.raises(InvalidRequest):
+            next(events)
+
+    def test_closing_the_client_ends_what_runs(self, client: LLMClient, engine: FakeEngine) -> None:
+        engine.answers = [streams([], end="wait")]
+        events = client.chat_stream(HELLO)
+        next(events)
+        threading.Timer(0.1, client.close).start()
+
+        with pytest.raises(EngineClosed):
+            list(events)
+        with pytest.raises(EngineClosed):
+            client.chat(HELLO)
+
+
+OVERFLOWS = [
+    {"error": {"message": "too long", "code": "context_length_exceeded"}},
+    {"error": {"message": "too long", "type": "exceed_context_size_error", "code": 400}},
+    {"message": "This model's maximum context length is 4096 tokens. However, you requested 5000", "code": 400},
+    {"error": "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 4096", "error_type": "validation"},
+]
+
+
+class TestFailing:
+    @pytest.mark.parametrize(
+        ("answer", "kind"),
+        [
+            (refuses(400, {"error": {"message": "no such thing", "code": "x"}}), InvalidRequest),
+            (refuses(422, {"detail": "no such thing"}), InvalidRequest),
+            (refuses(401), ModelError),
+            (refuses(404), ModelError),
+            (refuses(429, Retry_After="20"), RateLimited),
+            (refuses(503, Retry_After="20"), QueueFull),
+        ],
+    )
+    def test_a_refusal_is_ours_and_not_sent_again(
+        self, client: LLMClient, engine: FakeEngine, answer: Answer, kind: type[LLMError]
+    ) -> None:
+        engine.answers = [answer]
+
+        with pytest.raises(kind) as refused:
+            next(client.chat_stream(HELLO))
+
+        assert len(engine.asked) == 1
+        assert "s3cret" not in refused.value.message
+        assert refused.value.retry_after == (20 if kind in (RateLimited, QueueFull) else None)
+
+    @pytest.mark.parametrize(
+        "failing",
+        [
+            refuses(500),
+            refuses(502),
+            refuses(429, Retry_After="0"),
+            refuses(503),
+            hangs_up,
+            streams([]),
+            streams(["{not json"]),
+            streams(['{"error": {"message": "out of memory", "code": 500}}']),
+        ],
+    )
+    def test_what_fails_before_the_first_token_is_sent_again(
+        self, client: LLMClient, engine: FakeEngine, failing: Answer
+    ) -> None:
+        engine.answers = [failing, failing, streams(reply("Hi"))]
+
+        assert client.chat(HELLO).content == "Hi"
+        assert len(engine.asked) == 3
+
+    def test_but_not_for_ever(self, client: LLMClient, engine: FakeEngine) -> None:
+        engine.answers = [refuses(500, {"error": {"message": "CUDA is out of luck"}})]
+
+        with pytest.raises(EngineFailed, match="CUDA is out of luck"):
+            client.chat(HELLO)
+        assert len(engine.asked) == remote.TRIES
+
+    @pytest.mark.parametrize(
+        "failing",
+        [
+            streams([chunk({"content": "Once"})], end="close"),
+            streams([chunk({"content": "Once"})]),  # ends without saying why
+            streams([chunk({"content": "Once"}), "{not json"]),
+            streams([chunk({"content": "Once"}), '{"choices": [{"delta": 7}]}']),
+            streams([chunk({"content": "Once"}), '{"error": {"message": "out of memory"}}']),
+        ],
+    )
+    def test_what_fails_after_it_is_told_and_not_sent_again(
+        self, client: LLMClient, engine: FakeEngine, failing: Answer
+    ) -> None:
+        engine.answers = [failing]
+        events = client.chat_stream(HELLO)
+
+        assert [next(events), next(events)] == [Queued(0), ContentDelta("Once")]
+        with pytest.raises(EngineFailed):
+            next(events)
+        assert len(engine.asked) == 1
+
+    @pytest.mark.parametrize("body", OVERFLOWS)
+    def test_a_conversation_that_is_too_long_by_any_name(
+        self, client: LLMClient, engine: FakeEngine, body: Any
+    ) -> None:
+        engine.answers = [refuses(400, body)]
+
+        with pytest.raises(ContextOverflow):
+            client.chat(HELLO)
+
+    def test_it_loses_its_oldest_turns_where_it_may(self, client: LLMClient, engine: FakeEngine) -> None:
+        too_long = refuses(400, OVERFLOWS[0])
+        engine.answers = [too_long, too_long, too_long, streams(reply("Hi"))]
+        turns = [{"role": role, "content": f"{n}"} for n in range(9) for role in ("user", "assistant")]
+
+        reply_ = client.chat([{"role": "system", "content": "S"}, *turns, *HELLO], overflow="drop_oldest")
+
+        assert reply_.dropped_messages == 8
+        assert [len(asked.body["messages"]) for asked in engine.asked] == [20, 18, 16, 12]
+        assert [message["content"] for message in engine.asked[-1].body["messages"][:2]] == ["S", "4"]
+
+    def test_the_last_turn_is_the_last_try(self, client: LLMClient, engine: FakeEngine) -> None:
+        engine.answers = [refuses(400, OVERFLOWS[0])]
+        turns = [{"role": role, "content": f"{n}"} for n in range(3) for role in ("user", "assistant")]
+
+        with pytest.raises(ContextOverflow):
+            client.chat([*turns, *HELLO], overflow="drop_oldest")
+        assert [len(asked.body["messages"]) for asked in engine.asked] == [7, 5, 3, 1]
+
+
+def of_both(make_client: MakeClient, *engines: FakeEngine) -> LLMClient:
+    """A client that has seen all of the engines answer."""
+    client = make_client(*engines)
+    client.wait_ready(10)
+    wait_until(lambda: "Left out" not in client.status().message, "all answer")
+    return client
+
+
+class TestSeveral:
+    def test_each_request_goes_to_the_engine_with_the_least_to_do(
+        self, engine: FakeEngine, second_engine: FakeEngine, make_client: MakeClient
+    ) -> None:
+        client = of_both(make_client, engine, second_engine)
+        for each in (engine, second_engine):
+            each.answers = [streams([], end="wait")]
+        streams_open = [client.chat_stream(HELLO) for _ in range(6)]
+        for events in streams_open:
+            next(events)
+
+        assert (len(engine.asked), len(second_engine.asked)) == (3, 3)
+        for events in streams_open:
+            events.close()
+
+    def test_one_that_is_down_is_left_out_until_it_is_back(
+        self, engine: FakeEngine, second_engine: FakeEngine, make_client: MakeClient
+    ) -> None:
+        client = of_both(make_client, engine, second_engine)
+        engine.kill()
+
+        for _ in range(4):
+            assert client.chat(HELLO).content == "Hello there"
+        assert len(second_engine.asked) == 4
+        assert "Left out" in client.status().message
+
+        engine.start()
+        wait_until(lambda: "Left out" not in client.status().message, "it is back")
+        for _ in range(4):
+            client.chat(HELLO)
+        assert engine.asked
+
+    def test_one_that_fails_hands_over_at_once(
+        self, engine: FakeEngine, second_engine: FakeEngine, make_client: MakeClient
+    ) -> None:
+        client = of_both(make_client, engine, second_engine)
+        engine.answers = second_engine.answers = [refuses(429, Retry_After="4")]
+        second_engine.answers = [streams(reply("Hi"))]
+        begun = time.monotonic()
+
+        assert {client.chat(HELLO).content for _ in range(3)} == {"Hi"}
+        assert time.monotonic() - begun < 3
+
+
+class TestBeingThere:
+    def test_the_model_is_what_the_engine_says(self, client: LLMClient) -> None:
+        info = client.wait_ready(10)
+
+        assert (info.name, info.context_train, info.path) == (MODEL, 4096, None)
+        assert client.status().state == "ready"
+
+    def test_an_engine_that_is_not_there_yet_is_waited_for(self, make_client: MakeClient, engine: FakeEngine) -> None:
+        engine.kill()
+        client = make_client(engine)
+        client.start()
+
+        with pytest.raises(EngineUnreachable, match="cannot be reached"):
+            client.wait_ready(10)
+        assert (client.status().state, client.stats()) == ("loading", None)
+        with pytest.raises(EngineUnreachable):
+            client.chat(HELLO)
+
+        engine.start()
+        assert client.wait_ready(10).name == MODEL
+        assert client.chat(HELLO).content == "Hello there"
+
+    def test_nobody_at_the_address(self, make_client: MakeClient) -> None:
+        client = make_client(f"http://127.0.0.1:{free_port()}")
+
+        with pytest.raises(EngineUnreachable, match="No engine answers"):
+            client.generate(HELLO)
+
+    def test_what_is_in_flight_is_counted(self, client: LLMClient, engine: FakeEngine) -> None:
+        engine.answers = [streams([], end="wait")]
+        with closing(client.chat_stream(HELLO)) as events:
+            next(events)
+            stats = client.stats()
+            assert stats is not None
+            assert stats.running == 1
+        wait_until(lambda: getattr(client.stats(), "running", 1) == 0, "it is over")
