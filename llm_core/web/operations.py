@@ -13,7 +13,7 @@ from prometheus_client.registry import Collector
 from starlette.responses import JSONResponse, Response
 
 from llm_core.client import LLMClient
-from llm_core.events import ChatEvent, ContentDelta, Done, ReasoningDelta
+from llm_core.events import ChatEvent, ContentDelta, Done, ReasoningDelta, ToolCallDelta
 
 _FIRST_TOKEN_SECONDS = (0.025, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60)
 _GAP_SECONDS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 2)
@@ -88,7 +88,7 @@ class Metrics:
         def watch(event: ChatEvent) -> None:
             nonlocal before
             match event:
-                case ContentDelta() | ReasoningDelta():
+                case ContentDelta() | ReasoningDelta() | ToolCallDelta():
                     now = time.monotonic()
                     if before is not None:
                         self._gap.observe(now - before)

@@ -2,7 +2,7 @@
 
 import { LLMError } from "./errors.js";
 import { type StreamOptions } from "./stream.js";
-import { joinToolCalls } from "./toolCalls.js";
+import { isWholeCall, joinToolCalls } from "./toolCalls.js";
 import type { DoneEvent, StreamEvent, ToolCall, ToolCallDelta } from "./types.js";
 
 export type OnChunk = (text: string) => void;
@@ -15,7 +15,7 @@ export interface CallbackOptions extends StreamOptions {
   onReasoning?: (text: string) => void;
   /** How many are served before this request; 0: its turn has come. */
   onQueue?: (position: number) => void;
-  /** A call of one of your tools, once it is whole. */
+  /** A call of one of your tools, once the reply has ended. One that was cut short is not told of. */
   onToolCall?: (call: ToolCall) => void;
   /** How the reply ended, its counts of tokens and its times. Called right before `onComplete`, which gets it too. */
   onDone?: (done: DoneEvent) => void;
@@ -74,7 +74,7 @@ export function startStream(
           pieces.push(...event.tool_calls);
           break;
         case "done":
-          for (const call of joinToolCalls(pieces)) options.onToolCall?.(call);
+          for (const call of joinToolCalls(pieces).filter(isWholeCall)) options.onToolCall?.(call);
           return event;
       }
       controller.signal.throwIfAborted(); // a callback may have called abort()

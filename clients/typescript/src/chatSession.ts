@@ -6,8 +6,17 @@
 
 import { type Client, llmAPI } from "./client.js";
 import { LLMError } from "./errors.js";
-import { joinToolCalls } from "./toolCalls.js";
-import type { ChatOptions, DoneEvent, HistoryMessage, StreamEvent, ToolCallDelta, TurnStatus } from "./types.js";
+import { isWholeCall, joinToolCalls } from "./toolCalls.js";
+import type {
+  ChatOptions,
+  DoneEvent,
+  HistoryMessage,
+  SessionTurn,
+  StreamEvent,
+  ToolCallDelta,
+  ToolResult,
+  TurnStatus,
+} from "./types.js";
 
 /**
  * `closed`: nothing is known yet. `loading`: the history is being fetched. `idle`: you may send. `waiting`: a message
@@ -87,7 +96,21 @@ export class ChatSession {
    *
    * @returns Whether the server has taken it. If not, `error` says why, and the message is not kept.
    */
-  readonly send = async (text: string): Promise<boolean> => {
+  readonly send = async (text: string): Promise<boolean> =>
+    await this.#say({ message: text }, [{ role: "user", content: text }]);
+
+  /**
+   * Sends the results of the calls of the last reply, all of them.
+   *
+   * @returns Whether the server has taken them. If not, `error` says why, and they are not kept.
+   */
+  readonly answer = async (results: ToolResult[]): Promise<boolean> =>
+    await this.#say(
+      { tool_results: results },
+      results.map((result): HistoryMessage => ({ role: "tool", ...result })),
+    );
+
+  async #say(turn: SessionTurn, shown: HistoryMessage[]): Promise<boolean> {
     if (this.#state.status !== "idle") {
       this.#change({ error: new LLMError("One message at a time: wait for the reply, or stop it.", "session_busy") });
       return false;
@@ -95,14 +118,14 @@ export class ChatSession {
     const { client, ...options } = this.#options;
     const { signal } = this.#reading;
     const before = this.#state.messages;
-    const request = { ...options, session_id: this.sessionId, message: text };
+    const request = { ...options, session_id: this.sessionId, ...turn };
     const events = (client ?? llmAPI).streamSession(request, this.#streamOptions(signal));
-    this.#begin([...before, { role: "user", content: text }]);
+    this.#begin([...before, ...shown]);
     return await new Promise((resolve) => {
       const read = this.#follow(events, signal, before, () => resolve(true));
       void read.then(() => resolve(false)); // without effect where it was taken
     });
-  };
+  }
 
   /** Stops the reply. What came of it stays. */
   readonly stop = (): void => {
@@ -125,7 +148,7 @@ export class ChatSession {
         return;
       }
       // The stream has the whole reply, from its first piece: what the history has of it already goes.
-      this.#begin(messages.slice(0, messages.findLastIndex((message) => message.role === "user") + 1));
+      this.#begin(messages.slice(0, endOfWhatWasSaid(messages)));
       this.#streamId = last.stream_id;
       await this.#follow(this.#client.resumeStream(last.stream_id, this.#streamOptions(signal)), signal, messages);
     } catch (error) {
@@ -229,15 +252,27 @@ class GrowingReply {
 
   /** `said` and this reply; where nothing came of it, the turn's status is its last message's, as in the history. */
   after(said: readonly HistoryMessage[]): readonly HistoryMessage[] {
-    if (this.#content === "" && this.#reasoning === "" && this.#calls.length === 0) {
+    const calls = this.#isOver ? joinToolCalls(this.#calls).filter(isWholeCall) : joinToolCalls(this.#calls);
+    if (this.#content === "" && this.#reasoning === "" && calls.length === 0) {
       const last = said.at(-1);
       return last === undefined ? said : [...said.slice(0, -1), { ...last, ...this.#ending }];
     }
     const message: HistoryMessage = { role: "assistant", content: this.#content, ...this.#ending };
     if (this.#reasoning !== "") message.reasoning = this.#reasoning;
-    if (this.#calls.length > 0) message.tool_calls = joinToolCalls(this.#calls);
+    if (calls.length > 0) message.tool_calls = calls;
     return [...said, message];
   }
+
+  get #isOver(): boolean {
+    return this.#ending.status !== "running";
+  }
+}
+
+/** Where the reply of the last turn begins: after the user's message, or after the results that it answers. */
+function endOfWhatWasSaid(messages: readonly HistoryMessage[]): number {
+  const first = messages.findLastIndex((message) => message.created_at !== undefined); // a turn's first message has it
+  const reply = messages.slice(first + 1).findIndex((message) => message.role === "assistant");
+  return reply < 0 ? messages.length : first + 1 + reply;
 }
 
 function endingOf(done: DoneEvent): Partial<HistoryMessage> {

@@ -9,5 +9,5 @@ export { type CallOptions, type Client, createClient, llmAPI, type ResumeOptions
 export type { ConnectionOptions } from "./connection.js";
 export { LLMError } from "./errors.js";
 export type { StreamOptions } from "./stream.js";
-export { joinToolCalls } from "./toolCalls.js";
+export { isWholeCall, joinToolCalls } from "./toolCalls.js";
 export type * from "./types.js";

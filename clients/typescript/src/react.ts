@@ -3,10 +3,13 @@
 import { useEffect, useMemo, useSyncExternalStore } from "react";
 
 import { ChatSession, type ChatSessionOptions, type ChatSessionState, CLOSED } from "./chatSession.js";
+import type { ToolResult } from "./types.js";
 
 export interface UseChatSession extends ChatSessionState {
   /** Sends a message. False: the server has not taken it, and `error` says why. */
   send(text: string): Promise<boolean>;
+  /** Sends the results of the calls of the last reply, all of them. False as with `send`. */
+  answer(results: ToolResult[]): Promise<boolean>;
   /** Stops the reply. What came of it stays. */
   stop(): void;
   /** Fetches what the server has, as after an error. */
@@ -32,5 +35,6 @@ export function useChatSession(sessionId: string, options: ChatSessionOptions = 
   );
   useEffect(() => session.configure(options));
   useEffect(() => session.open(), [session]);
-  return { ...state, send: session.send, stop: session.stop, reload: session.reload };
+  const { send, answer, stop, reload } = session;
+  return { ...state, send, answer, stop, reload };
 }

@@ -14,3 +14,13 @@ export function joinToolCalls(pieces: Iterable<ToolCallDelta>): ToolCall[] {
   }
   return [...calls.entries()].sort(([one], [other]) => one - other).map(([, call]) => call);
 }
+
+/** Whether a call was made to its end: a reply that is stopped or too long may break off in the middle of one. */
+export function isWholeCall(call: ToolCall): boolean {
+  try {
+    JSON.parse(call.function.arguments);
+    return true;
+  } catch {
+    return false;
+  }
+}

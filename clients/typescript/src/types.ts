@@ -7,7 +7,9 @@ export interface Message {
   content: string;
   /** The model's thinking in an earlier reply. */
   reasoning?: string;
+  /** What the model called. */
   tool_calls?: ToolCall[];
+  /** Of a tool's message: the call that it is the result of. */
   tool_call_id?: string;
 }
 
@@ -36,9 +38,14 @@ export interface ChatOptions {
   thinking?: boolean;
   /** What to do with a conversation that is longer than the context. */
   overflow?: "error" | "drop_oldest";
+  /** Functions that the model may call. You run them, and send the results. */
   tools?: Tool[];
+  /** Whether it may call (`auto`), must not, must, or which one. */
   tool_choice?: "auto" | "none" | "required" | { type: "function"; function: { name: string } };
-  response_format?: Record<string, unknown>;
+  /** Whether one reply may have several calls; it may, unless this is false. */
+  parallel_tool_calls?: boolean;
+  /** The form of the reply's text. */
+  response_format?: ResponseFormat;
 }
 
 /** A conversation; its last message is answered, and nothing is remembered. */
@@ -46,18 +53,33 @@ export interface ChatRequest extends ChatOptions {
   messages: Message[];
 }
 
-/** The next message of a session, which the server remembers and makes on first use. */
-export interface SessionRequest extends ChatOptions {
+/** The next message of a session, which the server remembers and makes on first use; or results of its last reply. */
+export type SessionRequest = SessionOptions & SessionTurn;
+
+export interface SessionOptions extends ChatOptions {
   /** 1 to 128 letters, digits, dots, colons, dashes or underscores. */
   session_id: string;
-  message: string;
   system_prompt?: string;
+}
+
+/** What a turn begins with: a message, or the results of the calls of the last reply, all of them. */
+export type SessionTurn =
+  { message: string; tool_results?: undefined } | { tool_results: ToolResult[]; message?: undefined };
+
+/** What a call gave back. */
+export interface ToolResult {
+  tool_call_id: string;
+  content: string;
 }
 
 export interface Tool {
   type: "function";
-  function: { name: string; description?: string; parameters?: Record<string, unknown> };
+  function: { name: string; description?: string; /** JSON schema. */ parameters?: Record<string, unknown> };
 }
+
+export type ResponseFormat =
+  | { type: "text" | "json_object" }
+  | { type: "json_schema"; json_schema: { name?: string; schema: Record<string, unknown>; strict?: boolean } };
 
 export interface ToolCall {
   id: string;

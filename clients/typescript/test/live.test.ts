@@ -4,7 +4,19 @@ import { randomUUID } from "node:crypto";
 
 import { describe, expect, inject, test, vi } from "vitest";
 
-import { ChatSession, createClient, type History, llmAPI, LLMError, type StreamEvent } from "llm-core-client";
+import {
+  type ChatOptions,
+  ChatSession,
+  createClient,
+  type History,
+  type HistoryMessage,
+  llmAPI,
+  LLMError,
+  type ResponseFormat,
+  type StreamEvent,
+  type Tool,
+  type ToolCall,
+} from "llm-core-client";
 
 import { cutting, until } from "./wires.js";
 
@@ -256,6 +268,96 @@ describe("a chat session for a page", () => {
     expect(chat.state.error?.code).toBe("session_busy");
     await until(() => chat.state.status === "idle", "the reply is there");
     close();
+  });
+});
+
+describe("tools", () => {
+  const WEATHER: Tool = {
+    type: "function",
+    function: {
+      name: "get_weather",
+      description: "The weather in a city, now",
+      parameters: {
+        type: "object",
+        properties: { city: { type: "string", maxLength: 20 } },
+        required: ["city"],
+        additionalProperties: false,
+      },
+    },
+  };
+  const CALLING: ChatOptions = {
+    tools: [WEATHER],
+    tool_choice: { type: "function", function: { name: "get_weather" } },
+    temperature: 0,
+    max_tokens: 100,
+  };
+  const MESSAGE = "What is the weather in Oslo?";
+  const argumentsOf = (call: ToolCall | undefined): unknown => JSON.parse(call?.function.arguments ?? "");
+
+  test("that are chosen by name are called, streaming and not, with what their schema allows", async () => {
+    const request = { messages: [{ role: "user" as const, content: MESSAGE }], ...CALLING };
+    const calls: ToolCall[] = [];
+
+    const whole = await client.chat(request);
+    const end = await client.chatStream(request, () => undefined, undefined, undefined, {
+      onToolCall: (call) => calls.push(call),
+    }).finished;
+
+    expect(whole.finish_reason).toBe("tool_calls");
+    expect(end).toMatchObject({ outcome: "complete", done: { finish_reason: "tool_calls" } });
+    for (const [call] of [whole.tool_calls ?? [], calls]) {
+      expect(call?.function.name).toBe("get_weather");
+      expect(argumentsOf(call)).toEqual({ city: expect.any(String) as string });
+    }
+  });
+
+  test("are answered in a session, and results of other calls are refused", async () => {
+    const session_id = newSession();
+    const reply = await client.chatSession({ session_id, message: MESSAGE, ...CALLING });
+    const [call] = reply.tool_calls ?? [];
+
+    const unknown = [{ tool_call_id: "another", content: "4 °C" }];
+    const error = await refusalOf(client.chatSession({ session_id, tool_results: unknown }));
+    expect([error.status, error.param]).toEqual([400, "tool_results.0.tool_call_id"]);
+
+    const tool_results = [{ tool_call_id: call?.id ?? "", content: "4 °C, rain" }];
+    const answer = await client.chatSession({ session_id, tool_results, tools: [WEATHER], tool_choice: "none", max_tokens: 12 });
+    const { messages } = await client.history(session_id);
+
+    expect(messages.map(({ role }) => role)).toEqual(["user", "assistant", "tool", "assistant"]);
+    expect(messages[1]?.tool_calls).toEqual(reply.tool_calls);
+    expect(messages[2]).toMatchObject({ content: "4 °C, rain", tool_call_id: call?.id });
+    expect(messages[3]?.content).toBe(answer.content);
+  });
+
+  test("are answered on a page, which then has what the history has", async () => {
+    const chat = new ChatSession(newSession(), { client, ...CALLING });
+    const close = chat.open();
+    await until(() => chat.state.status === "idle", "the history is loaded");
+    await chat.send(MESSAGE);
+    await until(() => chat.state.status === "idle", "the call is there");
+    const [call] = chat.state.messages.at(-1)?.tool_calls ?? [];
+    expect(argumentsOf(call)).toEqual({ city: expect.any(String) as string });
+
+    chat.configure({ client, tools: [WEATHER], tool_choice: "none", max_tokens: 12 });
+    expect(await chat.answer([{ tool_call_id: call?.id ?? "", content: "4 °C" }])).toBe(true);
+    await until(() => chat.state.status === "idle", "the answer is there");
+
+    const said = ({ role, content, tool_calls }: HistoryMessage) => ({ role, content, tool_calls });
+    const { messages } = await client.history(chat.sessionId);
+    expect(chat.state.messages.map(said)).toEqual(messages.map(said));
+    expect(messages.map(({ role }) => role)).toEqual(["user", "assistant", "tool", "assistant"]);
+    close();
+  });
+
+  test("hold text to a schema too, where it is asked for", async () => {
+    const city = { enum: ["Oslo", "Rome"] };
+    const schema = { type: "object", properties: { city }, required: ["city"], additionalProperties: false };
+    const response_format: ResponseFormat = { type: "json_schema", json_schema: { name: "city", schema } };
+
+    const { content } = await client.chat({ ...QUESTION, response_format, max_tokens: 60 });
+
+    expect(["Oslo", "Rome"]).toContain((JSON.parse(content) as { city: string }).city);
   });
 });
 
