@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from llm_core.events import Timings as Timings
     from llm_core.events import Usage as Usage
     from llm_core.messages import Message as Message
+    from llm_core.tools.python_tool import PythonTool as PythonTool
+    from llm_core.tools.python_tool import tool as tool
 
 # Each name is imported when it is asked for: loading llama.cpp's library would slow down every `--help`.
 _HOMES = {
@@ -40,6 +42,7 @@ _HOMES = {
         "Usage",
     ),
     "messages": ("Message",),
+    "tools.python_tool": ("PythonTool", "tool"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
