@@ -23,6 +23,7 @@ from llm_core.mqtt.colleagues import Colleagues
 from llm_core.mqtt.connection import Connection
 from llm_core.mqtt.desk import Desk
 from llm_core.mqtt.ledger import Ledger
+from llm_core.mqtt.legacy import LegacyReception, is_legacy, read_template
 from llm_core.mqtt.outbox import Pace
 from llm_core.mqtt.packets import Incoming, Outgoing, TLSFiles
 from llm_core.mqtt.projects import Projects
@@ -60,10 +61,11 @@ class Bridge:
         self._topics = Topics(settings.mqtt_prefix)
         self._projects = Projects.load(settings.mqtt_projects, settings.rate_limit)
         self._reception = Reception(self._topics, self._projects, self._max_bytes)
+        self._legacy = LegacyReception(self._projects, self._max_bytes)
         self._templates = Templates()
         self._inbox: asyncio.Queue[Incoming | asyncio.Event] = asyncio.Queue()
         self._serves = False
-        self._requests = [self._topics.shared_requests]
+        self._requests = [self._topics.shared_requests, *self._legacy.filters]
         self._connection = Connection(
             self._broker,
             client_id_of(self.name),
@@ -87,6 +89,7 @@ class Bridge:
             self._desk,
             self._ledger,
             self._reception,
+            self._legacy,
             self._topics,
             publish=self._connection.publish,
             connect=self._connect_as,
@@ -226,7 +229,7 @@ class Bridge:
             standings = await asyncio.to_thread(self._ledger.record, [arrival.entry for arrival in arrivals])
         except StorageError as error:
             for arrival in arrivals:
-                self._desk.refuse(Refusal(arrival.to, error))
+                self._desk.refuse(Refusal(arrival.to, error, is_legacy(arrival.key)))
             return
         for arrival, standing in zip(arrivals, standings, strict=True):
             worker = self._desk.take(arrival, standing)
@@ -234,6 +237,8 @@ class Bridge:
                 self._colleagues.look_after(arrival, worker)
 
     def _read(self, message: Incoming) -> Arrival | Refusal | None:
+        if self._legacy.knows(message.topic):
+            return self._legacy.read(message)
         address = self._topics.parse(message.topic)
         match address.kind:
             case "request":
@@ -258,7 +263,8 @@ class Bridge:
             project = self._projects.get(address.project)
             if "template" in project.prompt_from:
                 limit = project.limits.payload_bytes or self._max_bytes
-                self._templates.put(address.project, payloads.read_json(message.payload, limit=limit))
+                said = payloads.read_json(message.payload, limit=limit)
+                self._templates.put(address.project, said if project.compatibility is None else read_template(said))
         except LLMError as error:
             log.warning("A template of project %s was not taken: %s", address.project, error.message)
 

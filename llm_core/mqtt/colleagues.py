@@ -15,6 +15,7 @@ from llm_core.mqtt.answer import INTERRUPTED
 from llm_core.mqtt.connection import Connection
 from llm_core.mqtt.desk import Desk
 from llm_core.mqtt.ledger import NOBODY, Inherited, Ledger
+from llm_core.mqtt.legacy import LegacyReception, is_legacy
 from llm_core.mqtt.outbox import ReplyTo
 from llm_core.mqtt.packets import Incoming, Outgoing
 from llm_core.mqtt.reception import Arrival, Reception, Refusal
@@ -44,6 +45,7 @@ class Colleagues:
         desk: Desk,
         ledger: Ledger,
         reception: Reception,
+        legacy: LegacyReception,
         topics: Topics,
         *,
         publish: Callable[[Outgoing], None],
@@ -52,7 +54,8 @@ class Colleagues:
         receive: Callable[[Incoming], None],
         until_received: Callable[[], asyncio.Event],
     ) -> None:
-        self._desk, self._ledger, self._reception, self._topics = desk, ledger, reception, topics
+        self._desk, self._ledger, self._topics = desk, ledger, topics
+        self._reception, self._legacy = reception, legacy
         self._publish, self._connect, self._requests = publish, connect, requests
         self._receive, self._until_received = receive, until_received
         self._look = asyncio.Event()
@@ -112,9 +115,10 @@ class Colleagues:
         if inherited.answer is not None:
             self._desk.publish_answer(to, inherited.answer, entry.key)
         elif inherited.status == "begun" or inherited.attempts > MOST_ATTEMPTS:
-            self._desk.do(self._desk.drop(entry.key, Refusal(to, ReplyInterrupted(INTERRUPTED))))
+            self._desk.do(self._desk.drop(entry.key, Refusal(to, ReplyInterrupted(INTERRUPTED), is_legacy(entry.key))))
         else:
-            found = self._reception.read_entry(entry)
+            reception = self._legacy if is_legacy(entry.key) else self._reception
+            found = reception.read_entry(entry)
             if isinstance(found, Arrival):
                 self._desk.answer(found)
             else:

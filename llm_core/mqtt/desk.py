@@ -13,6 +13,7 @@ from llm_core.client import LLMClient
 from llm_core.errors import QueueFull
 from llm_core.mqtt.answer import Answer, Out
 from llm_core.mqtt.ledger import Ledger, Standing
+from llm_core.mqtt.legacy import LegacyOutbox, is_legacy, legacy_error
 from llm_core.mqtt.outbox import Outbox, Pace, ReplyTo, error_message, payload_limit
 from llm_core.mqtt.packets import Outgoing
 from llm_core.mqtt.reception import Arrival, Refusal
@@ -79,7 +80,7 @@ class Desk:
         most = arrival.project.limits.running
         if most is not None and sum(key.project == arrival.key.project for key in self._answers) >= most:
             said = f"{most} requests of this project are being answered already, which is its limit."
-            self.do(self.drop(arrival.key, Refusal(arrival.to, QueueFull(said))))
+            self.do(self.drop(arrival.key, Refusal(arrival.to, QueueFull(said), is_legacy(arrival.key))))
             return
         key, session_id = arrival.key, arrival.ask.session_id
         answer = Answer(
@@ -106,6 +107,10 @@ class Desk:
                 del self._answers[answer.key]
 
     def _out(self, arrival: Arrival) -> Out:
+        if is_legacy(arrival.key) and arrival.project.compatibility is not None:
+            json_replies = arrival.project.compatibility.json_replies
+            session = arrival.ask.session_id or ""
+            return LegacyOutbox(self._publish, arrival.to, session=session, json_replies=json_replies)
         return Outbox(
             self._publish,
             arrival.to,
@@ -146,7 +151,8 @@ class Desk:
     def refuse(self, refusal: Refusal) -> None:
         """Answers with an error."""
         log.info("refused a request over MQTT: %s (%s)", refusal.error.message, refusal.error.code)
-        payload = error_message(refusal.error, self._limit(None, refusal.to))
+        limit = self._limit(None, refusal.to)
+        payload = legacy_error(refusal.error) if refusal.legacy else error_message(refusal.error, limit)
         self._publish(Outgoing(refusal.to.topic, payload, correlation=refusal.to.correlation))
 
     async def drop(self, key: RequestKey, refusal: Refusal) -> None:

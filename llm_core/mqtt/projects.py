@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -184,11 +183,9 @@ class Projects:
             raise ProjectNotFound(f"There is no project {name!r} for this client.")
         return project
 
-    def compatible(self) -> Iterable[tuple[str, Compatibility]]:
+    def compatible(self) -> list[str]:
         """The projects that serve older clients."""
-        for name, project in (self._projects or {}).items():
-            if project.compatibility is not None:
-                yield name, project.compatibility
+        return [name for name, project in (self._projects or {}).items() if project.compatibility is not None]
 
     def count(self, name: str, client: str) -> None:
         """Counts one request of a client.

@@ -44,11 +44,15 @@ class Arrival:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A request that is answered with an error at once."""
+    """A request that is answered with an error at once.
+
+    Attributes:
+        legacy: Whether it came by the topics of older clients, who are told in other words.
+    """
 
     to: ReplyTo
     error: LLMError
-    limit: int | None = None
+    legacy: bool = False
 
 
 class Reception:
@@ -77,8 +81,8 @@ class Reception:
             ask = payloads.parse_ask(data)
             if not message.again:
                 self._projects.count(address.project, address.name)
-            entry = Entry(key, message.payload, to.topic, to.correlation, _expiry(ask, message.expires_in))
-            _check_expiry(entry)
+            entry = Entry(key, message.payload, to.topic, to.correlation, expiry(ask, message.expires_in))
+            check_expiry(entry)
             return Arrival(entry, ask, project, OWNER_PREFIX + key.client, message.again)
         except LLMError as error:
             return Refusal(to, error)
@@ -88,7 +92,7 @@ class Reception:
         try:
             project = self._projects.get(entry.key.project, entry.key.client)
             ask = payloads.parse_ask(payloads.read_json(entry.payload, limit=len(entry.payload)))
-            _check_expiry(entry)
+            check_expiry(entry)
             return Arrival(entry, ask, project, OWNER_PREFIX + entry.key.client)
         except LLMError as error:
             return Refusal(ReplyTo(entry.reply_topic, entry.correlation), error)
@@ -97,7 +101,7 @@ class Reception:
         return self._topics.check_reply_topic(asked, key.project, key.client)
 
 
-def _expiry(ask: Ask, expires_in: int | None) -> float | None:
+def expiry(ask: Ask, expires_in: int | None) -> float | None:
     """When nobody waits any more: what the broker says is left, or the payload says, whichever is sooner."""
     moments = [ask.expires_at] if ask.expires_at is not None else []
     if expires_in is not None:
@@ -105,7 +109,7 @@ def _expiry(ask: Ask, expires_in: int | None) -> float | None:
     return min(moments, default=None)
 
 
-def _check_expiry(entry: Entry) -> None:
+def check_expiry(entry: Entry) -> None:
     if entry.expires_at is not None and entry.expires_at <= time.time():
         raise RequestExpired("The request came after the time by which it was to be answered. It was not started.")
 

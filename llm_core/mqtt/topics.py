@@ -30,7 +30,7 @@ class RequestKey:
     request_id: str
 
 
-Kind = Literal["request", "cancel", "template", "worker", "status", "legacy", "other"]
+Kind = Literal["request", "cancel", "template", "worker", "status", "other"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -243,6 +243,7 @@ def broker(mosquitto: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 def settings_for(broker: Broker, folder: Path, **more: Any) -> Settings:
     usual: dict[str, Any] = {
         "parallel": 4,
+        "threads": 1,  # two that wait for each other on a busy machine can take a hundred times as long
         "context_tokens": 1024,
         "temperature": 0,
         "max_tokens": 24,

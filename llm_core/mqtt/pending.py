@@ -1,0 +1,121 @@
+"""A reply on the client's side: messages in, in whatever state the network left them, and each event out once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from llm_core.errors import BrokerError, LLMError, QueueFull, error_of
+from llm_core.events import (
+    ChatEvent,
+    ContentDelta,
+    Done,
+    Queued,
+    ReasoningDelta,
+    Timings,
+    ToolCallDelta,
+    ToolResult,
+    Usage,
+    event_from_dict,
+)
+
+Sink = Callable[[ChatEvent | LLMError], None]
+
+
+class Pending:
+    """A reply that is waited for. Its methods are called by one thread.
+
+    Args:
+        body: The request.
+        sink: Takes the events, or the error, that the messages mean.
+    """
+
+    def __init__(self, body: dict[str, Any], sink: Sink) -> None:
+        self.body, self._sink = body, sink
+        self.heard_at = self.asked_at = time.monotonic()
+        self.ended = False
+        self._seq = 0
+        self._position: int | None = None
+        self._content = self._reasoning = 0  # characters that have been told
+        self._calls: dict[int, int] = {}  # of each call, how many characters of its arguments
+
+    @property
+    def again(self) -> dict[str, Any]:
+        """The request, to be sent once more: what has been received is left out of the answer."""
+        return self.body | {"after": self._seq}
+
+    def receive(self, message: dict[str, Any]) -> bool:
+        """Takes a message. False: messages before it are missing, and have to be asked for."""
+        self.heard_at = time.monotonic()
+        match message.get("type"):
+            case "accepted":
+                position = int(message["queue_position"])
+                if position != self._position:
+                    self._position = position
+                    self._sink(Queued(position))
+            case "delta":
+                return self._receive_delta(message)
+            case "done":
+                self._receive_done(message)
+            case "error":
+                self.fail(_error(message))
+        return True
+
+    def fail(self, error: LLMError) -> None:
+        """Nothing follows."""
+        self.ended = True
+        self._sink(error)
+
+    def _receive_delta(self, message: dict[str, Any]) -> bool:
+        seq = message["seq"]
+        if seq <= self._seq:
+            return True
+        if seq > self._seq + 1:
+            return False
+        self._seq = seq
+        self._tell(event_from_dict({name: value for name, value in message.items() if name not in ("type", "seq")}))
+        return True
+
+    def _receive_done(self, message: dict[str, Any]) -> None:
+        """The end has all of the text, also what pieces were lost of it."""
+        if message.get("split"):
+            if message["seq"] > self._seq + 1:
+                self.fail(BrokerError("The broker lost a part of the reply, which was too long to be told whole."))
+                return
+        else:
+            self._tell(ReasoningDelta((message.get("reasoning") or "")[self._reasoning :]))
+            self._tell(ContentDelta(message["content"][self._content :]))
+        for index, call in enumerate(message.get("tool_calls") or ()):
+            function, told = call["function"], self._calls.get(index)
+            rest = function["arguments"][told or 0 :]
+            whole = ToolCallDelta(index, call["id"], function["name"], rest)
+            self._tell(whole if told is None else ToolCallDelta(index, arguments=rest))
+        self.ended = True
+        usage, timings = Usage(**message["usage"]), Timings(**message.get("timings", {}))
+        self._sink(Done(message["finish_reason"], usage, timings, message.get("dropped_messages", 0)))
+
+    def _tell(self, event: ChatEvent) -> None:
+        match event:
+            case ContentDelta(text=text):
+                self._content += len(text)
+            case ReasoningDelta(text=text):
+                self._reasoning += len(text)
+            case ToolCallDelta(id=call_id, arguments=text):
+                self._calls[event.index] = self._calls.get(event.index, 0) + len(text)
+                text = text or (call_id or "")
+            case ToolResult():  # the reply that the end tells whole begins after it
+                self._content = self._reasoning = 0
+                self._calls.clear()
+                text = event.call_id
+            case _:
+                return
+        if text:
+            self._sink(event)
+
+
+def _error(message: dict[str, Any]) -> LLMError:
+    code, said = str(message["code"]), str(message["message"])
+    error = QueueFull(said) if code == "busy" else error_of(code, said)
+    error.retry_after = message.get("retry_after")
+    return error
