@@ -12,7 +12,7 @@ from itertools import groupby
 from typing import Any, Literal, NotRequired, TypedDict
 
 from llm_core.events import ChatEvent, ContentDelta, Done, Queued, ReasoningDelta
-from llm_core.web.figures import done_line, seconds, waiting_line
+from llm_core.figures import done_line, seconds, waiting_line
 
 # refused: it failed before it began, and the message is not kept either.
 ReplyState = Literal["waiting", "writing", "done", "failed", "refused"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from llm_core.events import Done, FinishReason, Timings, Usage
-from llm_core.web.figures import done_line, seconds, waiting_line
+from llm_core.figures import done_line, seconds, waiting_line
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The quiet line under a reply, in words: how it is getting on, and what it took once it is done."""
+"""What a reply took, in words: how it is getting on, and one quiet line once it is done."""
 
 from __future__ import annotations
 
