@@ -22,8 +22,11 @@ if TYPE_CHECKING:
     from llm_core.events import Queued as Queued
     from llm_core.events import ReasoningDelta as ReasoningDelta
     from llm_core.events import Timings as Timings
+    from llm_core.events import ToolCallDelta as ToolCallDelta
+    from llm_core.events import ToolResult as ToolResult
     from llm_core.events import Usage as Usage
     from llm_core.messages import Message as Message
+    from llm_core.messages import ToolCall as ToolCall
     from llm_core.tools.python_tool import PythonTool as PythonTool
     from llm_core.tools.python_tool import tool as tool
 
@@ -39,9 +42,11 @@ _HOMES = {
         "Queued",
         "ReasoningDelta",
         "Timings",
+        "ToolCallDelta",
+        "ToolResult",
         "Usage",
     ),
-    "messages": ("Message",),
+    "messages": ("Message", "ToolCall"),
     "tools.python_tool": ("PythonTool", "tool"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

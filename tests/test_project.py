@@ -19,6 +19,7 @@ from llm_core.settings import Settings, variable_of
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 PAGES = [README, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PROGRAMS = [README, ROOT / "docs" / "python.md", ROOT / "docs" / "function-calling.md"]
 EXAMPLE_SECONDS = 120
 
 PYTHON_BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -43,7 +44,7 @@ def pins(requirements: str) -> dict[str, str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", [README, ROOT / "docs" / "python.md"], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PROGRAMS, ids=lambda page: page.name)
 def test_the_python_of_a_page_read_top_to_bottom_is_a_program_that_runs(page: Path, tmp_path: Path) -> None:
     program = tmp_path / "example.py"
     program.write_text("\n".join(PYTHON_BLOCK.findall(page.read_text())))
