@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import ipaddress
-import os
 import re
 from pathlib import Path
 from typing import Annotated
 
 import limits
-from platformdirs import user_data_path
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from llm_core.broker import BrokerUrl, parse_broker_url
 from llm_core.errors import SettingsError
+from llm_core.hosting import default_data_dir, on_space, outlives_restart
 from llm_core.messages import Text
 from llm_core.request import Finite, MaxTokens, SamplingParams, Temperature, Timeout, TopP
 from llm_core.tokens import ApiToken, parse_tokens
@@ -72,6 +71,7 @@ class Settings(BaseSettings):
 
     Attributes:
         model: `bundled`, the path of a `.gguf` file, or `hf:OWNER/REPO[:FILE-OR-GLOB][@REVISION]`.
+        fallback: The bundled model serves where `model` cannot be downloaded.
         server_url: OpenAI-compatible engines elsewhere, comma-separated. There are some: no model is loaded here, and
             `model` says which of the engine's models is asked for, where it has one of that name.
         server_token: Their bearer token.
@@ -113,6 +113,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="LLM_", env_ignore_empty=True, frozen=True, extra="ignore")
 
     model: Annotated[str, Field(min_length=1, max_length=4096)] = "bundled"
+    fallback: bool = Field(default_factory=on_space)
     server_url: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed), AfterValidator(_engines)] = ()
     server_token: SecretStr | None = None
     context_tokens: Annotated[int, Field(ge=64, le=4_194_304)] | None = None
@@ -127,7 +128,7 @@ class Settings(BaseSettings):
     top_p: TopP = 0.95
     max_tokens: MaxTokens = 512
     timeout: Timeout = 300.0
-    data_dir: Path = Field(default_factory=lambda: user_data_path("llm_core", appauthor=False))
+    data_dir: Path = Field(default_factory=default_data_dir)
     database_url: Annotated[str, Field(max_length=4096)] | None = None
     resume_seconds: Annotated[float, Field(ge=0, le=86_400), Finite] = 30.0
     session_limit: Annotated[int, Field(ge=0, le=1_000_000)] = 1000
@@ -137,7 +138,7 @@ class Settings(BaseSettings):
     redis_url: Annotated[SecretStr | None, AfterValidator(_counters)] = None
     allowed_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed), AfterValidator(_origins)] = ()
     allowed_hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)] = ()
-    public: bool = Field(default_factory=lambda: "SPACE_ID" in os.environ)
+    public: bool = Field(default_factory=on_space)
     server_name: Annotated[str, Field(validation_alias=SERVER_NAME_VARIABLE)] = "127.0.0.1"
     server_port: Annotated[int, Field(ge=0, le=65_535, validation_alias=SERVER_PORT_VARIABLE)] = 7860
 
@@ -170,6 +171,13 @@ class Settings(BaseSettings):
     def sessions_url(self) -> str:
         """Where the sessions are."""
         return self.database_url or f"sqlite:///{self.data_dir / 'sessions.db'}"
+
+    def storage_notice(self) -> str:
+        """What users should know of how long conversations are kept; empty where a restart does not lose them."""
+        is_file = self.sessions_url() == f"sqlite:///{self.data_dir / 'sessions.db'}"
+        if not is_file or outlives_restart(self.data_dir):
+            return ""
+        return "This Space has no persistent disk: conversations are kept until it restarts."
 
     def sampling(self) -> SamplingParams:
         """The defaults of a request's sampling."""

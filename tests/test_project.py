@@ -7,11 +7,9 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
-from pydantic import ValidationError
 
 from llm_core.errors import SettingsError
 from llm_core.settings import Settings, variable_of
@@ -156,36 +154,6 @@ def height(room: str, order: list[str]) -> int:
     if room == "__init__":
         return -1
     return order.index(room) if room in order else len(order)
-
-
-class TestSpacefile:
-    @pytest.fixture
-    def spacefile(self) -> dict[str, Any]:
-        loaded: dict[str, Any] = yaml.safe_load((ROOT / "Spacefile").read_text())
-        return loaded
-
-    def test_it_has_the_gradio_that_is_pinned(self, spacefile: dict[str, Any]) -> None:
-        assert (spacefile["sdk"], spacefile["sdk_version"]) == ("gradio", pins("requirements.txt")["gradio"])
-
-    def test_it_says_how_the_space_looks_and_runs(self, spacefile: dict[str, Any]) -> None:
-        assert spacefile["title"]
-        assert spacefile["emoji"]
-        assert spacefile["hardware"] == "cpu-basic"
-        assert tuple(map(int, spacefile["python_version"].split("."))) >= (3, 11)
-        assert (ROOT / spacefile["app_file"]).is_file()
-
-    def test_its_model_and_variables_are_settings_that_can_be_used(
-        self, spacefile: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        variables = {"LLM_MODEL": spacefile["model"], **spacefile["variables"]}
-        for name, value in variables.items():
-            monkeypatch.setenv(name, value)
-
-        assert set(variables) <= set(FIELD_OF)
-        try:
-            Settings()
-        except ValidationError as error:
-            pytest.fail(str(error))
 
 
 def test_gradio_and_llama_cpp_python_are_pinned_exactly() -> None:

@@ -21,11 +21,13 @@ class LoadStatus:
         state: What is going on.
         progress: 0 to 1, of this state.
         message: A sentence for people.
+        notice: What people should know for as long as this model serves; empty where there is nothing to know.
     """
 
     state: Literal["idle", "downloading", "loading", "ready", "failed"]
     progress: float
     message: str
+    notice: str = ""
 
 
 class Submission(Protocol):

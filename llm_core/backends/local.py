@@ -23,7 +23,7 @@ from llm_core.errors import EngineClosed, LLMError, ModelError
 from llm_core.events import ChatEvent
 from llm_core.models.info import ModelInfo, describe
 from llm_core.models.resolve import resolve
-from llm_core.models.source import parse_source
+from llm_core.models.source import BundledModel, HubModel, ResolvedModel, parse_source
 from llm_core.request import ChatRequest
 from llm_core.settings import Settings
 
@@ -67,6 +67,7 @@ class LocalBackend:
         self._loaded: LoadedModel | None = None
         self._status = LoadStatus("idle", 0.0, "The model is not loaded yet.")
         self._model: Model | None = None
+        self._notice = ""
         self._closed = False
 
     def start(self) -> Future[ModelInfo]:
@@ -146,7 +147,7 @@ class LocalBackend:
             self._fail(ModelError(f"The model could not be loaded: {error}"))
         else:
             self._loaded = loaded
-            self._status = LoadStatus("ready", 1.0, f"{loaded.info.name} is ready.")
+            self._status = LoadStatus("ready", 1.0, f"{loaded.info.name} is ready.", self._notice)
             self._info.set_result(loaded.info)
 
     def _fail(self, error: LLMError) -> None:
@@ -156,19 +157,34 @@ class LocalBackend:
     def _make(self) -> LoadedModel:
         settings = self._settings
         self._status = LoadStatus("loading", 0.0, "Looking for the model.")
-        resolved = resolve(parse_source(settings.model), on_progress=self._show_download)
+        resolved = self._resolve()
         self._model = model = Model.load(
             resolved.path, gpu_layers=settings.gpu_layers, on_progress=lambda done: self._show_loading(done)
         )
         options = EngineOptions(
             slots=settings.parallel,
-            context_tokens=context_tokens(model, wanted=settings.context_tokens, slots=settings.parallel),
+            # The number was chosen for the model that is not here.
+            context_tokens=context_tokens(
+                model, wanted=None if self._notice else settings.context_tokens, slots=settings.parallel
+            ),
             queue_limit=settings.queue_limit,
             host_bytes=settings.kv_host_mb * _MIB,
             threads=settings.threads or default_threads(),
             step_seconds=settings.step_ms / 1e3,
         )
         return LoadedModel(describe(model, resolved), Chat(model), Engine(model, options))
+
+    def _resolve(self) -> ResolvedModel:
+        """The model's file, or the bundled one's where it cannot be had and that is allowed."""
+        source = parse_source(self._settings.model)
+        try:
+            return resolve(source, on_progress=self._show_download)
+        except ModelError as error:
+            if not (self._settings.fallback and isinstance(source, HubModel)):
+                raise
+            log.error("the bundled model serves in place of %s: %s", source, error)
+            self._notice = f"The bundled model answers in place of {source}, until a restart. {error.message}"
+            return resolve(BundledModel(), on_progress=self._show_download)
 
     def _show_download(self, done: float, message: str) -> None:
         if self._closed:

@@ -24,7 +24,7 @@ README = "README.md"
 # The Space's own proxy expects the app where it is by default.
 _THE_SPACES_OWN = (SERVER_NAME_VARIABLE, SERVER_PORT_VARIABLE)
 # Variables may be read by everyone; these have passwords in them, or may have.
-_SECRET = frozenset({"LLM_API_TOKENS", "LLM_SERVER_TOKEN", "LLM_DATABASE_URL", "MQTT_URL", "HF_TOKEN"})
+_SECRET = frozenset({"LLM_API_TOKENS", "LLM_SERVER_TOKEN", "LLM_DATABASE_URL", "LLM_REDIS_URL", "MQTT_URL", "HF_TOKEN"})
 # Of other libraries, and of use here: where the Hub's client keeps models, and what it says to the Hub.
 _OTHERS = frozenset({"HF_TOKEN", "HF_HOME", "HF_HUB_CACHE", "HF_ENDPOINT", "TZ"})
 

@@ -264,9 +264,7 @@ class TestHalfWay:
         monkeypatch.setenv("LLM_API_TOKENS", SECRET)
         return space
 
-    @pytest.mark.parametrize(
-        ("status", "is_done"), [(403, False), (500, False), (500, True), (None, False), (None, True)]
-    )
+    @pytest.mark.parametrize(("status", "is_done"), WAYS_TO_FAIL)
     @pytest.mark.parametrize("number", range(WRITES))
     def test_an_update(
         self,
@@ -312,9 +310,7 @@ class TestHalfWay:
         assert "as it was" not in said
         assert changed.variables["LLM_THREADS"] == "2"
 
-    @pytest.mark.parametrize(
-        ("status", "is_done"), [(402, False), (500, False), (500, True), (None, False), (None, True)]
-    )
+    @pytest.mark.parametrize(("status", "is_done"), WAYS_TO_FAIL)
     def test_a_creation_that_fails_leaves_no_space(
         self, hub: Hub, deploy: Deploy, status: int | None, is_done: bool, capsys: pytest.CaptureFixture[str]
     ) -> None:
