@@ -21,6 +21,7 @@ from llm_core.errors import InvalidRequest
 MAX_MESSAGES = 2_000
 MAX_TEXT_CHARS = 2_000_000
 MAX_CALLS = 128
+MAX_NAME_CHARS = 200
 
 Role = Literal["system", "user", "assistant", "tool"]
 
@@ -47,7 +48,7 @@ class FunctionCall(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    name: Annotated[Text, Field(min_length=1, max_length=200)]
+    name: Annotated[Text, Field(min_length=1, max_length=MAX_NAME_CHARS)]
     arguments: Text
 
 

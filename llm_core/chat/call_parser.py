@@ -16,11 +16,13 @@ from typing import Any
 
 from llm_core.chat.tool_formats import ToolFormat
 from llm_core.events import ContentDelta, TokenLogprob, ToolCallDelta
+from llm_core.messages import MAX_NAME_CHARS
 
 Logprobs = tuple[TokenLogprob, ...]
 
 MAX_HEAD_CHARS = 500  # from a call's first character to its arguments: more is no call
 
+_CALLABLE = re.compile(f"[^\ud800-\udfff]{{1,{MAX_NAME_CHARS}}}")  # a lone surrogate is no text
 _ARGUMENT_KEYS = ("arguments", "parameters")  # models mix them up, whatever their template says
 _JSON_NAME = r'(?P<name>(?:[^"\\]|\\.)*\\?)'
 _PLAIN_NAME = r"(?P<name>[^{]*?)"
@@ -156,6 +158,8 @@ class CallParser:
     # ── small moves ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _is_tool(self, head: _Found) -> bool:
+        if not _CALLABLE.fullmatch(head.name):
+            return False
         is_marked = bool(self._marker) and self._tail.startswith(self._marker)
         return is_marked or head.name in self._names
 

@@ -186,13 +186,18 @@ class ChatTemplate:
         return shown
 
     def _call_as_dict(self, call: ToolCall) -> dict[str, Any]:
-        """A call as Hugging Face's templates expect it: its arguments are values, not JSON, where they are whole."""
-        try:
-            arguments = json.loads(call.arguments)
-        except ValueError:
-            arguments = call.arguments
-        function = {"name": self._special.hide(call.name), "arguments": self._hidden(arguments)}
+        """A call as Hugging Face's templates expect it."""
+        function = {"name": self._special.hide(call.name), "arguments": self._arguments(call)}
         return {"id": self._call_id(call.id), "type": "function", "function": function}
+
+    def _arguments(self, call: ToolCall) -> Any:
+        """A call's arguments as values, not JSON; as text where they are not whole, or nothing that can be written."""
+        try:
+            arguments = self._hidden(json.loads(call.arguments))
+            json.dumps(arguments, ensure_ascii=False).encode()  # "\ud800" is JSON, and its value has no UTF-8 form
+        except (ValueError, RecursionError):
+            return self._special.hide(call.arguments)
+        return arguments
 
     def _call_id(self, given: str) -> str:
         """An id in the form that the template wants; the same for the same."""

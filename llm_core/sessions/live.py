@@ -138,6 +138,9 @@ class LiveReply:
         except StorageError as failed:
             log.error("stream %s could not be saved: %s", self.stream_id, failed)
             error = error or failed
+        except Exception:  # readers would wait for ever
+            log.exception("stream %s could not be saved", self.stream_id)
+            error = error or LLMError("The server failed; its log says why.")
         if done is not None and error is None:
             self._log.append(done)
         self._log.end(error)

@@ -76,6 +76,20 @@ def test_what_the_form_itself_says_is_a_call(form: ToolFormat) -> None:
     assert parse(written, form=form).calls == (("now", "{}"), ("now", "{}"))
 
 
+@EACH
+@pytest.mark.parametrize("name", ["", "x" * 201], ids=["empty", "long"])
+def test_a_name_that_no_message_can_have_is_text(form: ToolFormat, name: str) -> None:
+    written = RECORDED[form.name].replace("get_weather", name)
+
+    assert parse(written, form=form) == Parsed(written, (), False)
+
+
+def test_a_name_that_is_no_text_is_text() -> None:
+    written = RECORDED["hermes"].replace("get_weather", "\\ud800")
+
+    assert parse(written) == Parsed(written, (), False)
+
+
 @given(
     form=st.sampled_from(TOOL_FORMATS),
     raw=st.sampled_from(("call", "two", "around", "cut", "looks")),

@@ -119,6 +119,22 @@ def test_ids_get_the_form_that_the_template_wants_and_results_their_functions_na
     assert f"({first}get_weather)12 °C" in text
 
 
+@pytest.mark.parametrize(
+    "arguments", ['{"a": "\\ud800"}', '{"\\ud800": 1}', '{"a": ' * 3_000 + "1" + "}" * 3_000, '{"a']
+)
+@pytest.mark.parametrize("source", [CHATML, QWEN], ids=["in-words", "by-template"])
+def test_arguments_that_are_no_values_are_told_as_they_were_written(
+    source: str, arguments: str, vocabulary: Model
+) -> None:
+    calling = {"id": "one", "type": "function", "function": {"name": "get_weather", "arguments": arguments}}
+    result = {"role": "tool", "tool_call_id": "one", "content": "12 °C"}
+    messages = parse_messages([{"role": "assistant", "content": None, "tool_calls": [calling]}, result])
+
+    text = text_of(ChatTemplate(source, vocabulary), vocabulary, messages, WEATHER)
+
+    assert arguments in text or json.dumps(arguments) in text
+
+
 def test_tools_of_a_user_are_not_part_of_what_owners_share(vocabulary: Model) -> None:
     template = ChatTemplate(CHATML, vocabulary)
     without = template.render(EXCHANGE[:2], shared_system={"Be brief."})

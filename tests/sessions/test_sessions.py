@@ -13,13 +13,14 @@ from llm_core.cancellation import Cancellation
 from llm_core.errors import (
     EngineClosed,
     InvalidRequest,
+    LLMError,
     QueueFull,
     SequenceFailed,
     SessionBusy,
     SessionNotFound,
     StreamNotFound,
 )
-from llm_core.events import ChatEvent, ContentDelta, Done, Queued, Timings, Usage
+from llm_core.events import ChatEvent, ContentDelta, Done, Queued, Timings, ToolCallDelta, Usage
 from llm_core.request import ChatRequest
 from llm_core.sessions import sessions as sessions_module
 from llm_core.sessions.sessions import Sessions
@@ -203,6 +204,17 @@ def test_a_reply_that_fails_keeps_what_came_and_says_why(make_sessions: Make, er
 
     (turn,) = sessions.get("s").turns
     assert (turn.status, turn.messages[-1].content, turn.error) == (status, "Once", str(error))
+
+
+def test_a_reply_that_cannot_be_kept_ends_for_its_readers(make_sessions: Make) -> None:
+    def nameless(_request: ChatRequest, _cancellation: Cancellation) -> Generator[ChatEvent]:
+        yield ToolCallDelta(0, "one", "")
+        yield DONE
+
+    reply = make_sessions(nameless).begin("s", "Hello")
+
+    with pytest.raises(LLMError, match="log"):
+        list(reply.events())
 
 
 def test_what_is_refused_before_it_begins_leaves_no_trace(make_sessions: Make) -> None:
