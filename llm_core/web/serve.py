@@ -21,6 +21,7 @@ from llm_core.web.server import build_server
 
 DRAIN_SECONDS = 30.0
 LOOK_SECONDS = 0.1  # between two looks at whether replies still run
+STALL_SECONDS = 120  # a reader who takes nothing for so long has left; a phone that loses its network comes back sooner
 GOODBYE_SECONDS = 3  # for connections to send what they have; open pages would keep theirs for ever
 
 
@@ -125,7 +126,15 @@ def listen(settings: Settings) -> Iterator[socket.socket]:
     except OSError as error:
         raise SettingsError(_why_not(error, settings)) from None
     with listener:
+        _hang_up_on_the_stalled(listener)
         yield listener
+
+
+def _hang_up_on_the_stalled(listener: socket.socket) -> None:
+    """Has the system end connections whose reader takes nothing, or is gone without a word. Uvicorn has no such limit,
+    and would keep what was not taken for ever. Accepted sockets inherit the option; only Linux has it."""
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(STALL_SECONDS * 1e3))
 
 
 def _url(listener: socket.socket) -> str:
