@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 
 from llm_core.cancellation import Cancellation
-from llm_core.errors import EngineClosed, LLMError, StorageError
+from llm_core.errors import EngineClosed, EngineFailed, LLMError, StorageError
 from llm_core.events import ChatEvent, Done, FinishReason
 from llm_core.sessions.exchange import reply_messages
 from llm_core.sessions.records import NumberedEvent, TurnStatus
@@ -167,4 +167,4 @@ class LiveReply:
 
 
 def _failed_status(error: LLMError | None) -> TurnStatus:
-    return "interrupted" if isinstance(error, EngineClosed) else "failed"
+    return "interrupted" if isinstance(error, (EngineClosed, EngineFailed)) else "failed"

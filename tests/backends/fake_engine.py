@@ -159,12 +159,14 @@ class FakeEngine:
         answer = self.answers[min(self._served, len(self.answers) - 1)]
         self._served += 1
         answering = asyncio.ensure_future(answer(writer))
-        while not answering.done():
-            await asyncio.wait({answering}, timeout=0.01)
-            if not answering.done() and (reader.at_eof() or writer.transport.is_closing()):
-                self.left.set()
-                answering.cancel()
-                return False
+        try:
+            while not answering.done():
+                await asyncio.wait({answering}, timeout=0.01)
+                if not answering.done() and (reader.at_eof() or writer.transport.is_closing()):
+                    self.left.set()
+                    return False
+        finally:
+            answering.cancel()
         answering.result()
         return not writer.transport.is_closing()
 
