@@ -5,9 +5,9 @@ from __future__ import annotations
 # Prompts get this much of a step's target time at least. Where many streams decode, "what is left" would be a token or
 # two, and prompts would wait for streams to end: more users, longer first tokens, out of proportion.
 _PREFILL_FLOOR = 0.4
-# A call is made worth its fixed cost: its tokens take a quarter of that, as far as so many do. On a machine that is busy
-# with other work a call takes a second however small it is, since llama.cpp's threads wait for each other; with one
-# token a step a prompt would then take minutes.
+# A call is made worth its fixed cost: its tokens take a quarter of that, as far as so many do. On a machine that is
+# busy with other work a call takes a second however small it is, since llama.cpp's threads wait for each other; with
+# one token a step a prompt would then take minutes.
 _WORTH_A_CALL, _MOST_FOR_THAT = 0.25, 8
 _PROBE_EVERY = 4  # steps, where the target cannot be met: twice the tokens tell the call's cost from theirs
 
