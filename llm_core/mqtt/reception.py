@@ -13,7 +13,7 @@ from llm_core.mqtt.outbox import ReplyTo
 from llm_core.mqtt.packets import Incoming
 from llm_core.mqtt.payloads import Ask
 from llm_core.mqtt.projects import Project, Projects
-from llm_core.mqtt.topics import NO_ID, Address, RequestKey, Topics
+from llm_core.mqtt.topics import NO_ID, Address, RequestKey, Topics, is_below
 
 OWNER_PREFIX = "name:"  # as of a token with a name: a device and a person who has its token are one owner
 
@@ -68,16 +68,19 @@ class Reception:
     def read(self, message: Incoming, address: Address) -> Arrival | Refusal:
         """What a message to a request topic asks."""
         key = RequestKey(address.project, address.name, NO_ID)
-        to = ReplyTo(self._topics.reply(key), message.correlation)
+        asked, base = message.response_topic, self._topics.reply_base(key.project, key.client)
+        wanted = asked is not None and is_below(asked, base)
+        to = ReplyTo(asked if wanted and asked is not None else self._topics.reply(key), message.correlation)
         try:
-            if message.response_topic is not None:
-                to = replace(to, topic=self._reply_topic(message.response_topic, key))
             project = self._projects.get(address.project, address.name)
             data = payloads.read_json(message.payload, limit=project.limits.payload_bytes or self._max_bytes)
             if (request_id := payloads.request_id_of(data)) is not None:
                 key = replace(key, request_id=request_id)
-                if message.response_topic is None:
+                if not wanted:
                     to = replace(to, topic=self._topics.reply(key))
+            if asked is not None and not wanted:
+                # A reply that went elsewhere would let a client speak where the broker lets only this server speak.
+                raise InvalidRequest(f"Replies go only below {base}, without wildcards.", param="response_topic")
             ask = payloads.parse_ask(data)
             if not message.again:
                 self._projects.count(address.project, address.name)
@@ -96,9 +99,6 @@ class Reception:
             return Arrival(entry, ask, project, OWNER_PREFIX + entry.key.client)
         except LLMError as error:
             return Refusal(ReplyTo(entry.reply_topic, entry.correlation), error)
-
-    def _reply_topic(self, asked: str, key: RequestKey) -> str:
-        return self._topics.check_reply_topic(asked, key.project, key.client)
 
 
 def expiry(ask: Ask, expires_in: int | None) -> float | None:

@@ -6,8 +6,6 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from llm_core.errors import InvalidRequest
-
 SHARE = "$share/llm-workers"
 NAME_RULE = "1 to 128 letters, digits, dots, colons, dashes, underscores or @"
 NAME_PATTERN = r"^[A-Za-z0-9._:@-]{1,128}$"
@@ -122,18 +120,6 @@ class Topics:
             ):
                 return Address("cancel", project, client, request_id)
         return Address("other")
-
-    def check_reply_topic(self, topic: str, project: str, client: str) -> str:
-        """The topic that a client wants its reply on.
-
-        Raises:
-            InvalidRequest: It is not below the client's own reply topic. A reply that went elsewhere would let a
-                client speak where the broker lets only this server speak, to other clients and to other workers.
-        """
-        base = self.reply_base(project, client)
-        if not is_below(topic, base):
-            raise InvalidRequest(f"Replies go only below {base}, without wildcards.", param="response_topic")
-        return topic
 
 
 def is_below(topic: str, base: str) -> bool:

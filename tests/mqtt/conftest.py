@@ -215,6 +215,14 @@ class Device:
         self.messages.put((message.topic, said))
 
 
+def without_repeats(messages: list[Message]) -> list[Message]:
+    """What a client keeps: a message whose number it has had already is one that was told again."""
+    kept: dict[object, Message] = {}
+    for message in messages:
+        kept.setdefault((message["type"], message.get("seq")), message)
+    return [*kept.values()]
+
+
 def text_of(messages: list[Message]) -> str:
     """The text of the deltas. Each number must come once, and none may be missing."""
     deltas = [message for message in messages if message["type"] == "delta"]
@@ -247,6 +255,7 @@ def settings_for(broker: Broker, folder: Path, **more: Any) -> Settings:
         "context_tokens": 1024,
         "temperature": 0,
         "max_tokens": 24,
+        "system_prompt": "",
         "rate_limit": "none",
         "data_dir": folder,
         "MQTT_URL": broker.url,

@@ -1,0 +1,359 @@
+"""What the network, the broker and the workers may do to a request: it is answered once, and nothing of it is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llm_core.client import LLMClient
+from llm_core.events import ChatEvent, ChatReply, Done
+from llm_core.mqtt import MQTTChatClient
+
+from .conftest import (
+    QUESTION,
+    STORY,
+    Broker,
+    Device,
+    Message,
+    running_broker,
+    serving,
+    settings_for,
+    text_of,
+    wait_until,
+    without_repeats,
+)
+
+ENDLESS: dict[str, Any] = {"messages": STORY, "max_tokens": 900, "logit_bias": {"2": -100}}
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def count_replies(client: LLMClient) -> list[Done]:
+    """The replies that the client makes from now on, as they end."""
+    ended: list[Done] = []
+
+    def watcher() -> Callable[[ChatEvent], None]:
+        return lambda event: ended.append(event) if isinstance(event, Done) else None
+
+    client.watch(watcher)
+    return ended
+
+
+def first_delta(device: Device) -> list[Message]:
+    """Messages up to the first piece of text."""
+    heard = [device.next()[1]]
+    while heard[-1]["type"] != "delta":
+        heard.append(device.next()[1])
+    return heard
+
+
+# ── the same request again ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_request_that_is_sent_again_joins_the_running_reply(device: Device, worker: LLMClient) -> None:
+    made = count_replies(worker)
+    device.ask("r1", messages=STORY, max_tokens=30, logit_bias={"2": -100})
+    heard = first_delta(device)
+    device.ask("r1", messages=STORY, max_tokens=30, logit_bias={"2": -100})
+    heard += device.reply("r1")
+
+    assert len([message for message in heard if message["type"] == "accepted"]) >= 2
+    assert len([message for message in heard if message.get("seq") == 1]) == 2, "the first piece was told again"
+    assert text_of(without_repeats(heard)) == heard[-1]["content"]
+    assert len(made) == 1
+
+
+def test_who_asks_again_can_say_what_has_been_received(device: Device) -> None:
+    device.ask("r1", messages=STORY, max_tokens=30, logit_bias={"2": -100})
+    heard = first_delta(device)
+    device.ask("r1", messages=STORY, after=1)
+    heard += device.reply("r1")
+
+    assert text_of(heard) == heard[-1]["content"]
+
+
+def test_a_request_whose_reply_has_ended_gets_the_same_end_again(device: Device, worker: LLMClient) -> None:
+    made = count_replies(worker)
+    device.ask("r1")
+    last = device.reply("r1")[-1]
+    device.ask("r1")
+
+    assert device.reply("r1") == [last]
+    assert len(made) == 1
+
+
+def test_a_request_that_was_refused_may_be_sent_again(device: Device) -> None:
+    device.ask("r1", temperature=9)
+    assert device.reply("r1")[-1]["type"] == "error"
+    device.ask("r1")
+    assert device.reply("r1")[-1]["type"] == "done"
+
+
+# ── too late, too many ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_request_whose_time_has_passed_is_not_started(device: Device, worker: LLMClient) -> None:
+    made = count_replies(worker)
+    device.ask("r1", expires_at=time.time() - 1)
+
+    (message,) = device.reply("r1")
+    assert (message["type"], message["code"]) == ("error", "expired")
+    assert not made
+
+
+def test_a_request_that_expires_while_it_waits_is_not_started_and_others_are(
+    mosquitto: str, tmp_path: Path, make_device: Callable[..., Device]
+) -> None:
+    with (
+        running_broker(tmp_path / "broker") as broker,
+        serving(settings_for(broker, tmp_path, parallel=1, queue_limit=2)) as client,
+    ):
+        device = make_device(broker, "oven")
+        device.ask("long", **ENDLESS)
+        first_delta(device)
+        device.ask("late", properties={"MessageExpiryInterval": 1})
+        device.ask("later", expires_at=time.time() + 1)
+        late, later = device.reply("late"), device.reply("later")
+        assert [message["type"] for message in late] == ["accepted", "error"]
+        assert (late[-1]["code"], later[-1]["code"]) == ("expired", "expired")
+
+        for name in ("one", "two", "three"):
+            device.ask(name)
+        (busy,) = device.reply("three")
+        assert busy["code"] == "busy"
+        assert busy["retry_after"] > 0
+        device.cancel("long")
+        assert device.reply("two")[-1]["type"] == "done"
+        device.ask("three")
+        assert device.reply("three")[-1]["type"] == "done"
+        stats = client.stats()
+        assert stats is not None
+        assert stats.running == 0
+
+
+# ── the broker ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture(scope="module")
+def brittle(mosquitto: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    """A broker that may be killed."""
+    with running_broker(tmp_path_factory.mktemp("brittle")) as broker:
+        yield broker
+
+
+@pytest.fixture(scope="module")
+def steadfast(brittle: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LLMClient]:
+    """A worker whose broker may be killed."""
+    settings = settings_for(brittle, tmp_path_factory.mktemp("steadfast"), queue_limit=100)
+    with serving(settings) as client:
+        yield client
+
+
+def test_fifty_requests_survive_a_broker_that_is_killed_none_lost_and_none_made_twice(
+    brittle: Broker, steadfast: LLMClient
+) -> None:
+    made = count_replies(steadfast)
+    expected = steadfast.generate(QUESTION, max_tokens=3)
+    made.clear()
+    begun = threading.Event()
+
+    async def ask(client: MQTTChatClient) -> tuple[str, ChatReply]:
+        pieces = []
+        reply = None
+        async for event in client.achat_stream(QUESTION, max_tokens=3):
+            if isinstance(event, Done):
+                reply = event
+            elif event.type == "content":
+                pieces.append(event.text)
+                begun.set()
+        assert reply is not None
+        return "".join(pieces), reply
+
+    async def ask_all() -> list[tuple[str, Done]]:
+        with MQTTChatClient(brittle.url, name="crowd", project="lab", patience=120) as client:
+            asking = asyncio.gather(*(ask(client) for _ in range(50)))
+            await asyncio.to_thread(begun.wait, 60)
+            brittle.kill()
+            brittle.start()
+            return await asking
+
+    answers = asyncio.run(asyncio.wait_for(ask_all(), 150))
+
+    assert [text for text, _ in answers] == [expected] * 50
+    assert len(made) == 50
+
+
+def test_a_reply_goes_on_without_the_broker_and_is_told_when_that_is_back(
+    brittle: Broker, steadfast: LLMClient, make_device: Callable[..., Device]
+) -> None:
+    made = count_replies(steadfast)
+    device = make_device(brittle, "patient")
+    device.ask("r1", messages=STORY, max_tokens=40, logit_bias={"2": -100})
+    heard = first_delta(device)
+    brittle.kill()
+    wait_until(lambda: len(made) == 1, "the reply has ended while the broker was away")
+    brittle.start()
+    heard += device.reply("r1")
+
+    numbers = [message["seq"] for message in heard if "seq" in message]
+    assert numbers == sorted(numbers), "in order"
+    assert text_of(without_repeats(heard)) == heard[-1]["content"]
+    assert heard[-1]["usage"]["completion_tokens"] == 40
+
+
+def test_a_request_that_was_made_while_no_broker_was_there_is_answered(brittle: Broker, steadfast: LLMClient) -> None:
+    with MQTTChatClient(brittle.url, name="early", project="lab") as client:
+        assert client.generate(QUESTION, max_tokens=2)
+        brittle.kill()
+        replies: list[str] = []
+        asking = threading.Thread(target=lambda: replies.append(client.generate(QUESTION, max_tokens=2)))
+        asking.start()
+        brittle.start()
+        asking.join(60)
+
+    assert len(replies) == 1
+
+
+def test_no_packet_is_larger_than_the_broker_takes(
+    mosquitto: str, tmp_path: Path, make_device: Callable[..., Device]
+) -> None:
+    with (
+        running_broker(tmp_path / "broker", "max_packet_size 400\n") as broker,
+        serving(settings_for(broker, tmp_path, MQTT_DELTA_BYTES=4000, MQTT_DELTA_MS=10_000)),
+    ):
+        device = make_device(broker, "oven")
+        device.ask("r1", messages=[STORY[0] | {"content": "Tell me a story."}], max_tokens=90, logit_bias={"2": -100})
+        heard = device.reply("r1")
+
+    assert heard[-1]["type"] == "done", heard[-1]
+    assert heard[-1]["split"] is True
+    assert len(text_of(heard)) > 250
+    assert max(len(message.payload) for _, message in device.raw) < 400
+
+
+# ── workers ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Worker:
+    """`python -m llm_core mqtt` as a process of its own."""
+
+    def __init__(self, broker: Broker, folder: Path) -> None:
+        variables = {
+            "MQTT_URL": broker.url,
+            "LLM_DATA_DIR": str(folder),
+            "LLM_PARALLEL": "2",
+            "LLM_THREADS": "1",
+            "LLM_CONTEXT_TOKENS": "512",
+            "LLM_SYSTEM_PROMPT": " ",
+            "LLM_RATE_LIMIT": "none",
+        }
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "llm_core", "mqtt"],
+            cwd=ROOT,
+            env=os.environ | variables,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        self.name = ""
+
+    def wait_ready(self) -> None:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        assert line.startswith("Serving mqtt://")
+        self.name = line.split()[-1]
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+@contextmanager
+def two_workers(broker: Broker, folder: Path) -> Iterator[tuple[Worker, Worker]]:
+    workers = Worker(broker, folder), Worker(broker, folder)
+    try:
+        for worker in workers:
+            worker.wait_ready()
+        yield workers
+    finally:
+        for worker in workers:
+            worker.kill()
+
+
+@pytest.mark.slow
+def test_two_workers_share_the_load_and_what_a_killed_one_had_is_taken_up_or_told_to_be_interrupted(
+    mosquitto: str, tmp_path: Path, make_device: Callable[..., Device]
+) -> None:
+    with running_broker(tmp_path / "broker") as broker, two_workers(broker, tmp_path) as (one, other):
+        device = make_device(broker, "oven")
+        device.listen("llm/status/+")
+        states: dict[str, str] = {}
+        while len(states) < 2:
+            topic, message = device.next()
+            states[topic] = message["status"]
+        assert states == {f"llm/status/{worker.name}": "online" for worker in (one, other)}
+
+        # Longer than either needs until the other is gone, so that some have begun, some wait and some were never read.
+        for number in range(8):
+            device.ask(f"r{number}", max_tokens=30, logit_bias={"2": -100}, stream=number % 3 > 0)
+        accepted: set[str] = set()
+        heard: dict[str, list[Message]] = {}
+        while len(accepted) < 2 or not any(message["type"] == "delta" for each in heard.values() for message in each):
+            topic, message = device.next()
+            heard.setdefault(topic, []).append(message)
+            accepted |= {message["worker"]} if message["type"] == "accepted" else set()
+        assert accepted == {one.name, other.name}
+        one.kill()
+
+        while len([1 for each in heard.values() if each[-1]["type"] in ("done", "error")]) < 8:
+            topic, message = device.next()
+            if topic == f"llm/status/{one.name}":
+                assert message["status"] == "offline"
+                states[topic] = message["status"]
+            elif "/reply/" in topic:
+                heard.setdefault(topic, []).append(message)
+        assert states[f"llm/status/{one.name}"] == "offline"
+        for messages in heard.values():
+            ends = [message for message in messages if message["type"] in ("done", "error")]
+            assert len(ends) == 1, "answered once"
+            assert ends[0]["type"] == "done" or ends[0]["code"] == "interrupted"
+            if ends[0]["type"] == "done":
+                assert not text_of(messages) or text_of(messages) == ends[0]["content"]
+        took_up = {message["worker"] for each in heard.values() for message in each if message["type"] == "accepted"}
+        assert took_up == {one.name, other.name}
+
+
+@pytest.mark.slow
+def test_requests_that_come_while_no_worker_runs_wait_for_the_next_one(
+    mosquitto: str, tmp_path: Path, make_device: Callable[..., Device]
+) -> None:
+    with running_broker(tmp_path / "broker") as broker:
+        device = make_device(broker, "oven")
+        first = Worker(broker, tmp_path)
+        first.wait_ready()
+        first.kill()
+        device.ask("r1", max_tokens=3)
+        second = Worker(broker, tmp_path)
+        try:
+            second.wait_ready()
+            heard = device.reply("r1")
+            assert heard[0]["worker"] == second.name
+            assert heard[-1]["type"] == "done"
+
+            device.ask("r2", max_tokens=100, logit_bias={"2": -100})
+            first_delta(device)
+            second.process.send_signal(signal.SIGTERM)
+            assert device.reply("r2")[-1]["finish_reason"] == "length", "a running reply may end"
+            assert second.process.wait(30) == 0
+        finally:
+            second.kill()
