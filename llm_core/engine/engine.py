@@ -31,7 +31,7 @@ from llm_core.errors import (
     QueueFull,
     SequenceFailed,
 )
-from llm_core.events import FinishReason
+from llm_core.events import FinishReason, TokenLogprob
 from llm_core.request import SamplingParams
 
 log = logging.getLogger(__name__)
@@ -279,24 +279,36 @@ class Engine:
             self._fail(sequence, error)
 
     def _advance(self, sequence: Sequence, output: int) -> None:
-        """Samples one sequence's next token and hands out its text."""
+        """Chooses one sequence's next token and hands out its text."""
         request = sequence.request
-        assert sequence.sampler is not None
-        token = sequence.sampler.sample(self._context, output)
+        token, logprobs = self._choose(sequence, output)
         sequence.append(token)
         self._generated += 1
         if token in self.model.end_tokens:
             self._finish(sequence, "stop")
             return
+        if request.constraint is not None:
+            request.constraint.accept(token)
         text = sequence.text.feed(self.model.token_bytes(token, special=token in request.visible_tokens))
-        wanted = request.sampling.logprobs
-        logprobs = () if wanted is None else (token_logprob(self.model, self._context.logits(output), token, wanted),)
         if text or logprobs:
             sequence.hand_out(Piece(text, logprobs))
-        if sequence.text.stopped:
+        if sequence.text.stopped or (request.constraint is not None and request.constraint.is_complete):
             self._finish(sequence, "stop")
         elif sequence.generated >= request.max_tokens or sequence.length >= sequence.capacity:
             self._finish(sequence, "length")
+
+    def _choose(self, sequence: Sequence, output: int) -> tuple[int, tuple[TokenLogprob, ...]]:
+        """Samples from what the request's constraint leaves. Log probabilities are those before it took any away."""
+        constraint, wanted = sequence.request.constraint, sequence.request.sampling.logprobs
+        assert sequence.sampler is not None
+        if constraint is None and wanted is None:
+            return sequence.sampler.sample(self._context, output), ()
+        logits = self._context.logits(output)
+        given = logits if constraint is None or wanted is None else logits.copy()
+        if constraint is not None:
+            constraint.mask(logits)  # the very memory that the sampler reads
+        token = sequence.sampler.sample(self._context, output)
+        return token, () if wanted is None else (token_logprob(self.model, given, token, wanted),)
 
     # ── how a sequence ends ──────────────────────────────────────────────────────────────────────────────────────────
 
@@ -309,7 +321,9 @@ class Engine:
     def _fail(self, sequence: Sequence, error: Exception) -> None:
         log.error("a request failed inside the engine", exc_info=error)
         self._release(sequence)
-        sequence.hand_out(SequenceFailed(f"This request failed inside the engine: {error}"))
+        if not isinstance(error, SequenceFailed):
+            error = SequenceFailed(f"This request failed inside the engine: {error}")
+        sequence.hand_out(error)
 
     def _release(self, sequence: Sequence) -> None:
         """Takes the sequence out. What its slot holds stays there as a prefix for later prompts."""

@@ -12,6 +12,7 @@ import logging
 import random
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,21 @@ def _start_backend() -> None:
 
 class DecodeFailed(Exception):
     """`llama_decode` returned an error: the context's memory can no longer be trusted."""
+
+
+@dataclass(frozen=True, slots=True)
+class NativeVocabulary:
+    """A vocabulary for native code that reads it by itself. The addresses hold until the model is closed.
+
+    Attributes:
+        tokens: Each token's bytes, and whether they are a control token's name, which is never text.
+        address: Of llama.cpp's `llama_vocab`.
+        tokenize_address: Of its `llama_tokenize`.
+    """
+
+    tokens: tuple[tuple[bytes, bool], ...]
+    address: int
+    tokenize_address: int
 
 
 class Model:
@@ -146,6 +162,15 @@ class Model:
         if piece is None:
             piece = self._pieces[token, special] = self._piece(token, special)
         return piece
+
+    def native_vocabulary(self) -> NativeVocabulary:
+        """The whole vocabulary; takes half a second for 150,000 tokens."""
+        vocab = self._open_vocab()
+        names = (self._piece(token, True) for token in range(self.vocab_size))
+        tokens = tuple((name, bool(name) and not self._piece(token, False)) for token, name in enumerate(names))
+        tokenize = ctypes.cast(_binding._lib.llama_tokenize, ctypes.c_void_p).value
+        assert tokenize is not None
+        return NativeVocabulary(tokens, vocab, tokenize)
 
     @property
     def kv_bytes_per_token(self) -> int:
@@ -439,6 +464,8 @@ def _stages(model: Model, params: SamplingParams) -> list[Any]:
     if params.top_k > 0:
         stages.append(lib.llama_sampler_init_top_k(params.top_k))
     if params.typical_p < 1:
+        # A token with probability 0, as a constraint makes them, would turn the entropy into NaN.
+        stages.append(lib.llama_sampler_init_min_p(1e-10, 1))
         stages.append(lib.llama_sampler_init_typical(params.typical_p, 1))
     if params.top_p < 1:
         stages.append(lib.llama_sampler_init_top_p(params.top_p, 1))

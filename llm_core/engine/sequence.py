@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from llm_core.engine.constraint import Constraint
 from llm_core.engine.llama import Sampler, Tokens
 from llm_core.engine.slot import Slot
 from llm_core.engine.text import TextStream
@@ -30,6 +31,7 @@ class GenerationRequest:
         stop: Texts that end the reply.
         timeout: Seconds from submission.
         visible_tokens: Control tokens that are to be shown as text, for a parser that looks for them.
+        constraint: What the reply is held to; it serves this one request.
     """
 
     prompt: tuple[int, ...]
@@ -40,6 +42,7 @@ class GenerationRequest:
     stop: tuple[str, ...] = ()
     owner: str = ""
     visible_tokens: frozenset[int] = frozenset()
+    constraint: Constraint | None = None
 
 
 @dataclass(frozen=True, slots=True)

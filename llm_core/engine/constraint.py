@@ -1,0 +1,229 @@
+"""Replies held to a grammar, by llguidance: which tokens may come next.
+
+A grammar is compiled on the caller's thread, under limits; the engine's thread only asks a `Constraint` for masks. Its
+language is llguidance's Lark; what it says (`llm_core.chat.grammar`) is not known here.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+from llguidance import LLMatcher, LLParserLimits, LLTokenizer
+
+from llm_core.engine.llama import Model
+from llm_core.errors import EngineClosed, InvalidRequest, LLMError, SequenceFailed
+
+# What one grammar may cost. llguidance counts work in "fuel"; the times are of the bundled model's vocabulary on one
+# core. 128 tools of 8 parameters take 58 ms to compile. An enum of 10,000 words needs 200,000 of the first fuel, 30 ms.
+# Steps take 0.02 to 0.5 ms and less than 5,000 fuel with ordinary schemas; one that uses up its fuel ends the reply,
+# after 20 ms at most. A string with `maxLength` makes 18 lexer states a token, so 250,000 are enough for 13,600 tokens;
+# they are 100 MB.
+_LIMITS = LLParserLimits(
+    initial_lexer_fuel=300_000,
+    max_grammar_size=200_000,
+    max_items_in_row=10_000,
+    step_lexer_fuel=100_000,
+    step_max_items=50_000,
+    max_lexer_states=250_000,
+    verbose_errors=False,
+)
+
+_REHEARSED_TOKENS = 32
+_REHEARSAL_SECONDS = 0.15  # of CPU: as many ordinary steps take 4 ms
+_KEPT_REHEARSALS = 1_000  # the same patterns come with every request
+
+_CONTROL = b"\xff"  # how llguidance tells a control token's name from text: no UTF-8 has this byte
+
+
+def complaint(grammar: str) -> str | None:
+    """What is wrong with a grammar as such, whatever the vocabulary; None where nothing is. Takes a millisecond."""
+    with _no_panics(InvalidRequest):
+        said = LLMatcher.validate_grammar(grammar, limits=_LIMITS)
+    return _reason(said) if said else None
+
+
+class Constraint:
+    """What one reply may still say. It serves one sequence; one thread at a time may touch it."""
+
+    def __init__(self, matcher: LLMatcher, vocab_size: int) -> None:
+        self._matcher = matcher
+        self._vocab_size = vocab_size
+
+    @property
+    def is_complete(self) -> bool:
+        """The reply has all that its form asks for, and nothing may follow."""
+        return self._matcher.is_stopped() and not self._matcher.is_error()
+
+    def mask(self, logits: npt.NDArray[np.float32]) -> None:
+        """Sets the logits of what must not come next to -inf, in place. Where the reply may end, the tokens that end it
+        are left as they are.
+
+        Args:
+            logits: Shape (vocab_size,), float32.
+
+        Raises:
+            SequenceFailed: The grammar turned out too costly, or nothing can follow that fits it.
+        """
+        np.copyto(logits, -np.inf, where=self.forbidden())
+
+    def forbidden(self) -> npt.NDArray[np.bool_]:
+        """Which tokens must not come next, shape (vocab_size,); raises as `mask` does."""
+        with _no_panics(SequenceFailed):
+            allowed = self._matcher.compute_bitmask()
+        self._check()
+        bits = np.unpackbits(~np.frombuffer(allowed, np.uint8), count=self._vocab_size, bitorder="little")
+        return bits.view(np.bool_)
+
+    def accept(self, token: int) -> None:
+        """Takes the token that was chosen.
+
+        Raises:
+            SequenceFailed: It does not fit the grammar.
+        """
+        with _no_panics(SequenceFailed):
+            self._matcher.consume_token(token)
+        self._check()
+
+    def _check(self) -> None:
+        if self._matcher.is_error():
+            raise SequenceFailed(f"The reply cannot be held to its form any more: {_reason(self._matcher.get_error())}")
+
+
+class ConstraintCompiler:
+    """Makes constraints for one model. Safe from any thread.
+
+    Grammars are compiled one at a time: each takes a core, and the streams that run need the others. None is kept: a
+    copy of a compiled grammar shares its lexer, whose states only grow, until each sequence on it fails.
+
+    Args:
+        model: The model; its vocabulary is read on first use. The caller closes this before the model.
+    """
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self._lock = threading.RLock()
+        self._tokenizer: LLTokenizer | None = None
+        self._closed = False
+        self.rehearse = lru_cache(_KEPT_REHEARSALS)(self._rehearse)
+
+    def compile(self, grammar: str) -> Constraint:
+        """Makes the constraint of one reply.
+
+        Args:
+            grammar: Lark, with llguidance's extensions.
+
+        Raises:
+            InvalidRequest: It is no grammar, nothing fits it, or it is too large.
+            EngineClosed: The model is gone.
+        """
+        with self._lock, _no_panics(InvalidRequest):
+            if self._closed:
+                raise EngineClosed("The engine has been shut down.")
+            if self._tokenizer is None:
+                self._tokenizer = _tokenizer(self._model)
+            matcher = LLMatcher(self._tokenizer, grammar, log_level=0, limits=_LIMITS)
+        if matcher.is_error():
+            raise InvalidRequest(_reason(matcher.get_error()))
+        return Constraint(matcher, self._model.vocab_size)
+
+    def _rehearse(self, grammar: str) -> None:
+        """Compiles a grammar and follows it a few tokens at random, to learn here, and not in the middle of a reply,
+        whether it can be followed and at which cost.
+
+        Raises:
+            InvalidRequest: It cannot be compiled or followed, or costs too much.
+        """
+        with self._lock:
+            try:
+                self._follow(self.compile(grammar), time.thread_time() + _REHEARSAL_SECONDS)
+            except SequenceFailed as error:
+                raise InvalidRequest(error.message.partition(": ")[2]) from None
+
+    def close(self) -> None:
+        """Waits for what is being compiled; nothing is from then on."""
+        with self._lock:
+            self._closed = True
+
+    def _follow(self, constraint: Constraint, until: float) -> None:
+        draw = random.Random(0)
+        for _ in range(_REHEARSED_TOKENS):
+            allowed = np.flatnonzero(~constraint.forbidden())
+            token = int(allowed[draw.randrange(len(allowed))])
+            if token in self._model.end_tokens:
+                return
+            constraint.accept(token)
+            if constraint.is_complete:
+                return
+            if time.thread_time() > until:
+                raise InvalidRequest("following it takes too long")
+
+
+def _tokenizer(model: Model) -> LLTokenizer:
+    """llguidance's tables of a vocabulary.
+
+    Its own `llamacpp.lltokenizer_from_vocab` takes user-defined tokens such as Qwen's `<tool_call>` for control tokens,
+    which are no text. Here they are text, as for `Model.token_bytes`.
+    """
+    vocabulary = model.native_vocabulary()
+    made: LLTokenizer = LLTokenizer.from_llamacpp(  # type: ignore[attr-defined]  # left out of the package's stubs
+        tokens=[_CONTROL + name if is_control else name for name, is_control in vocabulary.tokens],
+        vocab_ptr=vocabulary.address,
+        tokenize_fptr=vocabulary.tokenize_address,
+        eos_token=sorted(model.end_tokens),
+        slices=None,
+    )
+    return made
+
+
+NOTHING_FITS = "nothing can fit"
+"""How a complaint begins that is about what is asked for, and not about what can be held."""
+
+# How llguidance's complaints begin, and what they mean for whoever sent the schema.
+_MEANINGS = (
+    ("Unsatisfiable schema: Regex is empty", f"{NOTHING_FITS} its pattern, format and length together"),
+    ("Unsatisfiable schema: ", f"{NOTHING_FITS} it: "),
+    ("Unable to determine if regex is empty", "its pattern, format and length are too much together"),
+    ("oneOf constraints are not supported", "the choices of its oneOf may overlap, which cannot be held; use anyOf"),
+    ("circular references with sibling keys", "a ref that leads back to itself can have nothing beside it"),
+    ("Failed to generate regex for", "its range cannot be held"),
+    ("schema too large", "it is too large"),
+    ("initial lexer configuration", "it is too large"),
+    ("fuel exhausted", "it is too large"),
+    ("grammar size", "it is too large"),
+    ("panic", "it is too large"),
+    ("lexer error: too many", "it costs too much to follow"),
+    ("parser error: Too many", "it costs too much to follow"),
+    ("Parser Error: Current row", "it costs too much to follow"),
+    ("NoExtension", "nothing that fits it can follow"),
+)
+
+
+def _reason(said: str) -> str:
+    """llguidance's complaint in a line, without the places in a grammar that nobody but us has seen."""
+    first, *more = said.splitlines() or [""]
+    if first.startswith("at ") and ": " in first:
+        first = first.partition(": ")[2]
+    first = first.removeprefix("failed to compile JSON schema: ").rstrip(".: ")
+    for beginning, meaning in _MEANINGS:
+        if first.startswith(beginning):
+            return meaning + first.removeprefix(beginning) if meaning.endswith(": ") else meaning
+    details = [line.removeprefix("error: ") for line in more if line.startswith("error: ")]
+    return f"{first}: {details[0]}" if details else first
+
+
+@contextmanager
+def _no_panics(kind: type[LLMError]) -> Iterator[None]:
+    """Turns a panic of llguidance into an error of ours: PyO3 raises it as a `BaseException` that nobody expects."""
+    try:
+        yield
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":
+            raise
+        raise kind(f"llguidance failed: {error}") from None
