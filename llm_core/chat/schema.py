@@ -1,0 +1,396 @@
+"""From a caller's JSON schema to the one that a reply is held to.
+
+What comes in is anything that OpenAI clients, pydantic or MCP servers send. What comes out (`HeldSchema`) has only what
+llguidance holds, no annotations, and refs that lead into definitions of its own. Every value that fits it fits the
+schema that came in, but for what a tool's schema asks for and cannot be held: that is left out there, and refused in a
+response format.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from typing import Any
+from urllib.parse import unquote
+
+from llm_core.chat.schema_limits import (
+    MAX_HELD_LENGTH,
+    MAX_LEVELS,
+    MAX_LEVELS_TOGETHER,
+    MAX_LITERAL_CHARS,
+    MAX_MINIMUM,
+    MAX_PATTERN_CHARS,
+    Budget,
+    HeldSchema,
+    Schema,
+    check_costs,
+    check_size,
+    refuse,
+)
+from llm_core.engine.constraint import NOTHING_FITS, complaint
+
+TYPES = ("null", "boolean", "integer", "number", "string", "array", "object")
+
+# Those that llguidance knows, and those that JSON Schema defines beside them. Any other is an annotation, as the
+# standard has it.
+FORMATS = frozenset(("date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid", "uri"))
+UNHELD_FORMATS = frozenset(
+    ("idn-email", "idn-hostname", "uri-reference", "uri-template", "iri", "iri-reference", "json-pointer", "regex")
+)
+UNHELD_KEYWORDS = frozenset(
+    ("not", "if", "contains", "uniqueItems", "propertyNames", "dependencies", "dependentRequired", "dependentSchemas")
+) | {"unevaluatedItems", "unevaluatedProperties", "$dynamicRef", "$recursiveRef"}
+_IS_OFF: dict[str, object] = {"uniqueItems": False, "unevaluatedItems": True, "unevaluatedProperties": True}
+
+_COMBINING = ("allOf", "anyOf", "oneOf", "$ref")
+# A schema that says how its objects look and not that it is one means one.
+_TYPE_OF_KEYWORD = {
+    "object": ("properties", "required", "additionalProperties", "patternProperties", "minProperties", "maxProperties"),
+    "array": ("items", "prefixItems", "minItems", "maxItems"),
+    "string": ("pattern", "format", "minLength", "maxLength"),
+    "number": ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"),
+}
+
+
+def hold(schema: Schema, place: str, budget: Budget, *, strict: bool, must_be_object: bool = False) -> HeldSchema:
+    """The schema that a reply can be held to.
+
+    Args:
+        schema: A JSON schema, draft 4 to 2020-12.
+        place: Where it stands in the request, such as `tools.0.function.parameters`.
+        budget: What the schemas of this request have left.
+        strict: Refuses what cannot be held; else it is left out.
+        must_be_object: No other value will do.
+
+    Raises:
+        InvalidRequest: It is no schema, nothing fits it, it cannot be held, or it is too large. The message names the
+            place.
+    """
+    check_size(schema, place)
+    held = _Reader(schema, place, budget, strict=strict).read(must_be_object=must_be_object)
+    check_costs(held)
+    return held
+
+
+class _Reader:
+    """Reads one schema and the definitions that it uses."""
+
+    def __init__(self, root: Schema, place: str, budget: Budget, *, strict: bool) -> None:
+        self._root = root
+        self._budget = budget
+        self._strict = strict
+        self._held = HeldSchema(place, True, {})
+        self._names: dict[tuple[int, bool], str] = {}
+        self._waiting: list[tuple[str, Any, str, bool]] = []  # definitions: name, schema, place, whether it is open
+        self._levels = self._all_levels = 0
+
+    def read(self, *, must_be_object: bool) -> HeldSchema:
+        held, (node, place) = self._held, self._behind_refs(self._root, self._held.place)
+        held.root = self._read(node, place, 0, False)
+        if must_be_object:
+            held.root = self._object(held.root)
+        self._all_levels = self._levels
+        while self._waiting:
+            name, node, place, is_open = self._waiting.pop()
+            self._levels = 0
+            held.definitions[name] = self._read(node, place, 0, is_open)
+            self._all_levels += self._levels + 1
+            if self._all_levels > MAX_LEVELS_TOGETHER:
+                raise refuse(place, f"all definitions together have more than {MAX_LEVELS_TOGETHER} levels")
+        return held
+
+    def _object(self, root: Schema | bool) -> Schema | bool:
+        kinds = [] if isinstance(root, bool) else root.get("type", [])
+        if root is True or root == {}:
+            return {"type": "object"}
+        if isinstance(root, bool) or (kinds and "object" not in kinds):
+            raise refuse(self._held.place, "arguments are an object, so 'type' must be 'object'")
+        root["type"] = "object"
+        return root
+
+    def _read(self, node: Any, place: str, level: int, is_open: bool) -> Schema | bool:
+        """`is_open`: other schemas may add properties to the objects in this one."""
+        if isinstance(node, bool):
+            return node
+        if not isinstance(node, dict):
+            raise refuse(place, "a schema must be an object, or true or false")
+        if level > MAX_LEVELS:
+            raise refuse(place, f"is more than {MAX_LEVELS} levels deep")
+        self._levels = max(self._levels, level)
+        self._budget.spend("schemas", 1, place)
+        is_open = is_open or _may_add_properties(node)
+        held: Schema = {}
+        for key, value in sorted(
+            node.items(), key=lambda item: item[0] == "additionalItems"
+        ):  # it looks at prefixItems
+            at = f"{place}.{key}"
+            if key in UNHELD_KEYWORDS:
+                if self._strict and not (key in _IS_OFF and value == _IS_OFF[key]):
+                    raise refuse(at, "cannot be held")
+            elif reader := _KEYWORDS.get(key):
+                reader(self, held, key, value, at, level + 1, is_open)
+        self._settle(held, node, place, is_open)
+        self._held.places[id(held)] = place
+        return held
+
+    # ── what a schema says as a whole ────────────────────────────────────────────────────────────────────────────────
+
+    def _settle(self, held: Schema, node: Schema, place: str, is_open: bool) -> None:
+        """What depends on several keywords."""
+        _make_bounds_plain(held)
+        if "type" not in held and not any(key in held for key in (*_COMBINING, "enum", "const")):
+            kinds = [kind for kind, keywords in _TYPE_OF_KEYWORD.items() if any(key in held for key in keywords)]
+            if len(kinds) == 1:
+                held["type"] = kinds[0]
+        if not is_open and "additionalProperties" not in held and "patternProperties" not in held:
+            self._close(held)
+        if "pattern" in held or "format" in held:
+            self._settle_string(held, place)
+        if "patternProperties" in held or held.get("minProperties") or "maxProperties" in held:
+            self._settle_object(held, place)
+
+    def _close(self, held: Schema) -> None:
+        """Where a schema names properties and leaves others open, they are left out: a model that makes names up is no
+        help to anyone, and does not find its end."""
+        names = held.get("properties")
+        if names is None or not set(held.get("required", ())) <= set(names):
+            return
+        if held.get("minProperties", 0) <= len(names):
+            held["additionalProperties"] = False
+
+    def _settle_string(self, held: Schema, place: str) -> None:
+        """Leaves out what llguidance cannot hold of a string, or refuses it."""
+        facets = ("pattern", "format", "minLength", "maxLength")
+        while True:
+            string = {"type": "string"} | {key: held[key] for key in facets if key in held}
+            said = complaint_of(json.dumps(string))
+            if said is None:
+                break
+            at = next(key for key in facets if key in held)
+            if self._strict or said.startswith(NOTHING_FITS):
+                raise refuse(f"{place}.{at}", said)
+            del held[at]
+        if "pattern" in held:
+            self._budget.spend("patterns", 1, f"{place}.pattern")
+            self._held.costly.append((f"{place}.pattern", string))
+
+    def _settle_object(self, held: Schema, place: str) -> None:
+        """The same of an object's limits and patterns of names."""
+        for key in ("minProperties", "maxProperties", "patternProperties"):
+            said = complaint_of(json.dumps(_shallow(held)))
+            if said is None or key not in held:
+                continue
+            if self._strict or said.startswith(NOTHING_FITS):
+                raise refuse(f"{place}.{key}", said)
+            del held[key]
+
+    # ── refs ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _ref(self, held: Schema, key: str, value: Any, at: str, level: int, is_open: bool) -> None:
+        target, place = self._behind_refs(*self._find(value, at))
+        name = self._names.get((id(target), is_open))
+        if name is None:
+            name = self._names[id(target), is_open] = f"d{len(self._names)}"
+            self._waiting.append((name, target, place, is_open))
+        held["$ref"] = f"#/$defs/{name}"
+
+    def _behind_refs(self, node: Any, place: str) -> tuple[Any, str]:
+        """What a schema that is nothing but a ref leads to, and its place."""
+        seen: set[int] = set()
+        while isinstance(node, dict) and "$ref" in node and not any(key in _KEYWORDS and key != "$ref" for key in node):
+            if id(node) in seen:
+                raise refuse(f"{place}.$ref", "refers to itself and to nothing else")
+            seen.add(id(node))
+            node, place = self._find(node["$ref"], f"{place}.$ref")
+        return node, place
+
+    def _find(self, ref: Any, at: str) -> tuple[Any, str]:
+        """What a ref points to, and its place."""
+        if not isinstance(ref, str) or (ref != "#" and not ref.startswith("#/")):
+            raise refuse(at, "only refs within the schema are followed, such as '#/$defs/name'")
+        node: Any = self._root
+        place = self._held.place
+        for part in ref.split("/")[1:]:
+            name = unquote(part).replace("~1", "/").replace("~0", "~")
+            if isinstance(node, dict) and name in node:
+                node = node[name]
+            elif isinstance(node, list) and name.isdecimal() and len(name) < 6 and int(name) < len(node):
+                node = node[int(name)]
+            else:
+                raise refuse(at, f"there is no {ref[:100]} in the schema")
+            place = f"{place}.{name[:100]}"
+        return node, place
+
+    # ── keywords: each adds what is held of one to `held` ────────────────────────────────────────────────────────────
+
+    def _type(self, held: Schema, key: str, value: Any, at: str, level: int, is_open: bool) -> None:
+        kinds = value if isinstance(value, list) else [value]
+        if not kinds or not all(isinstance(kind, str) and kind in TYPES for kind in kinds):
+            raise refuse(at, f"must be one or several of {', '.join(TYPES)}")
+        held[key] = kinds[0] if len(kinds) == 1 else list(dict.fromkeys(kinds))
+
+    def _schema(self, held: Schema, key: str, value: Any, at: str, level: int, is_open: bool) -> None:
+        held[key] = self._read(value, at, level, is_open)
+
+    def _items(self, held: Schema, key: str, value: Any, at: str, level: int, is_open: bool) -> None:
+        if isinstance(value, list):  # up to draft 2019-09
+            self._schemas(held, "prefixItems", value, at, level, is_open)
+        else:
+            self._schema(held, key, value, at, level, is_open)
+
+    def _rest_of_items(self, held: Schema, key: str, value: Any, at: str, level: int, is_open: bool) -> None:
+        if "prefixItems" in held and "items" not in held:
+            self._schema(held, "items", value, at, level, is_open)
+
+    def _schemas(self, held: Schema, key: str, value: Any, at: str, level: int, is_open: bool) -> None:
+        if not isinstance(value, list) or not (value or key == "prefixItems"):
+            raise refuse(at, "must be a list of schemas")
+        held[key] = [self._read(each, f"{at}.{number}", level, is_open) for number, each in enumerate(value)]
+
+    def _named_schemas(self, held: Schema, key: str, value: Any, at: str, level: int, is_open: bool) -> None:
+        if not isinstance(value, dict):
+            raise refuse(at, "must be an object with schemas")
+        self._budget.spend("properties", len(value), at)
+        if any(len(name) > MAX_LITERAL_CHARS for name in value):
+            raise refuse(at, f"has a name of more than {MAX_LITERAL_CHARS:,} characters")
+        if key == "patternProperties":
+            self._budget.spend("patterns", len(value), at)
+        held[key] = {name: self._read(each, f"{at}.{name[:100]}", level, is_open) for name, each in value.items()}
+
+    def _required(self, held: Schema, key: str, value: Any, at: str, level: int, is_open: bool) -> None:
+        if isinstance(value, bool) and not self._strict:  # draft 3, and many a tool written by hand
+            return
+        if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+            raise refuse(at, "must be a list of names")
+        self._budget.spend("properties", len(value), at)
+        if any(len(name) > MAX_LITERAL_CHARS for name in value):
+            raise refuse(at, f"has a name of more than {MAX_LITERAL_CHARS:,} characters")
+        held[key] = list(dict.fromkeys(value))
+
+    def _values(self, held: Schema, key: str, value: Any, at: str, level: int, is_open: bool) -> None:
+        if key == "enum" and (not isinstance(value, list) or not value):
+            raise refuse(at, "must be a list of values")
+        values, composite = _count(value if key == "enum" else [value])
+        self._budget.spend("values", values, at)
+        self._budget.spend("composite_values", composite, at)
+        if any(len(json.dumps(each)) > MAX_LITERAL_CHARS for each in (value if key == "enum" else [value])):
+            raise refuse(at, f"has a value of more than {MAX_LITERAL_CHARS:,} characters")
+        held[key] = value
+
+    def _pattern(self, held: Schema, key: str, value: Any, at: str, level: int, is_open: bool) -> None:
+        if not isinstance(value, str):
+            raise refuse(at, "must be a text")
+        if len(value) <= MAX_PATTERN_CHARS:
+            held[key] = value
+        elif self._strict:
+            raise refuse(at, f"is too long: {len(value):,} characters, where {MAX_PATTERN_CHARS:,} may be")
+
+    def _format(self, held: Schema, key: str, value: Any, at: str, level: int, is_open: bool) -> None:
+        if not isinstance(value, str):
+            raise refuse(at, "must be a text")
+        if value in FORMATS:
+            held[key] = value
+        elif self._strict and value in UNHELD_FORMATS:
+            raise refuse(at, f"{value} cannot be held; {', '.join(sorted(FORMATS))} can")
+
+    def _least(self, held: Schema, key: str, value: Any, at: str, level: int, is_open: bool) -> None:
+        held[key] = _whole(value, at)
+        if held[key] > MAX_MINIMUM:
+            raise refuse(at, f"is too large; {MAX_MINIMUM:,} is the limit")
+
+    def _most(self, held: Schema, key: str, value: Any, at: str, level: int, is_open: bool) -> None:
+        most = _whole(value, at)
+        if most <= MAX_HELD_LENGTH:
+            held[key] = most
+
+    def _number(self, held: Schema, key: str, value: Any, at: str, level: int, is_open: bool) -> None:
+        if isinstance(value, bool) and key.startswith("exclusive"):  # draft 4
+            held[key] = value
+        elif isinstance(value, bool) or not isinstance(value, int | float):
+            raise refuse(at, "must be a number")
+        elif key == "multipleOf" and value <= 0:
+            raise refuse(at, "must be more than 0")
+        else:
+            held[key] = value
+
+
+_Keyword = Callable[[_Reader, Schema, str, Any, str, int, bool], None]
+_KEYWORDS: dict[str, _Keyword] = {
+    "$ref": _Reader._ref,
+    "type": _Reader._type,
+    "enum": _Reader._values,
+    "const": _Reader._values,
+    **dict.fromkeys(("allOf", "anyOf", "oneOf", "prefixItems"), _Reader._schemas),
+    **dict.fromkeys(("properties", "patternProperties"), _Reader._named_schemas),
+    "additionalProperties": _Reader._schema,
+    "items": _Reader._items,
+    "additionalItems": _Reader._rest_of_items,
+    "required": _Reader._required,
+    "pattern": _Reader._pattern,
+    "format": _Reader._format,
+    **dict.fromkeys(("minLength", "minItems", "minProperties"), _Reader._least),
+    **dict.fromkeys(("maxLength", "maxItems", "maxProperties"), _Reader._most),
+    **dict.fromkeys(("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"), _Reader._number),
+}
+
+
+@lru_cache(4_000)  # the same few bounds come with every request
+def complaint_of(schema: str) -> str | None:
+    """What llguidance says against a schema, written as JSON, that stands for itself; None where nothing is wrong."""
+    return complaint(f"start: %json {schema}\n")
+
+
+def _may_add_properties(node: Schema) -> bool:
+    """Whether what a schema is combined with may name properties of the same object."""
+    combined = [key for key in _COMBINING if key in node]
+    others = [key for key in _KEYWORDS if key in node and key not in (*combined, "type")]
+    if not combined or (len(combined) == 1 and not others and (combined != ["allOf"] or len(node["allOf"]) == 1)):
+        return False
+    branches = [each for key in combined if key != "$ref" and isinstance(node[key], list) for each in node[key]]
+    return "$ref" in node or not all(isinstance(each, dict) and set(each) <= {"required", "type"} for each in branches)
+
+
+def _after_the_others(item: tuple[str, Any]) -> bool:
+    """`additionalItems` means something only beside a list of items; the order of the rest is that of a reply."""
+    return item[0] == "additionalItems"
+
+
+def _make_bounds_plain(held: Schema) -> None:
+    """Draft 4 says with true and false whether a bound belongs to the range."""
+    for bound, exclusive in (("minimum", "exclusiveMinimum"), ("maximum", "exclusiveMaximum")):
+        if isinstance(held.get(exclusive), bool) and held.pop(exclusive) and bound in held:
+            held[exclusive] = held.pop(bound)
+
+
+def _count(values: list[Any]) -> tuple[int, int]:
+    """How many values there are, those in lists and objects counted, and how many are or stand in lists and objects."""
+    total = composite = 0
+    waiting: Iterator[Any] = iter(values)
+    stack = [(waiting, False)]
+    while stack:
+        each, is_inside = stack.pop()
+        for value in each:
+            is_composite = isinstance(value, dict | list)
+            total += 1
+            composite += is_inside or is_composite
+            if is_composite:
+                stack.append((iter(value.values() if isinstance(value, dict) else value), True))
+    return total, composite
+
+
+def _whole(value: Any, at: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | float) or value < 0 or value != int(value):
+        raise refuse(at, "must be a whole number, 0 or more")
+    return int(value)
+
+
+def _shallow(held: Schema) -> Schema:
+    """A schema of an object without what its properties are."""
+    plain: Schema = {"type": "object"} | {
+        key: held[key] for key in ("required", "minProperties", "maxProperties") if key in held
+    }
+    plain |= {key: dict.fromkeys(held[key], True) for key in ("properties", "patternProperties") if key in held}
+    if "additionalProperties" in held:
+        plain["additionalProperties"] = held["additionalProperties"] is not False
+    return plain
