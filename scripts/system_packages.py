@@ -1,4 +1,5 @@
-"""The programs that tests need and pip cannot bring: a browser, a font for emoji, and an MQTT broker.
+"""The programs that tests need and pip cannot bring: a browser, a font for emoji, an MQTT broker, and
+PostgreSQL.
 
 Run as `python -m scripts.system_packages` before the tests. It installs what is missing with apt where that needs no
 password, and otherwise says what is missing: the tests that need it then skip. With CI=true it fails instead.
@@ -25,6 +26,9 @@ APT_OPTIONS = ("-qq", "-o", "Acquire::http::Timeout=30", "-o", "Acquire::Retries
 BROKER_PACKAGES = ("mosquitto", "mosquitto-clients")
 BROKER_FOLDERS = ("/usr/sbin", "/usr/local/sbin", "/opt/homebrew/sbin")  # not on everybody's PATH
 
+POSTGRES_PACKAGE = "postgresql"
+
+NO_POSTGRES = "there is no PostgreSQL on this machine (Debian: apt-get install postgresql)"
 NO_BROKER = "there is no Mosquitto on this machine (Debian: apt-get install mosquitto mosquitto-clients)"
 NO_BROWSER = "there is no Chromium or Chrome on this machine (Debian: apt-get install chromium)"
 
@@ -48,6 +52,13 @@ def find_mosquitto() -> str | None:
     return shutil.which("mosquitto") or shutil.which("mosquitto", path=os.pathsep.join(BROKER_FOLDERS))
 
 
+def find_postgres() -> str | None:
+    """The folder of an installed PostgreSQL's programs, or None. Debian keeps those of a server off the PATH."""
+    folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda folder: int(folder.parent.name))
+    found = shutil.which("initdb", path=os.pathsep.join([*map(str, reversed(folders)), os.environ.get("PATH", "")]))
+    return str(Path(found).parent) if found else None
+
+
 def missing_packages() -> list[str]:
     """Names of the Debian packages that have to be installed for all tests to run."""
     missing = [] if find_chromium() else [BROWSER_PACKAGE]
@@ -55,6 +66,8 @@ def missing_packages() -> list[str]:
         missing.append(FONT_PACKAGE)
     if not find_mosquitto():
         missing.extend(BROKER_PACKAGES)
+    if not find_postgres():
+        missing.append(POSTGRES_PACKAGE)
     return missing
 
 
