@@ -15,6 +15,7 @@ from llm_core.backends.backend import LoadStatus, Sink
 from llm_core.chat.chat import Chat
 from llm_core.chat.reply import ReplyTranslator
 from llm_core.engine.capacity import context_tokens, default_threads
+from llm_core.engine.constraint import ConstraintCompiler
 from llm_core.engine.engine import Engine
 from llm_core.engine.facts import EngineOptions, EngineStats
 from llm_core.engine.llama import Model
@@ -34,10 +35,11 @@ _MIB = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """A model that is ready: what it is, how it talks, and the engine that runs it."""
+    """A model that is ready: what it is, how it talks, how it is held to a form, and the engine that runs it."""
 
     info: ModelInfo
     chat: Chat
+    compiler: ConstraintCompiler
     engine: Engine
 
 
@@ -99,6 +101,7 @@ class LocalBackend:
         prepared = loaded.chat.prepare(
             request, limit_tokens=engine.context_tokens, shared_system={self._settings.system_prompt}
         )
+        constraint = prepared.grammar.compile(loaded.compiler) if prepared.grammar else None
         generation = GenerationRequest(
             prompt=prepared.prompt.tokens,
             sampling=request.sampling,
@@ -108,6 +111,7 @@ class LocalBackend:
             stop=request.stop,
             owner=request.owner,
             visible_tokens=prepared.visible_tokens,
+            constraint=constraint,
         )
         return LocalSubmission(ReplyTranslator(prepared), engine, engine.submit(generation, sink))
 
@@ -133,6 +137,7 @@ class LocalBackend:
             thread.join()
             if (ready := self.loaded()) is not None:
                 ready.engine.close()
+                ready.compiler.close()
         if self._model is not None:
             self._model.close()
 
@@ -172,7 +177,7 @@ class LocalBackend:
             threads=settings.threads or default_threads(),
             step_seconds=settings.step_ms / 1e3,
         )
-        return LoadedModel(describe(model, resolved), Chat(model), Engine(model, options))
+        return LoadedModel(describe(model, resolved), Chat(model), ConstraintCompiler(model), Engine(model, options))
 
     def _resolve(self) -> ResolvedModel:
         """The model's file, or the bundled one's where it cannot be had and that is allowed."""

@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from llm_core.chat.fit import fit
+from llm_core.chat.grammar import Manner, ReplyGrammar, reply_grammar
 from llm_core.chat.parser import ReplyParser
 from llm_core.chat.template import CHATML, ChatTemplate, Prompt
 from llm_core.chat.tokenizer import Tokenizer
@@ -22,12 +23,14 @@ class PreparedChat:
         parser: For the text that comes back; it serves this one reply.
         dropped: How many of the oldest messages were left out.
         visible_tokens: Control tokens that the parser looks for, so that the engine must show them as text.
+        grammar: The form that the reply must have, None for any.
     """
 
     prompt: Prompt
     parser: ReplyParser
     dropped: int
     visible_tokens: frozenset[int]
+    grammar: ReplyGrammar | None
 
 
 class Chat:
@@ -41,10 +44,13 @@ class Chat:
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
-        self.template = ChatTemplate(tokenizer.chat_template or CHATML, tokenizer)
-        reasoning, calls = self.template.reasoning.tags, self.template.tool_format.tags
-        self._visible = _control_tokens(tokenizer, reasoning)
-        self._visible_with_tools = _control_tokens(tokenizer, reasoning | calls)
+        source = tokenizer.chat_template or CHATML
+        self.template = ChatTemplate(source, tokenizer)
+        reasoning, calls = self.template.reasoning, self.template.tool_format
+        tokens = _control_tokens(tokenizer, reasoning.tags | calls.tags)
+        self._visible = frozenset(token for tag, token in tokens.items() if tag in reasoning.tags)
+        self._visible_with_tools = frozenset(tokens.values())
+        self._manner = Manner(calls, reasoning, thinks=reasoning.opener in source, control_token=tokens.get)
 
     def prepare(self, request: ChatRequest, *, limit_tokens: int, shared_system: Collection[str]) -> PreparedChat:
         """The prompt of a request and the parser of its reply.
@@ -56,9 +62,8 @@ class Chat:
 
         Raises:
             ContextOverflow: The conversation does not fit.
-            InvalidRequest: The template refuses the conversation.
+            InvalidRequest: The template refuses the conversation, or a schema cannot be held.
         """
-
         tools = request.callable_tools
 
         def render(messages: Sequence[Message]) -> Prompt:
@@ -79,10 +84,11 @@ class Chat:
             {tool.name for tool in tools},
         )
         visible = self._visible_with_tools if tools else self._visible
-        return PreparedChat(fitted.prompt, parser, fitted.dropped, visible)
+        grammar = reply_grammar(request, self._manner, starts_in_reasoning=fitted.prompt.starts_in_reasoning)
+        return PreparedChat(fitted.prompt, parser, fitted.dropped, visible, grammar)
 
 
-def _control_tokens(tokenizer: Tokenizer, texts: Collection[str]) -> frozenset[int]:
-    """The control tokens among `texts`."""
+def _control_tokens(tokenizer: Tokenizer, texts: Collection[str]) -> dict[str, int]:
+    """The control tokens among `texts`, by their text."""
     control = [text for text in texts if text in tokenizer.control_texts]
-    return frozenset(tokenizer.tokenize(text, add_special=False, parse_special=True)[0] for text in control)
+    return {text: tokenizer.tokenize(text, add_special=False, parse_special=True)[0] for text in control}
