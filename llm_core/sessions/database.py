@@ -1,4 +1,4 @@
-"""Opens the database of the sessions: any URL that SQLAlchemy knows, brought up to the newest schema.
+"""Opens the database of the sessions: SQLite or PostgreSQL by SQLAlchemy's URL, brought up to the newest schema.
 
 On SQLite a commit is on the disk when it returns (`synchronous=FULL`), and readers do not wait for the writer (WAL).
 """
@@ -13,14 +13,15 @@ from typing import Any
 import alembic.command
 import alembic.config
 from alembic.util import CommandError
-from sqlalchemy import URL, Connection, Engine, QueuePool, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy import URL, Connection, Engine, QueuePool, create_engine, event, func, make_url, select
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, TimeoutError
 
 from llm_core.errors import SettingsError, StorageError, StorageFull
 
 BUSY_SECONDS = 10
 ONLY_READS = "llm_core_only_reads"  # execution option of an engine whose transactions write nothing
 _MIGRATIONS = Path(__file__).parent / "migrations"
+_UPGRADE_LOCK = "llm_core: upgrade"
 
 
 def open_database(url: str) -> Engine:
@@ -44,6 +45,7 @@ def open_database(url: str) -> Engine:
         event.listen(engine, "begin", _begin_at_once)
     try:
         with storage_errors(), engine.begin() as connection:
+            hold(connection, _UPGRADE_LOCK)
             upgrade(connection)
     except CommandError as error:
         raise SettingsError(
@@ -60,6 +62,13 @@ def _pool(url: URL) -> dict[str, Any]:
     return {}
 
 
+def hold(connection: Connection, what: str) -> None:
+    """Holds `what` until the transaction ends: another process that wants to hold it waits. SQLite has one writer at a
+    time in any case."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(select(func.pg_advisory_xact_lock(func.hashtext("llm_core"), func.hashtext(what))))
+
+
 @contextmanager
 def storage_errors() -> Iterator[None]:
     """Turns what a database driver raises into errors that callers know."""
@@ -69,7 +78,9 @@ def storage_errors() -> Iterator[None]:
         said = str(error.orig)
         if _is_full(said):
             raise StorageFull("The disk that keeps the sessions is full. Nothing of this request was kept.") from error
-        raise StorageError(f"The session database failed: {said}.") from error
+        raise StorageError(f"The session database failed: {said.strip()}.") from error
+    except TimeoutError as error:
+        raise StorageError("The session database is busy. Try again.") from error
 
 
 def _is_full(said: str) -> bool:

@@ -13,11 +13,12 @@ from llm_core.events import ChatEvent, Done, FinishReason
 from llm_core.sessions.exchange import reply_messages
 from llm_core.sessions.records import NumberedEvent, TurnStatus
 from llm_core.sessions.reply_log import ReplyLog
-from llm_core.sessions.store import OpenTurn, SessionStore
+from llm_core.sessions.store import OpenTurn, SessionStore, Wishes
 
 log = logging.getLogger(__name__)
 
 FIRST_READER_SECONDS = 10.0  # for whoever began the reply to begin to read it
+FOLLOWED_SECONDS = 5.0  # longer than a reader on another process is silent
 
 _STATUS: dict[FinishReason, TurnStatus] = {
     "stop": "complete",
@@ -45,6 +46,7 @@ class LiveReply:
         self._readers = 0
         self._reading = threading.Lock()
         self._resume_seconds = resume_seconds
+        self._followed_at: float | None = None
         self._abandoned: threading.Timer | None = None
         self._wait_for_reader(max(resume_seconds, FIRST_READER_SECONDS))
 
@@ -162,8 +164,19 @@ class LiveReply:
         with self._saving:
             if not self._over:
                 events = self._log.since(self._saved)
-                self._store.checkpoint(self._turn.key, events)
+                wishes = self._store.checkpoint(self._turn.key, events)
                 self._saved += len(events)
+                self._heed(wishes)
+
+    def _heed(self, wishes: Wishes) -> None:
+        """Does what readers on other processes want."""
+        if wishes.stop:
+            self.cancel()
+        with self._reading:
+            if wishes.followed_at != self._followed_at and not self._readers:
+                self._stop_waiting()
+                self._wait_for_reader(max(self._resume_seconds, FOLLOWED_SECONDS))
+            self._followed_at = wishes.followed_at
 
 
 def _failed_status(error: LLMError | None) -> TurnStatus:

@@ -18,8 +18,9 @@ from llm_core.sessions.schema import messages, sessions, stream_events, turns
 
 
 def find_session(connection: Connection, owner: str, session_id: str) -> RowMapping | None:
+    """The row of a session, which no other process changes or deletes before this transaction ends."""
     query = select(sessions).where(sessions.c.owner == owner, sessions.c.session_id == session_id)
-    return connection.execute(query).mappings().first()
+    return connection.execute(query.with_for_update()).mappings().first()
 
 
 def get_session(connection: Connection, owner: str, session_id: str) -> RowMapping:
@@ -88,8 +89,14 @@ def insert_messages(connection: Connection, turn: int, said: Iterable[Message]) 
         connection.execute(insert(messages).values(row))
 
 
-def load_events(connection: Connection, turn: int) -> tuple[NumberedEvent, ...]:
-    query = select(stream_events.c.events).where(stream_events.c.turn == turn).order_by(stream_events.c.first_id)
+def load_events(connection: Connection, turn: int, after: int = 0) -> tuple[NumberedEvent, ...]:
+    """The saved events of a turn.
+
+    Args:
+        after: Only batches that begin after this event.
+    """
+    of_turn = select(stream_events.c.events).where(stream_events.c.turn == turn, stream_events.c.first_id > after)
+    query = of_turn.order_by(stream_events.c.first_id)
     batches = connection.execute(query).scalars()
     return tuple((number, event_from_dict(data)) for batch in batches for number, data in batch)
 

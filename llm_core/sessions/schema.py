@@ -7,9 +7,37 @@ message is written when it has ended.
 
 from __future__ import annotations
 
-from sqlalchemy import JSON, Column, Float, ForeignKey, Index, Integer, MetaData, String, Table, Text, UniqueConstraint
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    Column,
+    Dialect,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
 
 metadata = MetaData()
+
+
+class Said(TypeDecorator[str]):
+    """Text that somebody said. PostgreSQL's cannot have the character U+0000: it becomes U+FFFD there."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
+        return value.replace("\0", "\ufffd") if isinstance(value, str) and dialect.name == "postgresql" else value
+
 
 # Times are seconds since 1970, UTC.
 sessions = Table(
@@ -18,8 +46,8 @@ sessions = Table(
     Column("id", Integer, primary_key=True),
     Column("owner", String(200), nullable=False),
     Column("session_id", String(128), nullable=False),
-    Column("title", String(200), nullable=False),
-    Column("system_prompt", Text),
+    Column("title", Said(200), nullable=False),
+    Column("system_prompt", Said),
     Column("created_at", Float, nullable=False),
     Column("updated_at", Float, nullable=False),
     UniqueConstraint("owner", "session_id", name="uq_sessions_owner_session_id"),
@@ -36,10 +64,13 @@ turns = Table(
     Column("finish_reason", String(16)),
     Column("figures", JSON),
     Column("error_code", String(64)),
-    Column("error_message", Text),
+    Column("error_message", Said),
     # Who makes the reply, and when it last said so: how a turn whose process was killed is told from a running one.
     Column("worker", String(200), nullable=False),
     Column("heartbeat_at", Float, nullable=False),
+    # Of readers on other processes: whether one has stopped the reply, and when one last read it.
+    Column("stop_wanted", Boolean, nullable=False, default=False),
+    Column("followed_at", Float),
     Column("created_at", Float, nullable=False),
     Column("ended_at", Float),
 )
@@ -58,8 +89,8 @@ messages = Table(
     Column("id", Integer, primary_key=True),
     Column("turn", Integer, ForeignKey("turns.id", ondelete="CASCADE"), nullable=False, index=True),
     Column("role", String(16), nullable=False),
-    Column("content", Text, nullable=False),
-    Column("reasoning", Text),
+    Column("content", Said, nullable=False),
+    Column("reasoning", Said),
     Column("tool_calls", JSON),
     Column("tool_call_id", String(128)),
 )

@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from llm_core.cancellation import Cancellation
-from llm_core.errors import InvalidRequest, StorageError, StreamNotFound
+from llm_core.errors import InvalidRequest, StorageError
 from llm_core.events import ChatEvent
 from llm_core.messages import Message, parse_messages
 from llm_core.request import ChatRequest
 from llm_core.sessions.database import open_database
 from llm_core.sessions.exchange import prompt_messages, said
+from llm_core.sessions.follow import FollowedReply
 from llm_core.sessions.live import LiveReply
 from llm_core.sessions.records import NumberedEvent, Session, SessionSummary
 from llm_core.sessions.store import SessionStore
@@ -123,10 +124,9 @@ class Sessions:
             live = self._live.get(stream_id)
             if live is not None and live.owner == owner:
                 return live.reply
-        stored = self._store().reply(owner, stream_id)
-        if stored.status == "running":
-            raise StreamNotFound("This stream is made by another process.")
-        return stored
+        store = self._store()
+        stored = store.reply(owner, stream_id)
+        return FollowedReply(store, owner, stored) if stored.status == "running" else stored
 
     def running(self, session_id: str, *, owner: str = "") -> LiveReply | None:
         """The reply that this process makes in a session now, if it makes one."""

@@ -16,7 +16,7 @@ from sqlalchemy.exc import IntegrityError
 from llm_core.errors import LLMError, ReplyInterrupted, SessionBusy, StreamNotFound, error_of
 from llm_core.events import Done
 from llm_core.messages import Message
-from llm_core.sessions.database import ONLY_READS, storage_errors
+from llm_core.sessions.database import ONLY_READS, hold, storage_errors
 from llm_core.sessions.exchange import check_results, open_calls, reply_messages
 from llm_core.sessions.records import NumberedEvent, Session, SessionSummary, StoredReply, Turn, TurnStatus
 from llm_core.sessions.rows import (
@@ -55,6 +55,19 @@ class OpenTurn:
     is_first: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What readers on other processes want of a running turn.
+
+    Attributes:
+        stop: That it ends.
+        followed_at: When one last said that it reads; it changes as long as one does.
+    """
+
+    stop: bool
+    followed_at: float | None = None
+
+
 class SessionStore:
     """Sessions in one database.
 
@@ -90,6 +103,7 @@ class SessionStore:
         """
         now = time.time()
         with storage_errors(), self._engine.begin() as connection:
+            hold(connection, "open a turn")  # other processes make sessions and tidy up too
             self._tidy(connection, now)
             are_results = said[0].role == "tool"
             find = get_session if are_results else find_session
@@ -116,16 +130,23 @@ class SessionStore:
             connection.execute(update(sessions).where(sessions.c.id == key).values(changed))
         return OpenTurn(turn, stream_id, session_id, system_prompt, earlier, is_first=not earlier)
 
-    def checkpoint(self, turn: int, events: Sequence[NumberedEvent]) -> None:
+    def checkpoint(self, turn: int, events: Sequence[NumberedEvent]) -> Wishes:
         """Saves the newest events of a running turn, and that it still runs.
 
         Args:
             events: Those since the last time, maybe none.
+
+        Returns:
+            What readers on other processes want of it.
         """
+        still_running = update(turns).where(turns.c.id == turn, turns.c.status == "running")
+        beat = still_running.values(heartbeat_at=time.time()).returning(turns.c.stop_wanted, turns.c.followed_at)
         with storage_errors(), self._engine.begin() as connection:
+            row = connection.execute(beat).first()
+            if row is None:
+                return Wishes(stop=True)  # another process took this one for dead, and has ended the turn
             insert_events(connection, turn, events)
-            still_running = update(turns).where(turns.c.id == turn, turns.c.status == "running")
-            connection.execute(still_running.values(heartbeat_at=time.time()))
+        return Wishes(stop=row.stop_wanted, followed_at=row.followed_at)
 
     def end_turn(
         self,
@@ -147,8 +168,6 @@ class SessionStore:
         """
         now = time.time()
         with storage_errors(), self._engine.begin() as connection:
-            insert_events(connection, turn, events)
-            insert_messages(connection, turn, replies)
             ended = {
                 "status": status,
                 "finish_reason": done.finish_reason if done else None,
@@ -157,7 +176,11 @@ class SessionStore:
                 "error_message": error.message if error else None,
                 "ended_at": now,
             }
-            connection.execute(update(turns).where(turns.c.id == turn).values(ended))
+            still_running = update(turns).where(turns.c.id == turn, turns.c.status == "running")
+            if not connection.execute(still_running.values(ended)).rowcount:
+                return  # another process took this one for dead, and has ended the turn with what was saved
+            insert_events(connection, turn, events)
+            insert_messages(connection, turn, replies)
             of_turn = select(turns.c.session).where(turns.c.id == turn).scalar_subquery()
             connection.execute(update(sessions).where(sessions.c.id == of_turn).values(updated_at=now))
 
@@ -218,8 +241,11 @@ class SessionStore:
             for row in rows
         )
 
-    def reply(self, owner: str, stream_id: str) -> StoredReply:
+    def reply(self, owner: str, stream_id: str, after: int = 0) -> StoredReply:
         """The events of a turn, as far as they are saved.
+
+        Args:
+            after: Only those that were saved together after this one.
 
         Raises:
             StreamNotFound: This owner has no such stream, or its events are not kept any more.
@@ -235,11 +261,25 @@ class SessionStore:
                 turn = connection.execute(query).mappings().first()
             if turn is None:
                 raise StreamNotFound("There is no such stream.")
-            saved = load_events(connection, turn["id"])
+            saved = load_events(connection, turn["id"], after)
         if turn["ended_at"] is not None and turn["ended_at"] < time.time() - EVENTS_KEPT_SECONDS:
             raise StreamNotFound("This stream has ended some time ago. The session's history has the reply.")
         error = error_of(turn["error_code"], turn["error_message"]) if turn["error_code"] else None
         return StoredReply(stream_id, turn["session_id"], turn["status"], saved, error)
+
+    def ask_to_stop(self, owner: str, stream_id: str) -> None:
+        """Has the process that makes a reply stop it, when it saves the next time."""
+        self._tell_maker(owner, stream_id, stop_wanted=True)
+
+    def say_followed(self, owner: str, stream_id: str) -> None:
+        """Tells the process that makes a reply that somebody reads it here."""
+        self._tell_maker(owner, stream_id, followed_at=time.time())
+
+    def _tell_maker(self, owner: str, stream_id: str, **wish: bool | float) -> None:
+        of_owner = select(sessions.c.id).where(sessions.c.owner == owner)
+        turn = update(turns).where(turns.c.stream_id == stream_id, turns.c.session.in_(of_owner))
+        with storage_errors(), self._engine.begin() as connection:
+            connection.execute(turn.values(wish))
 
     # ── changing ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -306,7 +346,7 @@ class SessionStore:
 
     def _end_orphans(self, connection: Connection, session: int, now: float) -> bool:
         """Ends the running turn of a session whose process has gone, with what was saved of it. Whether there was."""
-        running = select(turns).where(turns.c.session == session, turns.c.status == "running")
+        running = select(turns).where(turns.c.session == session, turns.c.status == "running").with_for_update()
         turn = connection.execute(running).mappings().first()
         if turn is None or not is_gone(turn["worker"], turn["heartbeat_at"], now):
             return False

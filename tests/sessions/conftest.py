@@ -16,6 +16,8 @@ from llm_core.sessions.database import open_database
 from llm_core.sessions.sessions import Sessions
 from llm_core.sessions.store import SessionStore
 from llm_core.settings import Settings
+from scripts.system_packages import NO_POSTGRES, find_postgres, in_ci
+from tests.sessions.postgres import Postgres, running_postgres
 
 Generate = Callable[[ChatRequest, Cancellation], Generator[ChatEvent]]
 DONE = Done("stop", Usage(10, 4, 2), Timings(1.0, 20.0, 50.0))
@@ -25,9 +27,27 @@ def user(text: str) -> Message:
     return Message(role="user", content=text)
 
 
-@pytest.fixture
-def url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path}/deep/sessions.db"
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A running PostgreSQL. Without one its tests skip, but never in CI."""
+    if find_postgres() is None:
+        if in_ci():
+            pytest.fail(f"CI must run the tests on PostgreSQL, but {NO_POSTGRES}")
+        pytest.skip(NO_POSTGRES)
+    with running_postgres() as postgres:
+        yield postgres
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty database: what holds for one kind holds for the other."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/deep/sessions.db"
+    postgres: Postgres = request.getfixturevalue("postgres")
+    return postgres.make_database()
+
+
+only_on_sqlite = pytest.mark.parametrize("url", ["sqlite"], indirect=True)
 
 
 @pytest.fixture
