@@ -1,5 +1,4 @@
-"""The programs that tests need and pip cannot bring: a browser, a font for emoji, an MQTT broker, and
-PostgreSQL.
+"""The programs that tests need and pip cannot bring: a browser, a font for emoji, an MQTT broker, PostgreSQL, Redis.
 
 Run as `python -m scripts.system_packages` before the tests. It installs what is missing with apt where that needs no
 password, and otherwise says what is missing: the tests that need it then skip. With CI=true it fails instead.
@@ -19,6 +18,15 @@ MAC_BROWSERS = (
     "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
 )
 BROWSER_PACKAGE = "chromium"
+CHROMIUM_ARGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
 FONT_PACKAGE = "fonts-noto-color-emoji"
 FONT_FILE = "NotoColorEmoji.ttf"
 APT_OPTIONS = ("-qq", "-o", "Acquire::http::Timeout=30", "-o", "Acquire::Retries=2", "-o", "DPkg::Lock::Timeout=120")
@@ -27,7 +35,9 @@ BROKER_PACKAGES = ("mosquitto", "mosquitto-clients")
 BROKER_FOLDERS = ("/usr/sbin", "/usr/local/sbin", "/opt/homebrew/sbin")  # not on everybody's PATH
 
 POSTGRES_PACKAGE = "postgresql"
+REDIS_PACKAGE = "redis-server"
 
+NO_REDIS = "there is no Redis on this machine (Debian: apt-get install redis-server)"
 NO_POSTGRES = "there is no PostgreSQL on this machine (Debian: apt-get install postgresql)"
 NO_BROKER = "there is no Mosquitto on this machine (Debian: apt-get install mosquitto mosquitto-clients)"
 NO_BROWSER = "there is no Chromium or Chrome on this machine (Debian: apt-get install chromium)"
@@ -68,6 +78,8 @@ def missing_packages() -> list[str]:
         missing.extend(BROKER_PACKAGES)
     if not find_postgres():
         missing.append(POSTGRES_PACKAGE)
+    if not shutil.which("redis-server"):
+        missing.append(REDIS_PACKAGE)
     return missing
 
 

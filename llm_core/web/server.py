@@ -40,7 +40,8 @@ def build_server(client: LLMClient) -> FastAPI:
     """The application: give it to uvicorn, or any other ASGI server."""
     settings = client.settings
     metrics = Metrics(client)
-    rate_limit = RateLimit(settings.rate_limit)
+    redis_url = settings.redis_url.get_secret_value() if settings.redis_url else None
+    rate_limit = RateLimit(settings.rate_limit, redis_url)
     app = FastAPIOffline(  # its /docs load nothing from other servers
         title="llm-core",
         description=_ABOUT,

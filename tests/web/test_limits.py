@@ -1,0 +1,70 @@
+"""How many requests are allowed, counted in one process or by several together."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from llm_core.errors import RateLimited
+from llm_core.web.limits import RateLimit
+from scripts.system_packages import NO_REDIS, in_ci
+
+
+@pytest.fixture
+def redis_port(tmp_path: Path) -> Iterator[int]:
+    """The port of a Redis of the test's own. Without one the test skips, but never in CI."""
+    program = shutil.which("redis-server")
+    if program is None:
+        if in_ci():
+            pytest.fail(f"CI must run the tests on Redis, but {NO_REDIS}")
+        pytest.skip(NO_REDIS)
+    port = free_port()
+    command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(tmp_path)]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    try:
+        for _ in range(500):
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(0.02)
+        yield port
+    finally:
+        server.kill()
+        server.wait(10)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def test_processes_that_share_a_redis_count_together(redis_port: int) -> None:
+    url = f"redis://127.0.0.1:{redis_port}"
+    first, second = RateLimit("3/minute", url), RateLimit("3/minute", url)
+    first.check("ann")
+    second.check("ann")
+    first.check("ann")
+
+    with pytest.raises(RateLimited) as refused:
+        second.check("ann")
+    assert refused.value.retry_after is not None
+    assert 1 <= refused.value.retry_after <= 60
+    second.check("bob")
+
+
+def test_without_an_answer_from_redis_each_process_counts_for_itself(caplog: pytest.LogCaptureFixture) -> None:
+    limit = RateLimit("2/minute", f"redis://:hunter2@127.0.0.1:{free_port()}")
+    limit.check("ann")
+    limit.check("ann")
+
+    with pytest.raises(RateLimited):
+        limit.check("ann")
+    assert "Redis does not answer" in caplog.text
+    assert "hunter2" not in caplog.text
