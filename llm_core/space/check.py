@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.utils import canonicalize_name
 
 from llm_core.errors import SettingsError, SpaceError
 from llm_core.models.source import FileModel
@@ -102,7 +103,7 @@ def _front_matter(root: Path, spec: Spacefile) -> Iterator[str]:
 
 def _requirements(root: Path, spec: Spacefile) -> Iterator[str]:
     try:
-        gradio = requirements.pin(root, spec.sdk)
+        gradio = requirements.pin(root, requirements.SDK)
         engine = requirements.pin(root, requirements.ENGINE)
     except SpaceError as error:
         yield error.message
@@ -116,6 +117,14 @@ def _requirements(root: Path, spec: Spacefile) -> Iterator[str]:
         )
     if engine is None:
         yield f"{requirements.NAME} does not pin {requirements.ENGINE} exactly; a compiled wheel is of one version."
+    bounds = requirements.of_the_build()
+    for wanted in requirements.requirements(root):
+        others = bounds.get(canonicalize_name(wanted.name))
+        if others is not None and not requirements.have_common(wanted.specifier, others):
+            yield (
+                f"{requirements.NAME} wants {wanted}, and the {spec.sdk}[{','.join(requirements.SDK_EXTRAS)}] that a "
+                f"Space's build adds wants {wanted.name}{others}. Allow a version that both do."
+            )
 
 
 def _python(root: Path, spec: Spacefile) -> Iterator[str]:

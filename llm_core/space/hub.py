@@ -23,7 +23,7 @@ _MEANINGS = {
     401: "The Hub does not know this token. Log in anew with `hf auth login`, or correct HF_TOKEN.",
     402: "The Hub wants to be paid for this: a subscription for cpu-basic, credits for other hardware.",
     403: "The token may not do this. Use one with write access to {repo}.",
-    409: "Something else is being done to {repo} right now. Try again in a minute.",
+    409: "{repo} exists and this token may not see it, or something else is being done to it right now.",
     412: "{repo} was changed by somebody else meanwhile. Look at it, then deploy again.",
     429: "The Hub is asked too often from this address. Wait a few minutes.",
 }
@@ -40,8 +40,6 @@ class RemoteSpace:
         secrets: Names.
         hardware: The machine that it was last asked to run on; None where it has none yet.
         volumes: What is mounted, as `volumes.shown` writes it.
-        disk: Name of the persistent disk's size, on Spaces that still have one.
-        host: Where the app itself answers; None where the Hub does not say.
     """
 
     commit: str
@@ -50,8 +48,6 @@ class RemoteSpace:
     secrets: frozenset[str]
     hardware: str | None
     volumes: tuple[str, ...]
-    disk: str | None
-    host: str | None
 
 
 def sign_in(api: HfApi) -> str:
@@ -90,8 +86,6 @@ def read(api: HfApi, repo: str) -> RemoteSpace | None:
         secrets=frozenset(secrets),
         hardware=runtime.requested_hardware or runtime.hardware,
         volumes=tuple(sorted(map(volumes.shown, runtime.volumes or []))),
-        disk=runtime.storage,
-        host=info.host,
     )
 
 

@@ -7,6 +7,7 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.specifiers import SpecifierSet
 
 from llm_core.cli import main
 from llm_core.errors import SpaceError
@@ -104,6 +105,18 @@ class TestRequirements:
 
         with pytest.raises(SpaceError, match="no-such-package is not installed here"):
             built(project)
+
+    def test_where_a_spaces_build_allows_another_version_only_both_are_met(
+        self, project: Project, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(requirements, "of_the_build", lambda: {"numpy": SpecifierSet("<=2.1,>=1")})
+
+        lines = requirements.deployed(
+            project.root, "https://x", lambda name: "2.4" if name == "numpy" else metadata.version(name)
+        ).splitlines()
+
+        assert lines[1:3] == ["gradio==6.31.0", "llama-cpp-python==0.3.36"]
+        assert SpecifierSet(lines[3].removeprefix("numpy")) == SpecifierSet(">=2,<3,<=2.1,>=1")
 
     def test_the_mark_of_a_local_build_is_left_out_and_extras_are_kept(self, project: Project) -> None:
         project.write("requirements.txt", "gradio[oauth]>=6\n")

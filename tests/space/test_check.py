@@ -36,6 +36,7 @@ def test_a_project_that_fits_has_no_problems(project: Project) -> None:
         ("Spacefile", "6.31.0", "6.30.0", "Spacefile has sdk_version 6.30.0 and requirements.txt has gradio==6.31.0."),
         ("requirements.txt", "gradio==6.31.0", "gradio>=6", "requirements.txt does not pin gradio exactly; "),
         ("requirements.txt", "llama-cpp-python==", "llama-cpp-python>=", "does not pin llama-cpp-python exactly; "),
+        ("requirements.txt", "numpy>=2,<3", "pydantic>=2.14", "wants pydantic>=2.14, and the gradio[oauth,mcp] that a"),
         ("requirements.txt", "numpy>=2,<3", "numpy >", "requirements.txt, line 4: 'numpy >' is no requirement such as"),
         ("Spacefile", '"3.11"', '"3.10"', "Spacefile has python_version 3.10; the app needs >=3.11."),
         ("pyproject.toml", "requires-python", "x", "pyproject.toml does not say which Python the app needs"),
