@@ -144,7 +144,7 @@ class Bridge:
         await self._client.await_ready()
         await self._connection.wait_connected()
         own = (self._topics.cancels, self._topics.templates, self._topics.statuses, self._topics.of_worker(self.name))
-        for topic_filter in (*own, *self._requests):
+        for topic_filter in (*own, *self._legacy.templates, *self._requests):
             await self._connection.subscribe(topic_filter)
         self._serves = True
         self._connection.publish(self._status("online"))
@@ -232,14 +232,25 @@ class Bridge:
                 self._desk.refuse(Refusal(arrival.to, error, is_legacy(arrival.key)))
             return
         for arrival, standing in zip(arrivals, standings, strict=True):
-            worker = self._desk.take(arrival, standing)
-            if worker is not None:
+            if standing.known is None and (refusal := self._count(arrival)) is not None:
+                self._desk.do(self._desk.drop(arrival.key, refusal))
+            elif (worker := self._desk.take(arrival, standing)) is not None:
                 self._colleagues.look_after(arrival, worker)
+
+    def _count(self, arrival: Arrival) -> Refusal | None:
+        """Why a new request is one too many; who asks again for the same reply has asked once."""
+        try:
+            self._projects.count(arrival.key.project, arrival.key.client)
+        except LLMError as error:
+            return Refusal(arrival.to, error, is_legacy(arrival.key))
+        return None
 
     def _read(self, message: Incoming) -> Arrival | Refusal | None:
         if self._legacy.knows(message.topic):
             return self._legacy.read(message)
         address = self._topics.parse(message.topic)
+        if message.topic in self._legacy.templates:
+            address = Address("template", self._legacy.templates[message.topic])
         match address.kind:
             case "request":
                 return self._reception.read(message, address)

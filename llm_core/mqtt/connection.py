@@ -74,6 +74,7 @@ class Connection:
         self._ended: asyncio.Future[str] | None = None  # with the reason, once the connection has
         self._window = WINDOW
         self._upkeep: asyncio.Task[None] | None = None
+        self._leaves = False
         self._came_up = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -180,7 +181,8 @@ class Connection:
             while not ended.done():
                 await asyncio.wait({ended}, timeout=1.0)
                 client.loop_misc()
-            log.warning("The connection to the MQTT broker %s has ended: %s", self._broker, ended.result())
+            level = logging.INFO if self._leaves else logging.WARNING
+            log.log(level, "The connection to the MQTT broker %s has ended: %s", self._broker, ended.result())
         finally:
             if not connecting.done():
                 with suppress(OSError):
@@ -324,6 +326,7 @@ class Connection:
 
     async def _say_goodbye(self, client: paho.Client) -> None:
         """Ends the session too: whoever leaves like this does not come back."""
+        self._leaves = True
         properties = mqtt_properties(PacketTypes.DISCONNECT)
         properties.SessionExpiryInterval = 0
         client.disconnect(properties=properties)

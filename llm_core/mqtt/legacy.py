@@ -51,6 +51,10 @@ class LegacyTopics:
         return f"{SHARE}/{self.input}"
 
     @property
+    def template(self) -> str:
+        return f"{self.project}/template"
+
+    @property
     def output_base(self) -> str:
         return f"{self.project}/assistant_response/"
 
@@ -68,8 +72,13 @@ class LegacyReception:
 
     @property
     def filters(self) -> list[str]:
-        """What to subscribe to."""
+        """What to subscribe to, sharing with other workers."""
         return [topics.shared_input for topics in self._topics.values()]
+
+    @property
+    def templates(self) -> dict[str, str]:
+        """What to subscribe to for oneself, and the project of each."""
+        return {topics.template: topics.project for topics in self._topics.values()}
 
     def knows(self, topic: str) -> bool:
         return topic in self._topics
@@ -83,7 +92,6 @@ class LegacyReception:
             data = payloads.read_json(message.payload, limit=project.limits.payload_bytes or self._max_bytes)
             session, client, request_id = (_name(data, name) for name in ("sessionId", "clientId", "requestId"))
             to = replace(to, topic=_reply_topic(data, topics, project, [session or _NOBODY, client, request_id]))
-            self._projects.count(topics.project, f"{CLIENT_PREFIX}{client or _NOBODY}")
             # Without an id of its own each message is a new request, also one that comes twice.
             key = RequestKey(topics.project, f"{CLIENT_PREFIX}{client or _NOBODY}", request_id or uuid.uuid4().hex)
             ask = _ask(data, session or _NOBODY, key.request_id)

@@ -14,12 +14,11 @@ from llm_core.errors import BrokerError
 from llm_core.mqtt import payloads
 from llm_core.mqtt.connection import Connection
 from llm_core.mqtt.packets import Incoming, Outgoing, TLSFiles
-from llm_core.mqtt.pending import Pending
+from llm_core.mqtt.pending import ASK_AGAIN_SECONDS, Pending
 from llm_core.mqtt.topics import RequestKey, Topics
 
 log = logging.getLogger(__name__)
 
-ASK_AGAIN_SECONDS = 10.0  # without a word. Who answers says at least that the request is accepted.
 NOBODY_SECONDS = 1.0  # before it is asked again where nobody listens
 PATIENCE_SECONDS = 60.0  # without a word, although it was asked again
 NO_SUBSCRIBERS = 16  # MQTT 5's reason code
@@ -104,11 +103,11 @@ class Link:
         self._publish(pending)
 
     def _publish(self, pending: Pending) -> None:
-        pending.asked_at = time.monotonic()
+        pending.ask_again_at = time.monotonic() + ASK_AGAIN_SECONDS
 
         def on_acknowledged(reason: int) -> None:
             if reason == NO_SUBSCRIBERS:  # no worker is there now; one may come
-                pending.asked_at = time.monotonic() - ASK_AGAIN_SECONDS + NOBODY_SECONDS
+                pending.ask_again_at = time.monotonic() + NOBODY_SECONDS
 
         topic = self._topics.request(self._project, self._client)
         self._connection.publish(Outgoing(topic, payloads.encode(pending.again), on_acknowledged=on_acknowledged))
@@ -134,7 +133,7 @@ class Link:
         except (ValueError, KeyError, TypeError, AttributeError):
             log.warning("A message on %s cannot be read.", message.topic)
             return
-        if not complete and time.monotonic() - pending.asked_at > NOBODY_SECONDS:
+        if not complete:
             self._publish(pending)
 
     def _look_round(self) -> None:
@@ -144,5 +143,5 @@ class Link:
                 continue
             if now - pending.heard_at > self._patience:
                 pending.fail(BrokerError(f"Nobody has answered on {self._broker} for {self._patience:.0f} s."))
-            elif now - max(pending.heard_at, pending.asked_at) > ASK_AGAIN_SECONDS and self._connection.connected:
+            elif now > pending.ask_again_at and self._connection.connected:
                 self._publish(pending)

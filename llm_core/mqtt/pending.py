@@ -20,6 +20,8 @@ from llm_core.events import (
     event_from_dict,
 )
 
+ASK_AGAIN_SECONDS = 10.0  # without a word. Who answers says at least that the request is accepted.
+
 Sink = Callable[[ChatEvent | LLMError], None]
 
 
@@ -33,9 +35,11 @@ class Pending:
 
     def __init__(self, body: dict[str, Any], sink: Sink) -> None:
         self.body, self._sink = body, sink
-        self.heard_at = self.asked_at = time.monotonic()
+        self.heard_at = time.monotonic()
+        self.ask_again_at = 0.0
         self.ended = False
         self._seq = 0
+        self._missing = False  # and asked for
         self._position: int | None = None
         self._content = self._reasoning = 0  # characters that have been told
         self._calls: dict[int, int] = {}  # of each call, how many characters of its arguments
@@ -46,8 +50,9 @@ class Pending:
         return self.body | {"after": self._seq}
 
     def receive(self, message: dict[str, Any]) -> bool:
-        """Takes a message. False: messages before it are missing, and have to be asked for."""
+        """Takes a message. False: messages before it are missing, and have to be asked for, which is said once."""
         self.heard_at = time.monotonic()
+        self.ask_again_at = self.heard_at + ASK_AGAIN_SECONDS
         match message.get("type"):
             case "accepted":
                 position = int(message["queue_position"])
@@ -72,8 +77,9 @@ class Pending:
         if seq <= self._seq:
             return True
         if seq > self._seq + 1:
-            return False
-        self._seq = seq
+            asked, self._missing = self._missing, True
+            return asked
+        self._seq, self._missing = seq, False
         self._tell(event_from_dict({name: value for name, value in message.items() if name not in ("type", "seq")}))
         return True
 

@@ -82,8 +82,6 @@ class Reception:
                 # A reply that went elsewhere would let a client speak where the broker lets only this server speak.
                 raise InvalidRequest(f"Replies go only below {base}, without wildcards.", param="response_topic")
             ask = payloads.parse_ask(data)
-            if not message.again:
-                self._projects.count(address.project, address.name)
             entry = Entry(key, message.payload, to.topic, to.correlation, expiry(ask, message.expires_in))
             check_expiry(entry)
             return Arrival(entry, ask, project, OWNER_PREFIX + key.client, message.again)

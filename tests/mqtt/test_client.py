@@ -1,0 +1,204 @@
+"""`MQTTChatClient` on the real model: the methods of `LLMClient`, through a broker."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Iterator
+from contextlib import aclosing, closing
+from typing import Any
+
+import pytest
+
+from llm_core.client import LLMClient
+from llm_core.errors import BrokerError, InvalidRequest, LLMError, ProjectNotFound, SettingsError
+from llm_core.events import (
+    ChatEvent,
+    ContentDelta,
+    Done,
+    Queued,
+    ReplyBuilder,
+    ToolCallDelta,
+)
+from llm_core.mqtt import MQTTChatClient
+from llm_core.mqtt.pending import Pending
+
+from .conftest import QUESTION, STORY, Broker, free_port, wait_until
+
+USAGE = {"prompt_tokens": 3, "cached_tokens": 0, "completion_tokens": 2}
+DONE = {"type": "done", "seq": 3, "content": "Hello", "finish_reason": "stop", "usage": USAGE}
+SHORT: dict[str, Any] = {"max_tokens": 8}
+
+
+@pytest.fixture(scope="module")
+def chat(broker: Broker, worker: LLMClient) -> Iterator[MQTTChatClient]:
+    with MQTTChatClient(broker.url, name="program", project="lab") as chat:
+        yield chat
+
+
+def is_idle(worker: LLMClient) -> bool:
+    stats = worker.stats()
+    return stats is not None and (stats.running, stats.waiting) == (0, 0)
+
+
+def test_text_comes_in_pieces_or_whole_as_from_the_model_itself(chat: MQTTChatClient, worker: LLMClient) -> None:
+    expected = worker.generate(QUESTION, **SHORT)
+
+    assert "".join(chat.generate_stream(QUESTION, **SHORT)) == expected
+    assert chat.generate(QUESTION, **SHORT) == expected
+
+
+async def test_the_async_twins_give_the_same(chat: MQTTChatClient, worker: LLMClient) -> None:
+    expected = worker.generate(QUESTION, **SHORT)
+
+    assert "".join([piece async for piece in chat.agenerate_stream(QUESTION, **SHORT)]) == expected
+    assert await chat.agenerate(QUESTION, **SHORT) == expected
+    assert (await chat.achat(QUESTION, **SHORT)).content == expected
+    events = [event async for event in chat.achat_stream(QUESTION, **SHORT)]
+    assert isinstance(events[0], Queued)
+    assert isinstance(events[-1], Done)
+
+
+@pytest.mark.parametrize("name", ["generate", "generate_stream", "chat", "chat_stream", "chat_session"])
+def test_every_method_has_an_async_twin_and_the_arguments_of_the_local_client(name: str) -> None:
+    for method in (name, f"a{name}"):
+        ours = inspect.signature(getattr(MQTTChatClient, method))
+        assert list(ours.parameters) == list(inspect.signature(getattr(MQTTChatClient, name)).parameters)
+        theirs = [name for name in inspect.signature(getattr(LLMClient, method)).parameters if name != "cancellation"]
+        assert set(ours.parameters) <= set(theirs)
+
+
+def test_leaving_the_loop_stops_the_reply(chat: MQTTChatClient, worker: LLMClient) -> None:
+    with closing(chat.generate_stream(STORY, max_tokens=900, logit_bias={2: -100})) as pieces:
+        assert next(pieces)
+        assert not is_idle(worker)
+    wait_until(lambda: is_idle(worker), "the reply is stopped")
+
+
+async def test_cancelling_the_task_stops_the_reply(chat: MQTTChatClient, worker: LLMClient) -> None:
+    begun = asyncio.Event()
+
+    async def read() -> None:
+        async with aclosing(chat.agenerate_stream(STORY, max_tokens=900, logit_bias={2: -100})) as pieces:
+            async for _ in pieces:
+                begun.set()
+
+    task = asyncio.create_task(read())
+    await begun.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await asyncio.to_thread(wait_until, lambda: is_idle(worker), "the reply is stopped")
+
+
+def test_a_session_is_remembered(chat: MQTTChatClient, worker: LLMClient) -> None:
+    chat.chat_session("s", "My name is Bo.", **SHORT)
+    events = list(chat.chat_session_stream("s", "What is my name?", **SHORT))
+
+    assert isinstance(events[-1], Done)
+    assert len(worker.session_history("s", owner="name:program")) == 4
+
+
+def test_what_is_refused_is_raised_as_the_local_client_would(chat: MQTTChatClient) -> None:
+    with pytest.raises(InvalidRequest, match="temperature"):
+        chat.generate(QUESTION, temperature=9)
+
+
+def test_calls_come_as_events(chat: MQTTChatClient) -> None:
+    tool = {"type": "function", "function": {"name": "now"}}
+    reply = chat.chat(QUESTION, tools=[tool], tool_choice="required", max_tokens=30)
+
+    assert [call.name for call in reply.tool_calls] == ["now"]
+
+
+def test_where_nobody_answers_it_says_so(broker: Broker) -> None:
+    for url in (broker.url, f"mqtt://127.0.0.1:{free_port()}"):
+        with (
+            MQTTChatClient(url, name="lonely", prefix="nobody", patience=1.5) as chat,
+            pytest.raises(BrokerError, match="Nobody has answered"),
+        ):
+            chat.generate(QUESTION)
+
+
+def test_a_closed_client_says_so(broker: Broker) -> None:
+    chat = MQTTChatClient(broker.url, name="gone")
+    chat.close()
+    with pytest.raises(BrokerError, match="closed"):
+        chat.generate(QUESTION)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"url": "http://broker"},
+        {"url": "mqtt://broker", "name": "a/b"},
+        {"url": "mqtt://broker", "project": "status"},
+        {"url": "mqtts://broker", "ca_file": "/nowhere.pem"},
+    ],
+)
+def test_what_cannot_be_used_is_a_settings_error(options: dict[str, str]) -> None:
+    with pytest.raises(SettingsError):
+        MQTTChatClient(**({"name": "a"} | options))  # type: ignore[arg-type]
+
+
+# ── messages in any state ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def told(*messages: dict[str, Any]) -> tuple[list[ChatEvent | LLMError], list[bool]]:
+    """The events that messages mean, and after which of them others were to be asked for."""
+    events: list[ChatEvent | LLMError] = []
+    pending = Pending({}, events.append)
+    return events, [pending.receive(message) for message in messages]
+
+
+def delta(seq: int, text: str) -> dict[str, Any]:
+    return {"type": "delta", "seq": seq, "content": text}
+
+
+def text_of(events: list[ChatEvent | LLMError]) -> str:
+    return "".join(event.text for event in events if isinstance(event, ContentDelta))
+
+
+def test_a_piece_that_comes_twice_counts_once() -> None:
+    events, _ = told(delta(1, "Hel"), delta(1, "Hel"), delta(2, "lo"), delta(1, "Hel"), DONE)
+    assert text_of(events) == "Hello"
+
+
+def test_a_missing_piece_is_asked_for_once_and_what_follows_waits_for_it() -> None:
+    events, complete = told(delta(1, "H"), delta(3, "lo"), delta(4, "!"), delta(2, "el"), delta(3, "lo"))
+    assert complete == [True, False, True, True, True]
+    assert text_of(events) == "Hello"
+
+
+def test_the_end_brings_what_was_lost() -> None:
+    events, _ = told(delta(1, "He"), DONE)
+    assert text_of(events) == "Hello"
+
+
+def test_a_split_reply_of_which_a_part_is_lost_is_an_error_and_not_a_shorter_text() -> None:
+    events, _ = told(delta(1, "He"), DONE | {"content": None, "split": True})
+    assert isinstance(events[-1], BrokerError)
+
+
+def test_calls_add_up_whatever_was_lost_of_them() -> None:
+    call = {"id": "c1", "type": "function", "function": {"name": "now", "arguments": '{"a": 1}'}}
+    first = {"index": 0, "id": "c1", "type": "function", "function": {"name": "now", "arguments": '{"a'}}
+    other = {"id": "c2", "type": "function", "function": {"name": "later", "arguments": "{}"}}
+    done = DONE | {"content": "", "tool_calls": [call, other]}
+    events, _ = told({"type": "delta", "seq": 1, "tool_calls": [first]}, done)
+
+    builder = ReplyBuilder()
+    for event in events:
+        assert not isinstance(event, LLMError)
+        builder.add(event)
+    assert [(each.id, each.name, each.arguments) for each in builder.reply().tool_calls] == [
+        ("c1", "now", '{"a": 1}'),
+        ("c2", "later", "{}"),
+    ]
+    assert len([event for event in events if isinstance(event, ToolCallDelta)]) == 3
+
+
+def test_an_error_has_its_own_kind_and_says_when_to_try_again() -> None:
+    (error,), _ = told({"type": "error", "code": "project_not_found", "message": "No.", "retry_after": 3})
+    assert isinstance(error, ProjectNotFound)
+    assert error.retry_after == 3

@@ -1,0 +1,162 @@
+"""The ledger: what several workers on one database know of each request."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import inspect, update
+
+from llm_core.mqtt.ledger import KEPT_SECONDS, Entry, Ledger, Standing
+from llm_core.mqtt.schema import metadata, requests, workers
+from llm_core.mqtt.topics import RequestKey
+from llm_core.sessions.database import open_database
+
+KEY = RequestKey("lab", "oven", "r1")
+ENTRY = Entry(KEY, b"{}", "llm/lab/reply/oven/r1", b"7", 99.0)
+
+
+@pytest.fixture
+def make_ledger(tmp_path: Path) -> Iterator[Callable[[str], Ledger]]:
+    """Makes the ledger of a worker that has joined; all are on one database."""
+    made: list[Ledger] = []
+
+    def make(worker: str) -> Ledger:
+        made.append(Ledger(open_database(f"sqlite:///{tmp_path}/sessions.db"), worker))
+        made[-1].join()
+        return made[-1]
+
+    yield make
+    for ledger in made:
+        ledger.close()
+
+
+def kill(ledger: Ledger) -> None:
+    """Its worker's process has ended: there is no such one any more."""
+    with ledger._engine.begin() as connection:
+        gone = (
+            update(workers).where(workers.c.name == ledger._worker).values(process="elsewhere/1/1.00", heartbeat_at=0)
+        )
+        connection.execute(gone)
+
+
+def test_a_request_is_new_once_and_then_known(make_ledger: Callable[[str], Ledger]) -> None:
+    one, other = make_ledger("one"), make_ledger("other")
+
+    assert one.record([ENTRY, ENTRY]) == [Standing(), Standing("waiting", "one")]
+    assert other.record([ENTRY]) == [Standing("waiting", "one")]
+    assert one.begin(KEY)
+    assert other.record([ENTRY]) == [Standing("begun", "one")]
+    assert one.finish(KEY, b"done")
+    assert other.record([ENTRY]) == [Standing("ended", "one", b"done")]
+    assert other.answer(KEY) == b"done"
+
+
+@pytest.mark.parametrize(
+    "key", [RequestKey("lab", "oven", "r2"), RequestKey("lab", "fridge", "r1"), RequestKey("shop", "oven", "r1")]
+)
+def test_the_same_id_of_another_client_or_project_is_another_request(
+    make_ledger: Callable[[str], Ledger], key: RequestKey
+) -> None:
+    ledger = make_ledger("one")
+    ledger.record([ENTRY])
+
+    assert ledger.record([Entry(key, b"{}", "t")]) == [Standing()]
+
+
+def test_what_is_forgotten_is_new_again(make_ledger: Callable[[str], Ledger]) -> None:
+    ledger = make_ledger("one")
+    ledger.record([ENTRY])
+
+    assert ledger.forget(KEY)
+    assert ledger.record([ENTRY]) == [Standing()]
+
+
+def test_what_a_worker_leaves_behind_goes_to_one_other_and_with_all_that_is_needed(
+    make_ledger: Callable[[str], Ledger],
+) -> None:
+    one, other, third = make_ledger("one"), make_ledger("other"), make_ledger("third")
+    one.record([ENTRY])
+    assert other.inherit() == ([], []), "as long as it lives"
+
+    kill(one)
+    (inherited,), gone = other.inherit()
+    assert (inherited.entry, inherited.status, inherited.attempts) == (ENTRY, "waiting", 2)
+    assert gone == ["one"]
+    assert third.inherit() == ([], []), "it has an heir"
+    assert not one.finish(KEY, b"late"), "it is not its any more"
+    assert other.finish(KEY, b"done")
+
+    kill(other)
+    (inherited,), gone = third.inherit()
+    assert (inherited.status, inherited.answer, inherited.attempts) == ("ended", b"done", 3)
+    assert set(gone) == {"one", "other"}, "an heir that has gone too had not buried the first one"
+    for worker in gone:
+        third.bury(worker)
+    assert third.inherit() == ([], [])
+
+
+def test_a_worker_that_ends_in_good_order_leaves_what_it_has_to_anybody(make_ledger: Callable[[str], Ledger]) -> None:
+    one, other = make_ledger("one"), make_ledger("other")
+    one.record([ENTRY, Entry(RequestKey("lab", "oven", "r2"), b"{}", "t")])
+    one.finish(KEY, b"done")
+    one.leave([KEY])
+
+    inherited, gone = other.inherit()
+    assert ([each.entry.key.request_id for each in inherited], gone) == (["r2"], [])
+
+
+def test_a_released_request_is_anybodys(make_ledger: Callable[[str], Ledger]) -> None:
+    one, other = make_ledger("one"), make_ledger("other")
+    one.record([ENTRY])
+    one.begin(KEY)
+    assert one.release(KEY)
+
+    (inherited,), _ = other.inherit()
+    assert inherited.status == "waiting"
+
+
+def test_who_was_taken_for_gone_and_buried_joins_again(make_ledger: Callable[[str], Ledger]) -> None:
+    one, other = make_ledger("one"), make_ledger("other")
+    other.bury("one")
+    one.beat()
+    one.record([ENTRY])
+
+    assert other.inherit() == ([], [])
+
+
+def test_answers_are_forgotten_after_a_time_and_not_before_the_broker_has_them(
+    make_ledger: Callable[[str], Ledger],
+) -> None:
+    ledger = make_ledger("one")
+    ledger.record([ENTRY])
+    ledger.finish(KEY, b"done")
+    with ledger._engine.begin() as connection:
+        connection.execute(update(requests).values(ended_at=requests.c.ended_at - KEPT_SECONDS - 1))
+
+    ledger.beat()
+    assert ledger.answer(KEY) == b"done"
+    ledger.beat([KEY])
+    assert ledger.answer(KEY) is None
+
+
+def test_the_migrations_make_the_ledgers_tables(make_ledger: Callable[[str], Ledger]) -> None:
+    found = inspect(make_ledger("one")._engine)
+    for table in (requests, workers):
+        columns = {column["name"]: column["nullable"] for column in found.get_columns(table.name)}
+        assert table.metadata is metadata
+        assert columns == {column.name: bool(column.nullable) for column in table.columns}
+        assert {index["name"] for index in found.get_indexes(table.name)} >= {index.name for index in table.indexes}
+
+
+def test_who_asks_again_elsewhere_is_answered_there_also_by_another_worker(
+    make_ledger: Callable[[str], Ledger],
+) -> None:
+    ledger = make_ledger("one")
+    ledger.record([ENTRY])
+    ledger.record([Entry(KEY, b"{}", "llm/lab/reply/oven/elsewhere", None)])
+    kill(ledger)
+
+    (inherited,), _ = make_ledger("other").inherit()
+    assert (inherited.entry.reply_topic, inherited.entry.correlation) == ("llm/lab/reply/oven/elsewhere", None)
