@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from llm_core.errors import InvalidRequest
 from llm_core.events import CallBuilder, ChatEvent, ContentDelta, ReasoningDelta, ToolCallDelta, ToolResult
-from llm_core.messages import MAX_MESSAGES, Message, ToolCall, invalid_request, parse_messages
+from llm_core.messages import MAX_CALLS, MAX_MESSAGES, Message, ToolCall, invalid_request, parse_messages
 from llm_core.sessions.records import Turn
 
 MAX_PROMPT_MESSAGES = MAX_MESSAGES - 2  # with a system prompt before them they are still allowed
@@ -66,8 +66,13 @@ class _Step:
 
     def _whole_calls(self) -> tuple[ToolCall, ...]:
         """Without one that was cut short: nobody can answer it."""
+        try:
+            calls = self._calls.calls()
+        except ValidationError:  # an engine elsewhere may send what no message can have, such as a call without a name
+            return ()
         answered = {result.call_id for result in self.results}
-        return tuple(call for call in self._calls.calls() if call.id in answered or _is_json(call.arguments))
+        whole = [call for call in calls if call.id in answered or _is_json(call.arguments)]
+        return tuple(whole[:MAX_CALLS])
 
 
 def _is_json(text: str) -> bool:

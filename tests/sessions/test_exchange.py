@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from llm_core.cancellation import Cancellation
 from llm_core.errors import InvalidRequest, SequenceFailed, SessionBusy, SessionNotFound
 from llm_core.events import ChatEvent, ContentDelta, Done, Queued, ReasoningDelta, ToolCallDelta, ToolResult
-from llm_core.messages import Message, parse_messages
+from llm_core.messages import MAX_CALLS, Message, parse_messages
 from llm_core.request import ChatRequest
 from llm_core.sessions import exchange
 from llm_core.sessions.exchange import prompt_messages, reply_messages
@@ -157,6 +157,23 @@ def test_a_reply_that_was_nothing_but_half_a_call_leaves_no_message(make_session
     say(sessions, "Paris?")
 
     assert [message.role for message in sessions.get("s").messages()] == ["user"]
+
+
+@pytest.mark.parametrize("calls", [[ToolCallDelta(0, "one", "")], [*call("x" * 129)]], ids=["nameless", "long id"])
+def test_a_call_that_no_message_can_have_does_not_take_the_reply_along(make_sessions: Make, calls: Events) -> None:
+    sessions = make_sessions(Scripted([ContentDelta("Let me look."), *calls, CALLED]))
+    say(sessions, "Paris?")
+
+    (turn,) = sessions.get("s").turns
+    assert (turn.status, shape(turn.messages[-1])) == ("complete", ("assistant", "Let me look.", [], None))
+
+
+def test_a_reply_keeps_no_more_calls_than_a_message_can_have(make_sessions: Make) -> None:
+    many = [event for index in range(MAX_CALLS + 2) for event in call(f"c{index}", index=index)]
+    sessions = make_sessions(Scripted([*many, CALLED]))
+    say(sessions, "Everywhere?")
+
+    assert len(sessions.get("s").messages()[-1].tool_calls or ()) == MAX_CALLS
 
 
 def test_calls_that_nobody_answered_are_not_told_and_the_text_before_them_is(make_sessions: Make) -> None:

@@ -20,10 +20,11 @@ from llm_core.errors import (
     SessionNotFound,
     StreamNotFound,
 )
-from llm_core.events import ChatEvent, ContentDelta, Done, Queued, Timings, ToolCallDelta, Usage
+from llm_core.events import ChatEvent, ContentDelta, Done, Queued, Timings, Usage
 from llm_core.request import ChatRequest
 from llm_core.sessions import sessions as sessions_module
 from llm_core.sessions.sessions import Sessions
+from llm_core.sessions.store import SessionStore
 
 from .conftest import DONE, says
 
@@ -206,12 +207,14 @@ def test_a_reply_that_fails_keeps_what_came_and_says_why(make_sessions: Make, er
     assert (turn.status, turn.messages[-1].content, turn.error) == (status, "Once", str(error))
 
 
-def test_a_reply_that_cannot_be_kept_ends_for_its_readers(make_sessions: Make) -> None:
-    def nameless(_request: ChatRequest, _cancellation: Cancellation) -> Generator[ChatEvent]:
-        yield ToolCallDelta(0, "one", "")
-        yield DONE
+def test_a_reply_that_cannot_be_saved_ends_for_its_readers(
+    make_sessions: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_arguments: object, **_options: object) -> None:
+        raise RuntimeError("a bug")
 
-    reply = make_sessions(nameless).begin("s", "Hello")
+    monkeypatch.setattr(SessionStore, "end_turn", broken)
+    reply = make_sessions(says("Hi")).begin("s", "Hello")
 
     with pytest.raises(LLMError, match="log"):
         list(reply.events())
