@@ -52,7 +52,14 @@ def llm_core(environment: dict[str, str]) -> Command:
 
 class TestUsage:
     @pytest.mark.parametrize(
-        "arguments", [["--help"], ["chat", "--help"], ["model", "--help"], ["model", "info", "--help"]]
+        "arguments",
+        [
+            ["--help"],
+            ["chat", "--help"],
+            ["model", "--help"],
+            ["model", "info", "--help"],
+            ["space", "deploy", "--help"],
+        ],
     )
     def test_help_is_on_stdout(self, llm_core: Command, arguments: list[str]) -> None:
         ran = llm_core(*arguments)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import getpass
+import os
+import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from huggingface_hub import HfApi
@@ -12,7 +15,9 @@ from huggingface_hub import HfApi
 from llm_core.cli import main
 from llm_core.space import build, commands, spacefile, wait
 from llm_core.space.wheels import listed
-from tests.space.conftest import REPO, Failure, Hub, Project, Space
+from tests.space.conftest import REPO, TOKEN, Failure, Hub, Project, Space
+
+ROOT = Path(__file__).resolve().parents[2]
 
 SECRET = "sesame-of-the-tests"
 
@@ -105,6 +110,24 @@ class TestCreation:
         assert f"create the Space {REPO}" in out
         assert "set the variable LLM_THREADS=2" in out
         assert "upload 7 files (.llm-core-space, LICENSE, README.md and 4 more)" in out
+
+
+@pytest.mark.slow
+def test_this_repository_is_deployed_by_the_command_as_people_start_it(hub: Hub) -> None:
+    # Without a way to the index of wheels, which is the only thing that is not on loopback.
+    environment = os.environ | {"HF_ENDPOINT": hub.url, "HF_TOKEN": TOKEN, "HTTPS_PROXY": "http://127.0.0.1:9"}
+    command = [sys.executable, "-m", "llm_core", "space", "deploy", REPO]
+
+    first = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=100, check=False)
+    writes = len(hub.writes)
+    second = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=100, check=False
+    )
+
+    assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
+    assert "cannot be asked from here" in first.stdout
+    assert {"app.py", "requirements.txt", "llm_core/cli.py"} <= set(hub.spaces[REPO].files)
+    assert (writes, len(hub.writes)) == (2, 2)
 
 
 class TestUpdate:
