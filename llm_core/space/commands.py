@@ -20,6 +20,7 @@ from llm_core.terminal import printable
 if TYPE_CHECKING:
     from llm_core.space.plan import Plan
     from llm_core.space.spacefile import Spacefile
+    from llm_core.space.wait import Waiting
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD_SECONDS = 1800
@@ -182,9 +183,8 @@ def _secret(name: str, from_environment: set[str]) -> str:
     return value
 
 
-def _wait(waiting: Any, timeout: float) -> None:
-    outcome = waiting.run(timeout)
-    if outcome == "asleep":
+def _wait(waiting: Waiting, timeout: float) -> None:
+    if waiting.run(timeout) == "asleep":
         print("The Space is deployed and does not run now: it wakes up with a visit, or on its page after a pause.")
 
 
