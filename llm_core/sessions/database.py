@@ -78,7 +78,8 @@ def storage_errors() -> Iterator[None]:
         said = str(error.orig)
         if _is_full(said):
             raise StorageFull("The disk that keeps the sessions is full. Nothing of this request was kept.") from error
-        raise StorageError(f"The session database failed: {said.strip()}.") from error
+        reason = said.strip().partition("\n")[0]  # PostgreSQL goes on with details that are nobody else's business
+        raise StorageError(f"The session database failed: {reason}.") from error
     except TimeoutError as error:
         raise StorageError("The session database is busy. Try again.") from error
 

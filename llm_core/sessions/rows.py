@@ -30,6 +30,15 @@ def get_session(connection: Connection, owner: str, session_id: str) -> RowMappi
     return found
 
 
+def hold_session_of(connection: Connection, turn: int) -> int | None:
+    """The session of a turn, which no other process changes before this transaction ends.
+
+    Whoever changes both locks the session first, then the turn: otherwise two processes could wait for each other.
+    """
+    query = select(sessions.c.id).join(turns, turns.c.session == sessions.c.id).where(turns.c.id == turn)
+    return connection.execute(query.with_for_update(of=sessions)).scalar()
+
+
 def insert_session(
     connection: Connection, owner: str, session_id: str, title: str, system_prompt: str | None, now: float
 ) -> int:

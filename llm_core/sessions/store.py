@@ -23,6 +23,7 @@ from llm_core.sessions.rows import (
     figures_of,
     find_session,
     get_session,
+    hold_session_of,
     insert_events,
     insert_messages,
     insert_session,
@@ -168,6 +169,7 @@ class SessionStore:
         """
         now = time.time()
         with storage_errors(), self._engine.begin() as connection:
+            session = hold_session_of(connection, turn)
             ended = {
                 "status": status,
                 "finish_reason": done.finish_reason if done else None,
@@ -181,14 +183,12 @@ class SessionStore:
                 return  # another process took this one for dead, and has ended the turn with what was saved
             insert_events(connection, turn, events)
             insert_messages(connection, turn, replies)
-            of_turn = select(turns.c.session).where(turns.c.id == turn).scalar_subquery()
-            connection.execute(update(sessions).where(sessions.c.id == of_turn).values(updated_at=now))
+            connection.execute(update(sessions).where(sessions.c.id == session).values(updated_at=now))
 
     def discard_turn(self, turn: OpenTurn) -> None:
         """Forgets a turn that was refused before it began, and the session that was made for it."""
         with storage_errors(), self._engine.begin() as connection:
-            of_turn = select(turns.c.session).where(turns.c.id == turn.key).scalar_subquery()
-            key = connection.execute(select(of_turn)).scalar()
+            key = hold_session_of(connection, turn.key)
             connection.execute(delete(turns).where(turns.c.id == turn.key))
             if turn.is_first:
                 connection.execute(delete(sessions).where(sessions.c.id == key))
