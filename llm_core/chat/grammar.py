@@ -24,10 +24,6 @@ from llm_core.tool_spec import NamedTool
 
 RESPONSE_PLACE = "response_format.json_schema.schema"
 
-# JSON as `json.dumps` writes it: the prompt of the next turn has the call in that form, and its prefix is found again.
-_WRITING = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
-_TOOL_OPTIONS = _WRITING | {"coerce_one_of": True}
-
 # Where only one text may follow, llguidance chooses its tokens as the tokenizer would, and reads that text to its end
 # at each of them: a millisecond for 1,000 characters.
 _MAX_FORCED_CHARS = 3_000
@@ -61,11 +57,11 @@ class ReplyGrammar:
 
     Attributes:
         text: The grammar.
-        schemas: What stands in it, each with the options that it is compiled with.
+        schemas: What stands in it.
     """
 
     text: str
-    schemas: tuple[tuple[HeldSchema, dict[str, object]], ...]
+    schemas: tuple[HeldSchema, ...]
 
     def compile(self, compiler: ConstraintCompiler) -> Constraint:
         """The constraint of one reply, made on this thread in a second at most.
@@ -74,9 +70,9 @@ class ReplyGrammar:
             InvalidRequest: Nothing fits, or it costs too much; the message names the place.
         """
         until = thread_time() + _REHEARSALS_SECONDS
-        for held, options in self.schemas:
+        for held in self.schemas:
             for place, schema in held.costly:
-                _rehearse(compiler, place, held.text(schema, options))
+                _rehearse(compiler, place, held.text(schema))
                 if thread_time() > until:
                     raise refuse(place, "the patterns of all schemas together cost too much to follow")
         try:
@@ -87,11 +83,11 @@ class ReplyGrammar:
     def _pinpoint(self, error: InvalidRequest) -> InvalidRequest:
         """The same error with the place that it is about."""
         until = monotonic() + _PINPOINT_SECONDS
-        for held, options in self.schemas:
-            found = _deepest_complaint(held, options, until)
+        for held in self.schemas:
+            found = _deepest_complaint(held, until)
             if found is not None:
                 return refuse(*found)
-        whole = self.schemas[0][0].place if len(self.schemas) == 1 else "tools"
+        whole = self.schemas[0].place if len(self.schemas) == 1 else "tools"
         return refuse(whole, error.message)
 
 
@@ -115,21 +111,18 @@ def reply_grammar(request: ChatRequest, manner: Manner, *, starts_in_reasoning: 
     if not tools and answer is None:
         return None
     budget = Budget()
-    arguments = [
-        (hold(tool.parameters, place, budget, strict=False, must_be_object=True), _TOOL_OPTIONS)
-        for tool, place in tools
-    ]
-    answers = [] if answer is None else [(hold(answer, RESPONSE_PLACE, budget, strict=True), _WRITING)]
+    arguments = [hold(tool.parameters, place, budget, strict=False, must_be_object=True) for tool, place in tools]
+    answers = [] if answer is None else [hold(answer, RESPONSE_PLACE, budget, strict=True)]
     schemas = (*arguments, *answers)
     writer = _Writer(manner, starts_in_reasoning=starts_in_reasoning)
-    if max(held.literal_chars for held, _ in schemas) > _MAX_FORCED_CHARS:
+    if max(held.literal_chars for held in schemas) > _MAX_FORCED_CHARS:
         writer.force_nothing()
     if arguments:
-        texts = [held.text(held.root, options) for held, options in arguments]
+        texts = [held.text(held.root) for held in arguments]
         several = request.parallel_tool_calls and named is None
         writer.add_calls([tool.name for tool, _ in tools], texts, several=several)
     if answers:
-        writer.add_answer(answers[0][0].text(answers[0][0].root, _WRITING))
+        writer.add_answer(answers[0].text(answers[0].root))
     is_free = not must_call and not answers
     return ReplyGrammar(writer.free() if is_free else writer.held(), schemas)
 
@@ -308,7 +301,7 @@ def _rehearse(compiler: ConstraintCompiler, place: str, schema: str) -> None:
         raise refuse(place, error.message) from None
 
 
-def _deepest_complaint(held: HeldSchema, options: dict[str, object], until: float) -> tuple[str, str] | None:
+def _deepest_complaint(held: HeldSchema, until: float) -> tuple[str, str] | None:
     """The place of the innermost schema that cannot be held even by itself, and why."""
 
     found: tuple[str, str] | None = None
@@ -319,7 +312,7 @@ def _deepest_complaint(held: HeldSchema, options: dict[str, object], until: floa
         if id(node) in looked_at:
             continue
         looked_at.add(id(node))
-        said = complaint_of(held.text(node, options))
+        said = complaint_of(held.text(node))
         if said is not None:
             found, waiting = (held.place_of(node), said), list(children(node))
             if isinstance(node, dict) and "$ref" in node:

@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote
 
+from llm_core.chat.schema_choices import make_choices_plain
 from llm_core.chat.schema_limits import (
     MAX_HELD_LENGTH,
     MAX_LEVELS,
@@ -69,6 +70,7 @@ def hold(schema: Schema, place: str, budget: Budget, *, strict: bool, must_be_ob
     """
     check_size(schema, place)
     held = _Reader(schema, place, budget, strict=strict).read(must_be_object=must_be_object)
+    make_choices_plain(held, strict=strict)
     check_costs(held)
     return held
 

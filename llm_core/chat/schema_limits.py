@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -34,7 +34,9 @@ FREE_PATTERNS = 5  # so many patterns and formats can be intersected in any way
 
 Schema = dict[str, Any]
 
-_BRANCHES = ("anyOf", "oneOf")
+# As `json.dumps` writes: the prompt of the next turn has the reply in that form, and its prefix is found again.
+_WRITING = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+
 _CHILD_LISTS = ("prefixItems", "anyOf", "oneOf", "allOf")
 _CHILD_MAPS = ("properties", "patternProperties")
 _CHILDREN = ("items", "additionalProperties")
@@ -86,16 +88,12 @@ class HeldSchema:
         """The longest text that a reply may have to have word for word, or more."""
         return sum(map(_literal_chars, walk(self)))
 
-    def text(self, node: Schema | bool, options: Mapping[str, object]) -> str:
-        """One of its schemas as JSON that stands for itself.
-
-        Args:
-            options: llguidance's own, under "x-guidance".
-        """
+    def text(self, node: Schema | bool) -> str:
+        """One of its schemas as JSON that stands for itself, with the way in which values are to be written."""
         whole: Schema = dict(node) if isinstance(node, dict) else {"allOf": [node]}
         if self.definitions and not _stands_alone(whole):
             whole["$defs"] = self.definitions
-        return json.dumps(whole | {"x-guidance": options}, ensure_ascii=False)
+        return json.dumps(whole | {"x-guidance": _WRITING}, ensure_ascii=False)
 
     def place_of(self, node: Schema | bool) -> str:
         return self.places.get(id(node), self.place)
@@ -214,13 +212,13 @@ class _Loads:
         if isinstance(node, bool):
             return _Load()
         self.patterns += ("pattern" in node) + ("format" in node)
-        combined = [key for key in ("allOf", "$ref", *_BRANCHES) if key in node]
+        combined = [key for key in ("allOf", "$ref", "anyOf") if key in node]
         own = {key: value for key, value in node.items() if key not in combined}
         expands_ref = expands_ref or len(combined) + bool(own) > 1
         parts = [self._own(own)] if own else []
         parts += [self.of(branch, expands_ref=True) for branch in node.get("allOf", ())]
-        for key in (key for key in _BRANCHES if key in node):
-            parts.append(_choice([self.of(branch, expands_ref=expands_ref) for branch in node[key]]))
+        if "anyOf" in node:
+            parts.append(_choice([self.of(branch, expands_ref=expands_ref) for branch in node["anyOf"]]))
         if "$ref" in node and expands_ref:
             parts.append(self._definition(target(node)))
         return _intersection(parts) if len(parts) > 1 else parts[0] if parts else _Load()
@@ -315,7 +313,7 @@ def _ends(node: Schema | bool, ending: set[str]) -> bool:
         return False
     if not all(_ends(branch, ending) for branch in node.get("allOf", ())):
         return False
-    if any(key in node and not any(_ends(each, ending) for each in node[key]) for key in _BRANCHES):
+    if "anyOf" in node and not any(_ends(each, ending) for each in node["anyOf"]):
         return False
     kinds = node.get("type", "null")
     return any(_kind_ends(kind, node, ending) for kind in ([kinds] if isinstance(kinds, str) else kinds))

