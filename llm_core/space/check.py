@@ -175,6 +175,16 @@ def _values(spec: Spacefile) -> Iterator[str]:
             yield from (f"{spacefile.NAME}: {sentence}" for sentence in error.message.splitlines())
 
 
+def is_usable(name: str, value: str) -> bool:
+    """Whether a setting can have this value. The value may be a secret, so that nothing more is said of it."""
+    with _environment({name: value}):
+        try:
+            Settings.load()
+        except SettingsError:
+            return False
+    return True
+
+
 @contextmanager
 def _environment(variables: Mapping[str, str]) -> Iterator[None]:
     """The process's environment is `variables` and nothing else: settings are read from there and from nowhere else."""

@@ -129,7 +129,7 @@ def _deploy(options: argparse.Namespace) -> None:
     commit = carry_out(api, changes, secrets, private=options.private, say=_say)
     if not options.no_wait:
         _wait(Waiting(api, options.repo, commit, _say), options.timeout)
-    _print_links(api.endpoint, options.repo)
+    _print_links(api.endpoint, options.repo, is_private=options.private)
 
 
 def _say(sentence: str) -> None:
@@ -169,17 +169,20 @@ def _secrets(names: Sequence[str], from_environment: set[str]) -> Mapping[str, s
 
 
 def _secret(name: str, from_environment: set[str]) -> str:
-    value = os.environ.get(name, "") if name in from_environment else ""
-    if name in from_environment and not value and not sys.stdin.isatty():
-        raise SpaceError(f"The environment variable {name} is empty; the secret's value is taken from there.")
-    if not value and not sys.stdin.isatty():
+    from llm_core.space.check import is_usable
+
+    if name in from_environment:
+        value = os.environ.get(name, "")
+    elif sys.stdin.isatty():
+        value = getpass(f"{name} (not shown): ")
+    else:
         raise SpaceError(
             f"The secret {name} has no value. Set the environment variable {name}, and add --secret {name}."
         )
-    if not value:
-        value = getpass(f"{name} (not shown): ")
     if not value.strip():
-        raise SpaceError(f"The secret {name} is empty. Nothing was changed.")
+        raise SpaceError(f"The value of the secret {name} is empty. Nothing was changed.")
+    if not is_usable(name, value):
+        raise SpaceError(f"{name} cannot have this value; see docs/settings.md. Nothing was changed.")
     return value
 
 
@@ -188,14 +191,15 @@ def _wait(waiting: Waiting, timeout: float) -> None:
         print("The Space is deployed and does not run now: it wakes up with a visit, or on its page after a pause.")
 
 
-def _print_links(endpoint: str, repo: str) -> None:
+def _print_links(endpoint: str, repo: str, *, is_private: bool) -> None:
+    token = ', token="hf_..."' if is_private else ""
     print(
         f"""
 {endpoint}/spaces/{repo}
 
 from gradio_client import Client
 
-client = Client("{repo}")
+client = Client("{repo}"{token})
 messages = [{{"role": "user", "content": "Name three uses of a paper clip."}}]
 print(client.predict(messages, 0.7, 80, api_name="/chat_complete"))"""
     )

@@ -223,7 +223,18 @@ class TestSecrets:
         ask(monkeypatch, "")
 
         assert deploy() == 1
-        assert "The secret LLM_API_TOKENS is empty." in capsys.readouterr().err
+        assert "The value of the secret LLM_API_TOKENS is empty." in capsys.readouterr().err
+        assert not hub.writes
+
+    def test_a_value_that_the_app_would_not_start_with_is_refused_and_not_shown(
+        self, hub: Hub, deploy: Deploy, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        ask(monkeypatch, "two words")
+
+        assert deploy() == 1
+        shown = capsys.readouterr()
+        assert "LLM_API_TOKENS cannot have this value" in shown.err
+        assert "two words" not in shown.out + shown.err
         assert not hub.writes
 
     def test_without_a_terminal_the_way_for_ci_is_told(
@@ -234,7 +245,7 @@ class TestSecrets:
         assert deploy() == 1
         assert "Set the environment variable LLM_API_TOKENS, and add --secret" in capsys.readouterr().err
         assert deploy("--secret", "LLM_API_TOKENS") == 1
-        assert "The environment variable LLM_API_TOKENS is empty" in capsys.readouterr().err
+        assert "The value of the secret LLM_API_TOKENS is empty." in capsys.readouterr().err
         assert not hub.writes
 
     def test_one_that_spacefile_does_not_name_is_refused(
