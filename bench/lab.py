@@ -163,6 +163,11 @@ class Lab:
         yield await self._server("llama_cpp.server", process)
 
     @property
+    def logs(self) -> Path:
+        """The folder for what servers print."""
+        return self._out
+
+    @property
     def others(self) -> list[Opening]:
         """The servers that were named on the command line."""
         return [partial(_kept_open, server) for server in self._others]

@@ -24,6 +24,7 @@ TITLES = {
     "arrival": "A long prompt arrives among 4 running streams",
     "dropped": "A long prompt is dropped half-way",
     "memory": "Memory over many short requests",
+    "hop": "8 streams of a remote engine through the app against its own /v1",
 }
 _COLUMNS = {
     "users": "users",

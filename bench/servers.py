@@ -80,6 +80,14 @@ async def llama_cpp_server(model: Path, *, context_tokens: int, threads: int, lo
 
 
 @asynccontextmanager
+async def paced_server(log: Path) -> AsyncIterator[Server]:
+    """An engine that makes its tokens by the clock."""
+    port = free_port()
+    async with _running([sys.executable, "-m", "bench.paced", str(port)], {}, port, log) as server:
+        yield server
+
+
+@asynccontextmanager
 async def _running(command: Sequence[str], variables: Mapping[str, str], port: int, log: Path) -> AsyncIterator[Server]:
     with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(

@@ -83,6 +83,12 @@ FIGURES = (
     Figure("memory.first_mib", "resident memory at the first look", "MiB"),
     Figure("memory.last_mib", "resident memory at the last look", "MiB"),
     Figure("memory.growth", "growth between the two", "percent", at_most=0.05),
+    Figure("hop.engine.first_token", "the engine's own /v1: first token", "seconds"),
+    Figure("hop.app.first_token", "through the app: first token", "seconds"),
+    Figure("hop.first_token_added", "the app adds to the first token", "seconds", at_most=0.005),
+    Figure("hop.engine.gap_p50", "the engine's own /v1: gap p50", "seconds"),
+    Figure("hop.app.gap_p50", "through the app: gap p50", "seconds"),
+    Figure("hop.gap_p50_ratio", "through the app / the engine's own", "ratio", at_most=1.03),
 )
 
 
