@@ -9,12 +9,19 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import os
 import random
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+# llama.cpp's threads wait for each other about a thousand times a token, and GNU's OpenMP lets them spin for
+# milliseconds before they sleep. Where other programs want the cores too, they spin while the one they wait for does not
+# run: replies were twenty times slower there (docs/decisions/006). Read when the library is loaded.
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 import llama_cpp as lib
 import numpy as np
