@@ -8,7 +8,7 @@ import hashlib
 import json
 import re
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -19,10 +19,12 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from huggingface_hub import constants
 
+from llm_core.cli import main
 from llm_core.space import check, commands, spacefile, wait
 
 REPO = "me/chat"
 TOKEN = "hf_of_the_tests"
+SECRET = "sesame-of-the-tests"
 ENGINE_WHEEL = "llama_cpp_python-0.3.36-py3-none-manylinux_2_28_x86_64.whl"
 
 _SPACE = re.compile(r"/api/spaces/([\w.-]+/[\w.-]+)(/.*)?")
@@ -318,3 +320,26 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     project.fix()
     monkeypatch.setattr(commands, "ROOT", project.root)
     return project
+
+
+Deploy = Callable[..., int]
+
+
+@pytest.fixture
+def deploy(hub: Hub, project: Project) -> Deploy:
+    """The command, with the index of wheels on the same server as the Hub."""
+    project.edit("Spacefile", spacefile.CPU_WHEELS, f"{hub.url}/whl/cpu")
+
+    def run(*options: str) -> int:
+        return main(["space", "deploy", REPO, *options])
+
+    return run
+
+
+@pytest.fixture
+def space(hub: Hub, deploy: Deploy) -> Space:
+    """A Space that was deployed."""
+    assert deploy() == 0
+    hub.writes.clear()
+    hub.requests.clear()
+    return hub.spaces[REPO]
