@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Annotated, Any
 
@@ -46,7 +46,7 @@ _STREAM: dict[int | str, dict[str, Any]] = {
 _REFUSED = describe(400, 401, 413, 422, 429, 503)
 
 
-def chat_routes(client: LLMClient, admit: Callable[..., None]) -> APIRouter:
+def chat_routes(client: LLMClient, admit: Callable[..., Awaitable[None]]) -> APIRouter:
     """The routes.
 
     Args:

@@ -6,7 +6,7 @@ It translates and decides nothing: what a request may ask is checked in `llm_cor
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Annotated, Any, Literal
 
@@ -132,7 +132,7 @@ def refuse_old_form(given: Any, now: str) -> None:
 # ── the routes ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def openai_routes(client: LLMClient, admit: Callable[..., None]) -> APIRouter:
+def openai_routes(client: LLMClient, admit: Callable[..., Awaitable[None]]) -> APIRouter:
     """The two routes.
 
     Args:

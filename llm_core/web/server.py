@@ -63,7 +63,7 @@ def build_server(client: LLMClient) -> FastAPI:
     )
     problems.install(app)
 
-    def admit(request: Request) -> None:
+    async def admit(request: Request) -> None:  # not a plain function, for which FastAPI would change threads
         rate_limit.check_caller(request)
 
     app.include_router(chat_routes(client, admit))

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from typing import Any, TypeVar
 
 from starlette.responses import StreamingResponse
-from starlette.types import Receive, Scope, Send
-
-from llm_core.web.paced import paced
+from starlette.types import Message, Receive, Scope, Send
 
 T = TypeVar("T")
 
@@ -25,7 +24,7 @@ def sse(data: dict[str, Any], number: int | None = None) -> str:
 
 
 class EventStream(StreamingResponse):
-    """A response of server-sent events, and the one place where their source is closed.
+    """A response of server-sent events: it fills silence, and is the one place where their source is closed.
 
     Starlette cancels a response whose reader has left, which may leave its iterator half read; only closing it stops
     the engine, and the garbage collector would do that at a time of its own.
@@ -41,20 +40,47 @@ class EventStream(StreamingResponse):
         async with aclosing(self._source):
             await super().__call__(scope, receive, send)
 
+    async def stream_response(self, send: Send) -> None:
+        """Starlette's, and a comment after 15 s of silence.
+
+        One task for the whole stream sees to that. A wait with a limit would take a task for each event, which would be
+        the dearest part of sending it.
+        """
+        clock = asyncio.get_running_loop().time
+        turns, sent_at = asyncio.Lock(), clock()
+
+        async def send_in_turn(message: Message) -> None:
+            nonlocal sent_at
+            async with turns:
+                await send(message)
+            sent_at = clock()
+
+        async def fill_silence() -> None:
+            while True:
+                await asyncio.sleep(sent_at + KEEP_ALIVE_SECONDS - clock())
+                if clock() >= sent_at + KEEP_ALIVE_SECONDS:
+                    await send_in_turn({"type": "http.response.body", "body": b": keep-alive\n\n", "more_body": True})
+
+        filling = asyncio.create_task(fill_silence())
+        try:
+            await super().stream_response(send_in_turn)
+        finally:
+            filling.cancel()
+
 
 async def lines(
     source: AsyncGenerator[T], write: Callable[[T], str], fail: Callable[[Exception], str]
 ) -> AsyncGenerator[str]:
-    """Each item as it comes, a comment after 15 s of silence; an error becomes the last line.
+    """Each item as it comes; an error becomes the last line.
 
     Args:
         write: An item as one or more events.
         fail: An error as an event: once the stream has begun it can only be told as one.
     """
     try:
-        async with aclosing(paced(source, interval=0.0, heartbeat=KEEP_ALIVE_SECONDS)) as groups:
-            async for group in groups:
-                yield "".join(map(write, group)) if group else ": keep-alive\n\n"
+        async with aclosing(source):
+            async for item in source:
+                yield write(item)
     except Exception as error:
         yield fail(error)
 
