@@ -37,6 +37,7 @@ class Sizes:
         dropped_tokens: The long prompt whose reader leaves.
         repeats: Repetitions of what takes a moment, such as a stop.
         requests: Short requests before and after the two looks at the memory.
+        held_rounds, held_tokens: Runs of the streams that are held to a schema, and their length.
     """
 
     users: tuple[int, ...] = (1, 4, 8, 16)
@@ -50,6 +51,8 @@ class Sizes:
     dropped_tokens: int = 3000
     repeats: int = 8
     requests: tuple[int, int] = (100, 1000)
+    held_rounds: int = 7
+    held_tokens: int = 128
 
 
 QUICK = Sizes(
@@ -64,6 +67,8 @@ QUICK = Sizes(
     dropped_tokens=400,
     repeats=2,
     requests=(8, 16),
+    held_rounds=1,
+    held_tokens=16,
 )
 
 
