@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV_PYTHON := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format bench setup setup-dev clean
+.PHONY: help run test lint format bench docs notebooks screenshot setup setup-dev clean
 
 help:  ## List the chores
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +29,15 @@ format: setup-dev  ## Bring all files into the project's style
 bench: setup-dev  ## Measure the engine side by side with others; ARGS="--help" lists options
 	@exec $(VENV_PYTHON) -m bench $(ARGS)
 
+docs: setup-dev  ## Build the documentation into site/; ARGS=serve shows it while you write
+	@NO_MKDOCS_2_WARNING=1 exec $(VENV_PYTHON) -m mkdocs $(or $(ARGS),build --strict)
+
+notebooks: setup-dev  ## Run the notebooks and keep their outputs
+	@exec $(VENV_PYTHON) -m scripts.notebooks $(ARGS)
+
+screenshot: setup-dev  ## Take the pictures of the page in docs/images anew
+	@exec $(VENV_PYTHON) -m scripts.screenshot $(ARGS)
+
 setup:  ## Make .venv and install what the app needs
 	@$(find-python)
 	@$(PYTHON) -m scripts.setup
@@ -38,7 +47,7 @@ setup-dev:  ## The same, and what tests, lint and benchmark need
 	@$(PYTHON) -m scripts.setup --dev
 
 clean:  ## Remove .venv and what tools left behind
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis site
 
 define find-python
 command -v $(PYTHON) > /dev/null || { echo "Python 3.11 or newer is needed: there is no $(PYTHON) on the PATH. \

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import settings
 from playwright.sync_api import Browser, sync_playwright
 
-from scripts.system_packages import NO_BROWSER, find_chromium, in_ci
+from scripts.system_packages import CHROMIUM_ARGS, NO_BROWSER, find_chromium, in_ci
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
@@ -18,15 +18,6 @@ settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
 BROWSER_FIXTURE = "chromium_path"
-CHROMIUM_ARGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 
 @pytest.fixture(scope="session", autouse=True)

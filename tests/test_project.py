@@ -1,4 +1,4 @@
-"""What is written about the project is true of it: examples run, tables equal the code, links lead somewhere."""
+"""What is written about the project is true of it: tables equal the code, links lead somewhere, imports point down."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 
 import pytest
-import yaml
 
 from llm_core.errors import SettingsError
 from llm_core.settings import Settings, variable_of
@@ -17,10 +16,8 @@ from llm_core.settings import Settings, variable_of
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 PAGES = [README, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
-PROGRAMS = [README, ROOT / "docs" / "python.md", ROOT / "docs" / "function-calling.md"]
 EXAMPLE_SECONDS = 120
 
-PYTHON_BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 LAYOUT_LINE = re.compile(r"^  (\w+)/ ")
 VARIABLE_ROW = re.compile(r"^\| `((?:LLM|GRADIO|MQTT)_\w+)` \|", re.MULTILINE)
@@ -41,25 +38,16 @@ def pins(requirements: str) -> dict[str, str]:
     return dict(re.findall(r"^([\w-]+)==(\S+)", (ROOT / requirements).read_text(), re.MULTILINE))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("page", PROGRAMS, ids=lambda page: page.name)
-def test_the_python_of_a_page_read_top_to_bottom_is_a_program_that_runs(page: Path, tmp_path: Path) -> None:
-    program = tmp_path / "example.py"
-    program.write_text("\n".join(PYTHON_BLOCK.findall(page.read_text())))
-
-    # -c and not the file itself: the modules of the repository's root must be found as in the root.
-    command = [sys.executable, "-c", f"import runpy; runpy.run_path({str(program)!r}, run_name='__main__')"]
-    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=EXAMPLE_SECONDS, check=False)
-
-    assert ran.returncode == 0, ran.stderr
-    assert ran.stdout.strip()
+def test_the_settings_page_has_every_setting_and_the_readme_some_of_them() -> None:
+    assert set(settings_rows(ROOT / "docs" / "settings.md")) == set(FIELD_OF)
+    assert 5 <= len(settings_rows(README)) <= 15
 
 
 @pytest.mark.parametrize("page", [README, ROOT / "docs" / "settings.md"], ids=lambda page: page.name)
-def test_a_table_of_settings_has_every_setting_and_its_default(page: Path) -> None:
+def test_a_table_of_settings_has_their_defaults(page: Path) -> None:
     rows = settings_rows(page)
 
-    assert set(rows) == set(FIELD_OF)
+    assert set(rows) <= set(FIELD_OF)
     for variable, (default, *_) in rows.items():
         field = Settings.model_fields[FIELD_OF[variable]]
         if field.default_factory is not None or field.default in (None, ()):
@@ -158,11 +146,3 @@ def height(room: str, order: list[str]) -> int:
 
 def test_gradio_and_llama_cpp_python_are_pinned_exactly() -> None:
     assert {"gradio", "llama-cpp-python"} <= set(pins("requirements.txt"))
-
-
-def test_the_notebook_is_stored_without_its_output() -> None:
-    notebook = yaml.safe_load((ROOT / "notebooks" / "quickstart.ipynb").read_text())  # JSON is YAML
-    code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
-
-    assert code
-    assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in code)

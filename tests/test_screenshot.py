@@ -1,0 +1,44 @@
+"""The script that takes the pictures of the page."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from scripts.screenshot import DESK, PHONE, PHONE_SCALE
+
+ROOT = Path(__file__).resolve().parent.parent
+SECONDS = 170
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(SECONDS + 10)
+def test_the_pictures_are_taken_from_the_running_app(chromium_path: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "scripts.screenshot", "--out", str(tmp_path)]
+
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=SECONDS, check=False)
+
+    assert ran.returncode == 0, ran.stderr
+    assert size_of(tmp_path / "chat.png") == (DESK["width"], DESK["height"])
+    assert size_of(tmp_path / "chat-phone.png") == (PHONE["width"] * PHONE_SCALE, PHONE["height"] * PHONE_SCALE)
+
+
+@pytest.mark.parametrize("name", ["chat.png", "chat-phone.png"])
+def test_the_stored_pictures_have_the_size_that_the_script_gives_them(name: str) -> None:
+    wide, scale = (DESK, 1) if name == "chat.png" else (PHONE, PHONE_SCALE)
+
+    assert size_of(ROOT / "docs" / "images" / name) == (wide["width"] * scale, wide["height"] * scale)
+
+
+def size_of(path: Path) -> tuple[int, int]:
+    """Width and height, of a picture that is more than one colour."""
+    with Image.open(path) as image:
+        assert image.format == "PNG"
+        colours = image.convert("RGB").getcolors(maxcolors=2**24)
+        assert colours is not None
+        assert len(colours) > 10
+        return image.size
