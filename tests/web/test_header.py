@@ -61,3 +61,12 @@ def test_names_from_a_model_file_are_text_and_never_markup() -> None:
 
 def test_a_failures_reason_is_text_and_never_markup() -> None:
     assert "<script>" not in header_html("Chat", LoadStatus("failed", 0.0, "No file <script>.gguf"))
+
+
+def test_what_people_should_know_of_the_model_and_of_their_conversations_is_said() -> None:
+    fallback = LoadStatus("ready", 1.0, "It is ready.", notice="The bundled model serves <for now>.")
+    html = header_html("Chat", fallback, INFO, storage="Kept until the restart.")
+
+    assert "The bundled model serves &lt;for now&gt;." in html
+    assert "Kept until the restart." in html
+    assert "notice" not in header_html("Chat", READY, INFO)
