@@ -123,9 +123,7 @@ class _Reader:
         self._budget.spend("schemas", 1, place)
         is_open = is_open or _may_add_properties(node)
         held: Schema = {}
-        for key, value in sorted(
-            node.items(), key=lambda item: item[0] == "additionalItems"
-        ):  # it looks at prefixItems
+        for key, value in sorted(node.items(), key=_after_the_others):
             at = f"{place}.{key}"
             if key in UNHELD_KEYWORDS:
                 if self._strict and not (key in _IS_OFF and value == _IS_OFF[key]):
