@@ -34,7 +34,7 @@ DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
 SHOWN_URL = "http://localhost:7860"
 # Blocks marked `py`, and curl's, that a test of their own runs with what it takes.
-RUN_ELSEWHERE = {"function-calling.md": "tests/web/test_tools_docs.py"}
+RUN_ELSEWHERE = {"function-calling.md": "tests/web/test_tools_docs.py", "mqtt.md": "tests/mqtt/test_docs.py"}
 PROGRAM_SECONDS = 150
 BUILD_SECONDS = 120
 # Short replies, and threads that do not fight for cores with those of the app.
@@ -58,6 +58,10 @@ NEEDS_NOTHING_OF_OURS = {
     "dnf",
     "xcode-select",
     "hf",
+    "mosquitto_sub",
+    "mosquitto_pub",
+    "mosquitto_passwd",
+    "openssl",
 }
 
 BLOCK = re.compile(r"^(?:<!-- ([^\n]*) -->\n)?```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)

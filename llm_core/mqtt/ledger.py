@@ -12,9 +12,10 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Connection, Engine, RowMapping, and_, delete, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, RowMapping, Select, and_, delete, insert, select, update
+from sqlalchemy.exc import IntegrityError
 
 from llm_core.mqtt.schema import requests, workers
 from llm_core.mqtt.topics import RequestKey
@@ -23,6 +24,8 @@ from llm_core.sessions.worker import is_gone, this_worker
 
 KEPT_SECONDS = 3600.0  # how long an answer is told again to who asks again
 NOBODY = ""
+
+_WORKERS = select(workers)
 
 Status = Literal["waiting", "begun", "ended", "delivered"]
 
@@ -130,13 +133,26 @@ class Ledger:
             return [self._record(connection, entry) for entry in entries]
 
     def _record(self, connection: Connection, entry: Entry) -> Standing:
-        columns = (requests.c.status, requests.c.worker, requests.c.answer)
-        found = connection.execute(select(*columns).where(_is(entry.key))).mappings().first()
+        found = self._find(connection, entry.key)
+        if found is None:
+            try:
+                with connection.begin_nested():
+                    self._insert(connection, entry)
+            except IntegrityError:  # another worker, in this very moment
+                found = self._find(connection, entry.key)
+            else:
+                return Standing()
+        assert found is not None
+        # Whoever answers it does so where it was last asked for.
         where_to = {"reply_topic": entry.reply_topic, "correlation": entry.correlation}
-        if found is not None:
-            # Whoever answers it does so where it was last asked for.
-            connection.execute(update(requests).where(_is(entry.key)).values(where_to))
-            return Standing(found["status"], found["worker"], found["answer"])
+        connection.execute(update(requests).where(_is(entry.key)).values(where_to))
+        return Standing(found["status"], found["worker"], found["answer"])
+
+    def _find(self, connection: Connection, key: RequestKey) -> RowMapping | None:
+        columns = (requests.c.status, requests.c.worker, requests.c.answer)
+        return connection.execute(select(*columns).where(_is(key))).mappings().first()
+
+    def _insert(self, connection: Connection, entry: Entry) -> None:
         row = {
             "project": entry.key.project,
             "client": entry.key.client,
@@ -145,11 +161,12 @@ class Ledger:
             "worker": self._worker,
             "attempts": 1,
             "payload": entry.payload,
+            "reply_topic": entry.reply_topic,
+            "correlation": entry.correlation,
             "expires_at": entry.expires_at,
             "created_at": time.time(),
         }
-        connection.execute(insert(requests).values(row | where_to))
-        return Standing()
+        connection.execute(insert(requests).values(row))
 
     def begin(self, key: RequestKey) -> bool:
         """From now on its reply may be seen in part, or be in a session. Whether it is still ours, as of all these."""
@@ -194,17 +211,19 @@ class Ledger:
             if not self._gone(connection) and not connection.execute(_OWNERLESS).first():
                 return [], []
         with storage_errors(), self._engine.begin() as connection:
-            gone = self._gone(connection)
+            gone = self._gone(connection, select(workers).with_for_update())
             of_gone = and_(requests.c.worker.in_([*gone, NOBODY]), requests.c.status != "delivered")
-            rows = connection.execute(select(requests).where(of_gone).order_by(requests.c.id)).mappings().all()
+            # Locked, where the database can: of two workers that look at the same time one finds nothing.
+            left = select(requests).where(of_gone).order_by(requests.c.id).with_for_update()
+            rows = connection.execute(left).mappings().all()
             taken = {"worker": self._worker, "attempts": requests.c.attempts + 1}
             connection.execute(update(requests).where(of_gone).values(taken))
             connection.execute(update(workers).where(workers.c.name.in_(gone)).values(heir=self._worker))
         return [_inherited(row) for row in rows], gone
 
-    def _gone(self, connection: Connection) -> list[str]:
+    def _gone(self, connection: Connection, query: Select[Any] = _WORKERS) -> list[str]:
         """Workers that have gone and have no living heir."""
-        rows = {row["name"]: row for row in connection.execute(select(workers)).mappings()}
+        rows = {row["name"]: row for row in connection.execute(query).mappings()}
         now = time.time()
         alive = {name for name, row in rows.items() if not is_gone(row["process"], row["heartbeat_at"], now)}
         return [name for name, row in rows.items() if name not in alive and row["heir"] not in alive]

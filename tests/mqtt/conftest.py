@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import queue
 import signal
 import socket
@@ -55,8 +56,10 @@ class Broker:
         folder.mkdir(exist_ok=True)
         listener = "" if "listener" in more else f"listener {self.port} 127.0.0.1\nallow_anonymous true\n"
         self._configuration = folder / "mosquitto.conf"
+        # Started by root it becomes a user who cannot read a test's folder.
+        user = "user root\n" if os.geteuid() == 0 else ""
         self._configuration.write_text(
-            f"{listener}persistence true\npersistence_location {folder}/\n"
+            f"{user}{listener}persistence true\npersistence_location {folder}/\n"
             f"autosave_on_changes true\nautosave_interval 1\nmax_queued_messages 0\nmax_inflight_messages 100\n"
             f"log_dest file {folder}/mosquitto.log\n{more}"
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -12,18 +13,29 @@ from llm_core.mqtt.ledger import KEPT_SECONDS, Entry, Ledger, Standing
 from llm_core.mqtt.schema import metadata, requests, workers
 from llm_core.mqtt.topics import RequestKey
 from llm_core.sessions.database import open_database
+from tests.sessions.conftest import postgres as postgres  # the same fixture
+from tests.sessions.postgres import Postgres
 
 KEY = RequestKey("lab", "oven", "r1")
 ENTRY = Entry(KEY, b"{}", "llm/lab/reply/oven/r1", b"7", 99.0)
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty database: what holds for one kind holds for the other."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/sessions.db"
+    postgres: Postgres = request.getfixturevalue("postgres")
+    return postgres.make_database()
+
+
 @pytest.fixture
-def make_ledger(tmp_path: Path) -> Iterator[Callable[[str], Ledger]]:
+def make_ledger(url: str) -> Iterator[Callable[[str], Ledger]]:
     """Makes the ledger of a worker that has joined; all are on one database."""
     made: list[Ledger] = []
 
     def make(worker: str) -> Ledger:
-        made.append(Ledger(open_database(f"sqlite:///{tmp_path}/sessions.db"), worker))
+        made.append(Ledger(open_database(url), worker))
         made[-1].join()
         return made[-1]
 
@@ -51,6 +63,25 @@ def test_a_request_is_new_once_and_then_known(make_ledger: Callable[[str], Ledge
     assert one.finish(KEY, b"done")
     assert other.record([ENTRY]) == [Standing("ended", "one", b"done")]
     assert other.answer(KEY) == b"done"
+
+
+def test_of_many_that_record_the_same_at_once_one_is_the_first(make_ledger: Callable[[str], Ledger]) -> None:
+    ledgers = [make_ledger(f"w{number}") for number in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        standings = [each for (each,) in pool.map(lambda ledger: ledger.record([ENTRY]), ledgers)]
+
+    assert [each.known for each in standings].count(None) == 1
+    assert len({each.worker for each in standings if each.known}) == 1
+
+
+def test_of_many_that_look_at_once_one_inherits(make_ledger: Callable[[str], Ledger]) -> None:
+    one, *others = [make_ledger(f"w{number}") for number in range(4)]
+    one.record([ENTRY])
+    kill(one)
+    with ThreadPoolExecutor(3) as pool:
+        inherited = [each for found, _ in pool.map(Ledger.inherit, others) for each in found]
+
+    assert len(inherited) == 1
 
 
 @pytest.mark.parametrize(
