@@ -1,1 +1,1 @@
-"""Where tokens come from. One backend so far: `local`, the engine in this process."""
+"""Where tokens come from: `local`, the engine in this process, or `remote`, OpenAI-compatible engines elsewhere."""

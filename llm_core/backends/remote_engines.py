@@ -21,6 +21,7 @@ from llm_core.backends.remote_transport import ReusingTransport
 from llm_core.models.info import ModelInfo
 
 log = logging.getLogger(__name__)
+logging.getLogger("httpx2").setLevel(logging.WARNING)  # it would tell of each request, and of each look
 
 CONNECT_SECONDS = 10.0
 LOOK_SECONDS = 10.0  # between two looks at an engine that answers

@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
+from llm_core.backends import remote, remote_engines
 from llm_core.client import LLMClient
 from llm_core.settings import Settings
 from tests.backends.fake_engine import FakeEngine
@@ -39,7 +40,17 @@ def free_port() -> int:
 
 
 @pytest.fixture
-def engine() -> Iterator[FakeEngine]:
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same waits, but shorter."""
+    monkeypatch.setattr(remote, "FIRST_PAUSE_SECONDS", 0.02)
+    monkeypatch.setattr(remote, "WAIT_SECONDS", 0.3)
+    monkeypatch.setattr(remote, "PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr(remote_engines, "LOOK_AGAIN_SECONDS", 0.05)
+    monkeypatch.setattr(remote_engines, "LOOK_SECONDS", 0.1)
+
+
+@pytest.fixture
+def engine(quick: None) -> Iterator[FakeEngine]:
     engine = FakeEngine()
     yield engine
     engine.close()

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections.abc import Callable
 from contextlib import aclosing, closing
 from typing import Any
 
 import pytest
 
-from llm_core.backends import remote, remote_engines
+from llm_core.backends import remote
 from llm_core.client import LLMClient
 from llm_core.errors import (
     ContextOverflow,
     EngineClosed,
     EngineFailed,
-    EngineUnreachable,
     InvalidRequest,
     LLMError,
     ModelError,
@@ -25,7 +23,7 @@ from llm_core.errors import (
     RateLimited,
 )
 from llm_core.events import ContentDelta, Done, Queued, ReasoningDelta, ToolCallDelta
-from tests.backends.conftest import free_port, wait_until
+from tests.backends.conftest import wait_until
 from tests.backends.fake_engine import MODEL, Answer, FakeEngine, chunk, hangs_up, refuses, reply, streams
 
 HELLO = [{"role": "user", "content": "Hello"}]
@@ -39,16 +37,6 @@ WEATHER = {
 }
 
 MakeClient = Callable[..., LLMClient]
-
-
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same waits, but shorter."""
-    monkeypatch.setattr(remote, "FIRST_PAUSE_SECONDS", 0.02)
-    monkeypatch.setattr(remote, "WAIT_SECONDS", 0.3)
-    monkeypatch.setattr(remote, "PATIENCE_SECONDS", 0.5)
-    monkeypatch.setattr(remote_engines, "LOOK_AGAIN_SECONDS", 0.05)
-    monkeypatch.setattr(remote_engines, "LOOK_SECONDS", 0.1)
 
 
 class TestWhatIsSent:
@@ -176,6 +164,25 @@ class TestWhatIsRead:
         engine.answers = [streams(reply("Hi", finish_reason=theirs))]
 
         assert client.chat(HELLO).finish_reason == ours
+
+
+def test_a_function_runs_here_and_what_it_returns_goes_back(client: LLMClient, engine: FakeEngine) -> None:
+    def weather(city: str) -> str:
+        """What the weather is like."""
+        return f"rain in {city}"
+
+    call = {
+        "index": 0,
+        "id": "c1",
+        "type": "function",
+        "function": {"name": "weather", "arguments": '{"city": "Oslo"}'},
+    }
+    engine.answers = [streams([chunk({"tool_calls": [call]}), chunk({}, "tool_calls")]), streams(reply("It rains."))]
+
+    assert client.chat(HELLO, tools=[weather]).content == "It rains."
+    assert engine.asked[1].body["messages"][-1]["content"] == "rain in Oslo"
+    session = client.chat_session("s", "Hello", tools=[weather])
+    assert session.content == "It rains."
 
 
 class TestStopping:
@@ -343,93 +350,3 @@ class TestFailing:
         with pytest.raises(ContextOverflow):
             client.chat([*turns, *HELLO], overflow="drop_oldest")
         assert [len(asked.body["messages"]) for asked in engine.asked] == [7, 5, 3, 1]
-
-
-def of_both(make_client: MakeClient, *engines: FakeEngine) -> LLMClient:
-    """A client that has seen all of the engines answer."""
-    client = make_client(*engines)
-    client.wait_ready(10)
-    wait_until(lambda: "Left out" not in client.status().message, "all answer")
-    return client
-
-
-class TestSeveral:
-    def test_each_request_goes_to_the_engine_with_the_least_to_do(
-        self, engine: FakeEngine, second_engine: FakeEngine, make_client: MakeClient
-    ) -> None:
-        client = of_both(make_client, engine, second_engine)
-        for each in (engine, second_engine):
-            each.answers = [streams([], end="wait")]
-        streams_open = [client.chat_stream(HELLO) for _ in range(6)]
-        for events in streams_open:
-            next(events)
-
-        assert (len(engine.asked), len(second_engine.asked)) == (3, 3)
-        for events in streams_open:
-            events.close()
-
-    def test_one_that_is_down_is_left_out_until_it_is_back(
-        self, engine: FakeEngine, second_engine: FakeEngine, make_client: MakeClient
-    ) -> None:
-        client = of_both(make_client, engine, second_engine)
-        engine.kill()
-
-        for _ in range(4):
-            assert client.chat(HELLO).content == "Hello there"
-        assert len(second_engine.asked) == 4
-        assert "Left out" in client.status().message
-
-        engine.start()
-        wait_until(lambda: "Left out" not in client.status().message, "it is back")
-        for _ in range(4):
-            client.chat(HELLO)
-        assert engine.asked
-
-    def test_one_that_fails_hands_over_at_once(
-        self, engine: FakeEngine, second_engine: FakeEngine, make_client: MakeClient
-    ) -> None:
-        client = of_both(make_client, engine, second_engine)
-        engine.answers = second_engine.answers = [refuses(429, Retry_After="4")]
-        second_engine.answers = [streams(reply("Hi"))]
-        begun = time.monotonic()
-
-        assert {client.chat(HELLO).content for _ in range(3)} == {"Hi"}
-        assert time.monotonic() - begun < 3
-
-
-class TestBeingThere:
-    def test_the_model_is_what_the_engine_says(self, client: LLMClient) -> None:
-        info = client.wait_ready(10)
-
-        assert (info.name, info.context_train, info.path) == (MODEL, 4096, None)
-        assert client.status().state == "ready"
-
-    def test_an_engine_that_is_not_there_yet_is_waited_for(self, make_client: MakeClient, engine: FakeEngine) -> None:
-        engine.kill()
-        client = make_client(engine)
-        client.start()
-
-        with pytest.raises(EngineUnreachable, match="cannot be reached"):
-            client.wait_ready(10)
-        assert (client.status().state, client.stats()) == ("loading", None)
-        with pytest.raises(EngineUnreachable):
-            client.chat(HELLO)
-
-        engine.start()
-        assert client.wait_ready(10).name == MODEL
-        assert client.chat(HELLO).content == "Hello there"
-
-    def test_nobody_at_the_address(self, make_client: MakeClient) -> None:
-        client = make_client(f"http://127.0.0.1:{free_port()}")
-
-        with pytest.raises(EngineUnreachable, match="No engine answers"):
-            client.generate(HELLO)
-
-    def test_what_is_in_flight_is_counted(self, client: LLMClient, engine: FakeEngine) -> None:
-        engine.answers = [streams([], end="wait")]
-        with closing(client.chat_stream(HELLO)) as events:
-            next(events)
-            stats = client.stats()
-            assert stats is not None
-            assert stats.running == 1
-        wait_until(lambda: getattr(client.stats(), "running", 1) == 0, "it is over")
