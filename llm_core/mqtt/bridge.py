@@ -59,7 +59,8 @@ class Bridge:
         self._client, self._broker, self._max_bytes = client, settings.mqtt_url, settings.mqtt_max_bytes
         self._tls = TLSFiles(settings.mqtt_ca_file, settings.mqtt_cert_file, settings.mqtt_key_file)
         self._topics = Topics(settings.mqtt_prefix)
-        self._projects = Projects.load(settings.mqtt_projects, settings.rate_limit)
+        counters = settings.redis_url.get_secret_value() if settings.redis_url else None
+        self._projects = Projects.load(settings.mqtt_projects, settings.rate_limit, counters)
         self._reception = Reception(self._topics, self._projects, self._max_bytes)
         self._legacy = LegacyReception(self._projects, self._max_bytes)
         self._templates = Templates()
@@ -232,15 +233,15 @@ class Bridge:
                 self._desk.refuse(Refusal(arrival.to, error, is_legacy(arrival.key)))
             return
         for arrival, standing in zip(arrivals, standings, strict=True):
-            if standing.known is None and (refusal := self._count(arrival)) is not None:
+            if standing.known is None and (refusal := await self._count(arrival)) is not None:
                 self._desk.do(self._desk.drop(arrival.key, refusal))
             elif (worker := self._desk.take(arrival, standing)) is not None:
                 self._colleagues.look_after(arrival, worker)
 
-    def _count(self, arrival: Arrival) -> Refusal | None:
+    async def _count(self, arrival: Arrival) -> Refusal | None:
         """Why a new request is one too many; who asks again for the same reply has asked once."""
         try:
-            self._projects.count(arrival.key.project, arrival.key.client)
+            await asyncio.to_thread(self._projects.count, arrival.key.project, arrival.owner)
         except LLMError as error:
             return Refusal(arrival.to, error, is_legacy(arrival.key))
         return None

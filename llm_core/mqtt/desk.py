@@ -76,7 +76,9 @@ class Desk:
         return None
 
     def answer(self, arrival: Arrival) -> None:
-        """Answers a request that is this worker's."""
+        """Answers a request that is this worker's, once."""
+        if arrival.key in self._answers:
+            return
         most = arrival.project.limits.running
         if most is not None and sum(key.project == arrival.key.project for key in self._answers) >= most:
             said = f"{most} requests of this project are being answered already, which is its limit."
@@ -105,6 +107,10 @@ class Desk:
         finally:
             if not answered:
                 del self._answers[answer.key]
+
+    def has(self, key: RequestKey) -> bool:
+        """Whether this worker answers it now."""
+        return key in self._answers
 
     def _out(self, arrival: Arrival) -> Out:
         if is_legacy(arrival.key) and arrival.project.compatibility is not None:

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import time
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import limits
 import yaml
-from limits.storage import MemoryStorage
-from limits.strategies import MovingWindowRateLimiter
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from llm_core.errors import InvalidRequest, ProjectNotFound, RateLimited, SettingsError
+from llm_core.errors import InvalidRequest, ProjectNotFound, SettingsError
 from llm_core.messages import Text
 from llm_core.mqtt.payloads import OPTIONS
 from llm_core.mqtt.topics import NAME_RULE, is_project
+from llm_core.rate_limit import RateLimit
 from llm_core.request import MaxTokens, build_request
 
 MAX_FILE_BYTES = 1_000_000
@@ -155,19 +153,22 @@ class Projects:
     Args:
         projects: By name. None: there is any project, with nothing of its own.
         rate: Of clients whose project says nothing.
+        redis_url: Where several processes count together.
     """
 
-    def __init__(self, projects: dict[str, Project] | None, rate: str) -> None:
-        self._projects, self._rate = projects, rate
-        self._limiter = MovingWindowRateLimiter(MemoryStorage())
+    def __init__(self, projects: dict[str, Project] | None, rate: str, redis_url: str | None = None) -> None:
+        self._projects = projects
+        self._usual = RateLimit(rate, redis_url)
+        own = {name: project.limits.rate for name, project in (projects or {}).items()}
+        self._limits = {name: RateLimit(each, redis_url) for name, each in own.items() if each is not None}
 
     @classmethod
-    def load(cls, path: Path | None, rate: str) -> Projects:
+    def load(cls, path: Path | None, rate: str, redis_url: str | None = None) -> Projects:
         """
         Raises:
             SettingsError: The file cannot be read, or says what cannot be; the message says where.
         """
-        return cls(None if path is None else _read(path), rate)
+        return cls(None if path is None else _read(path), rate, redis_url)
 
     def get(self, name: str, client: str | None = None) -> Project:
         """A project.
@@ -187,20 +188,16 @@ class Projects:
         """The projects that serve older clients."""
         return [name for name, project in (self._projects or {}).items() if project.compatibility is not None]
 
-    def count(self, name: str, client: str) -> None:
-        """Counts one request of a client.
+    def count(self, name: str, owner: str) -> None:
+        """Counts one request. It may wait for Redis.
 
         Raises:
             RateLimited: It is one too many.
         """
-        rate = self.get(name).limits.rate or self._rate
-        if rate.lower() == "none":
-            return
-        parsed = limits.parse(rate)
-        if not self._limiter.hit(parsed, name, client):
-            free_at = self._limiter.get_window_stats(parsed, name, client).reset_time
-            said = f"More requests than are allowed ({parsed}). Wait, and try again."
-            raise RateLimited(said, retry_after=max(1.0, free_at - time.time()))
+        if name in self._limits:
+            self._limits[name].check(f"{owner} in {name}")
+        else:
+            self._usual.check(owner)
 
 
 def _read(path: Path) -> dict[str, Project]:

@@ -16,7 +16,7 @@ from llm_core.settings import LOOPBACK_NAMES, Settings, is_loopback
 from llm_core.web import problems
 from llm_core.web.chat_routes import chat_routes
 from llm_core.web.gate import Gate
-from llm_core.web.limits import BodyLimit, RateLimit
+from llm_core.web.limits import BodyLimit, CallerLimit
 from llm_core.web.openai import openai_routes
 from llm_core.web.operations import Metrics, operations_routes
 from llm_core.web.page import build_app
@@ -41,7 +41,7 @@ def build_server(client: LLMClient) -> FastAPI:
     settings = client.settings
     metrics = Metrics(client)
     redis_url = settings.redis_url.get_secret_value() if settings.redis_url else None
-    rate_limit = RateLimit(settings.rate_limit, redis_url)
+    rate_limit = CallerLimit(settings.rate_limit, redis_url)
     app = FastAPIOffline(  # its /docs load nothing from other servers
         title="llm-core",
         description=_ABOUT,

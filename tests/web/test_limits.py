@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from llm_core.errors import RateLimited
-from llm_core.web.limits import RateLimit
+from llm_core.rate_limit import RateLimit
 from scripts.system_packages import NO_REDIS, in_ci
 
 
