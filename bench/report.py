@@ -24,6 +24,7 @@ TITLES = {
     "arrival": "A long prompt arrives among 4 running streams",
     "dropped": "A long prompt is dropped half-way",
     "memory": "Memory over many short requests",
+    "mqtt": "20 streams over MQTT and over HTTP, from one process",
     "constraint": "8 streams held to a schema against 8 free ones",
     "hop": "8 streams of a remote engine through the app against its own /v1",
 }

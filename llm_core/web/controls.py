@@ -9,6 +9,7 @@ from annotated_types import Ge, Gt, Le
 
 from llm_core.request import SamplingParams
 from llm_core.settings import Settings
+from llm_core.tools.builtin import BUILTIN_TOOLS
 
 MAX_TOKENS_SHOWN = 4096
 
@@ -22,6 +23,7 @@ class Controls:
     top_p: gr.Slider
     max_tokens: gr.Slider
     thinking: gr.Checkbox
+    tools: gr.CheckboxGroup
 
     @classmethod
     def make(cls, settings: Settings) -> Controls:
@@ -55,10 +57,18 @@ class Controls:
                 visible=False,  # until the model has loaded and turns out to have the choice
                 render=False,
             ),
+            tools=gr.CheckboxGroup(
+                list(BUILTIN_TOOLS),
+                value=[],
+                label="Tools",
+                info="The model may use them where it sees fit",
+                elem_id="tools",
+                render=False,
+            ),
         )
 
     def inputs(self) -> list[str | gr.components.Component]:
-        return [self.system_prompt, self.temperature, self.top_p, self.max_tokens, self.thinking]
+        return [self.system_prompt, self.temperature, self.top_p, self.max_tokens, self.thinking, self.tools]
 
     def render(self) -> None:
         """Puts them on the page that is being built."""
@@ -66,7 +76,7 @@ class Controls:
             _render(self.system_prompt)
             with gr.Row():
                 _render(self.temperature, self.top_p, self.max_tokens)
-            _render(self.thinking)
+            _render(self.thinking, self.tools)
 
 
 def _render(*inputs: gr.components.Component) -> None:

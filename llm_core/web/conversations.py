@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import takewhile, zip_longest
 from typing import Any
 
 from llm_core.errors import SessionBusy, SessionNotFound
-from llm_core.events import ContentDelta, ReasoningDelta
+from llm_core.events import ChatEvent, ContentDelta, ReasoningDelta, ToolCallDelta, ToolResult
+from llm_core.messages import Message
 from llm_core.sessions.live import LiveReply
 from llm_core.sessions.records import Session, SessionSummary, Turn
 from llm_core.sessions.sessions import SESSION_ID_PATTERN, Sessions
+from llm_core.tools.calls import ERROR
 from llm_core.web.transcript import ShownMessage, ShownReply, shown
 
 STOP_SECONDS = 10.0  # a stopped reply takes one step of the engine to end, and a moment to be saved
@@ -108,33 +111,71 @@ class Conversations:
 
 
 def stored_turns(history: Iterable[Mapping[str, Any]]) -> int:
-    """How many turns of what is shown are in the store: those that were refused are not."""
-    turns = 0
+    """How many turns of what is shown are in the store: those that were refused are not.
+
+    A message of the visitor's begins a turn. A program may begin one with the results of calls: then there is one more
+    reply, and each reply has one message that says how it is getting on.
+    """
+    turns = replies = 0
     for message in history:
+        state = (message.get("metadata") or {}).get("id")
         if message["role"] == "user":
-            turns += 1
-        elif (message.get("metadata") or {}).get("id") == "refused":
+            turns, replies = turns + 1, 0
+        elif state == "refused":
             turns -= 1
+        elif state:
+            turns += replies > 0
+            replies += 1
     return turns
 
 
 def shown_session(session: Session) -> list[ShownMessage]:
     """A conversation as it stood when it was left. Of a reply that is being made, only the message that it answers."""
-    return [message for turn in session.turns for message in _shown_turn(turn)]
+    turns = session.turns
+    return [
+        message
+        for turn, following in zip_longest(turns, turns[1:])
+        for message in _shown_turn(turn, later=_results(following))
+    ]
 
 
-def _shown_turn(turn: Turn) -> list[ShownMessage]:
-    said, *answers = turn.messages
-    question = shown("user", said.content)
+def _results(turn: Turn | None) -> list[Message]:
+    """The results that a turn begins with."""
+    return list(takewhile(lambda message: message.role == "tool", turn.messages if turn else ()))
+
+
+def _shown_turn(turn: Turn, *, later: Iterable[Message]) -> list[ShownMessage]:
+    """A turn.
+
+    Args:
+        later: Results of its calls that the next turn begins with.
+    """
+    question = [shown("user", message.content) for message in turn.messages[:1] if message.role == "user"]
     if turn.status == "running":
-        return [question]
+        return question
     reply = ShownReply(now=lambda: 0.0)
-    for answer in answers:
-        if answer.reasoning:
-            reply.add(ReasoningDelta(answer.reasoning))
-        reply.add(ContentDelta(answer.content))
+    answers = turn.messages[len(question) or len(_results(turn)) :]
+    for event in _events([*answers, *later]):
+        reply.add(event)
     if turn.done is not None:
         reply.add(turn.done)
     else:
         reply.fail(turn.error or "This reply was interrupted.")
-    return [question, *reply.messages()]
+    return [*question, *reply.messages()]
+
+
+def _events(messages: Iterable[Message]) -> Iterator[ChatEvent]:
+    """What the messages of a reply were made of."""
+    names: dict[str | None, str] = {}
+    for message in messages:
+        if message.role == "tool":
+            failed = message.content.startswith(ERROR)
+            call_id = message.tool_call_id or ""
+            yield ToolResult(call_id, names.get(call_id, ""), message.content, failed=failed)
+            continue
+        if message.reasoning:
+            yield ReasoningDelta(message.reasoning)
+        yield ContentDelta(message.content)
+        for index, call in enumerate(message.tool_calls or ()):
+            names[call.id] = call.name
+            yield ToolCallDelta(index, call.id, call.name, call.arguments)

@@ -12,6 +12,7 @@ from starlette.requests import HTTPConnection
 
 from llm_core.errors import LLMError
 from llm_core.web.gate import owner_of
+from llm_core.web.visitors import visitor_of
 
 T = TypeVar("T")
 
@@ -27,6 +28,11 @@ def connection_of(request: gr.Request) -> HTTPConnection:
     assert request.request is not None
     connection: HTTPConnection = request.request
     return connection
+
+
+def visitor_at(request: gr.Request) -> str:
+    """Whose conversations the page shows; "" for a program, whose are not kept."""
+    return visitor_of(connection_of(request))
 
 
 @contextmanager

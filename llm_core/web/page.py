@@ -20,15 +20,16 @@ from llm_core.client import LLMClient
 from llm_core.errors import InvalidRequest, LLMError
 from llm_core.events import ChatEvent
 from llm_core.sessions.live import LiveReply
+from llm_core.tools.builtin import BUILTIN_TOOLS
 from llm_core.web.controls import Controls
-from llm_core.web.conversations import Conversations, new_id, shown_session
+from llm_core.web.conversation_events import ConversationEvents
+from llm_core.web.conversations import Conversations
 from llm_core.web.gradio_api import add_endpoints
-from llm_core.web.gradio_requests import Admit, connection_of, sentences
+from llm_core.web.gradio_requests import Admit, connection_of, sentences, visitor_at
 from llm_core.web.header import header_html
 from llm_core.web.paced import paced
-from llm_core.web.sidebar import NOT_KEPT, Sidebar, list_html, notice_html
-from llm_core.web.transcript import ShownMessage, ShownReply, conversation, failure, settled, shown, spoken_text
-from llm_core.web.visitors import visitor_of
+from llm_core.web.sidebar import Sidebar
+from llm_core.web.transcript import ShownMessage, ShownReply, conversation, failure, settled, shown, spoken
 from llm_core.web.widgets import EXAMPLES, QUIET, STREAM, busy_box, free_box, make_chatbot, make_textbox
 
 log = logging.getLogger(__name__)
@@ -39,8 +40,6 @@ UPDATE_SECONDS = 0.04
 # Gradio looks for a closed tab only when something is yielded.
 HEARTBEAT_SECONDS = 0.25
 STATUS_SECONDS = 0.5
-# The name of the conversation in the page's address, so that a reload shows it again (static/sidebar.js).
-CONVERSATION_PARAMETER = "c"
 
 _REPLY_LINES_JS = (Path(__file__).parent / "static" / "reply_lines.js").read_text(encoding="utf-8")
 _EMPTY = "Type a message first."
@@ -93,6 +92,7 @@ class ChatPage(gr.ChatInterface):
         top_p: float,
         max_tokens: int,
         thinking: bool,
+        tools: list[str],
         conversation_id: str,
         request: gr.Request,
     ) -> AsyncGenerator[list[ShownMessage]]:
@@ -107,9 +107,10 @@ class ChatPage(gr.ChatInterface):
                 "top_p": top_p,
                 "max_tokens": max_tokens,
                 "thinking": thinking if self._can_switch_thinking() else None,
+                "tools": [BUILTIN_TOOLS[name] for name in tools] or None,
                 "overflow": "drop_oldest",
             }
-            visitor = _visitor(request)
+            visitor = visitor_at(request)
             if visitor and conversation_id:
                 options |= {"system_prompt": system_prompt}
                 return _events_of(
@@ -249,101 +250,49 @@ class ChatPage(gr.ChatInterface):
 
     def _forget_after(self, conversation_id: str, before: list[Any], kept: list[Any], request: gr.Request) -> None:
         with sentences():
-            self._conversations.forget_after(_visitor(request), conversation_id, before, kept)
+            self._conversations.forget_after(visitor_at(request), conversation_id, before, kept)
 
     # ── conversations ────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _setup_conversations(self) -> None:
         sidebar = self._sidebar
+        beside = ConversationEvents(self._conversations, self._client.settings.system_prompt)
         shown = [self.chatbot, self.chatbot_state, self._conversation, self._controls.system_prompt]
         listed = {
-            "fn": self._list,
+            "fn": beside.list,
             "inputs": [sidebar.search, self._conversation],
             "outputs": [sidebar.list],
             **QUIET,
         }
         for opened in (
-            self.load(self._open_addressed, None, shown, **QUIET),
-            sidebar.new.click(self._open_new, None, shown, **QUIET),
-            sidebar.list.open_conversation(self._open_picked, None, shown, **QUIET),
+            self.load(beside.open_addressed, None, shown, **QUIET),
+            sidebar.new.click(beside.open_new, None, shown, **QUIET),
+            sidebar.list.open_conversation(beside.open_picked, None, shown, **QUIET),
         ):
             opened.then(**listed)
             followed = opened.then(
                 self._follow, [self.chatbot, self._conversation], [self.chatbot, self.textbox], **STREAM
             )
-            followed.then(**self._keeping()).then(free_box, None, [self.textbox], **QUIET)
+            followed.then(**self._keeping()).then(beside.free_box, [self._conversation], [self.textbox], **QUIET)
             self._replies.append(followed)
-        sidebar.list.delete_conversation(self._delete, [self._conversation], shown, **QUIET).then(**listed)
-        sidebar.list.rename_conversation(self._rename, None, None, **QUIET).then(**listed)
+        sidebar.list.delete_conversation(beside.delete, [self._conversation], shown, **QUIET).then(**listed)
+        sidebar.list.rename_conversation(beside.rename, None, None, **QUIET).then(**listed)
         sidebar.search.change(**listed, trigger_mode="always_last")
-        self._sent.success(**(listed | {"fn": self._list_when_begun}))
+        self._sent.success(**(listed | {"fn": beside.list_when_begun}))
         for reply in self._replies:
             reply.then(**listed)
         for leave in (sidebar.new.click, sidebar.list.open_conversation):
             leave(None, None, None, cancels=self._replies, api_visibility="undocumented")
-        self.textbox.stop(self._stop, [self._conversation], None, **QUIET)
+        self.textbox.stop(beside.stop, [self._conversation], None, **QUIET)
         self.textbox.stop(None, None, None, cancels=self._replies, api_visibility="undocumented").then(
             settled, [self.chatbot], [self.chatbot], **QUIET
         )
-
-    def _open(self, conversation_id: str, request: gr.Request) -> tuple[Any, Any, str, str]:
-        """What is shown, what a reply goes on from, the conversation's id, and its system prompt."""
-        default = self._client.settings.system_prompt
-        with sentences():
-            session = self._conversations.find(_visitor(request), conversation_id)
-        if session is None:
-            return [], [], new_id(), default
-        messages = shown_session(session)
-        return (
-            messages,
-            messages,
-            session.session_id,
-            default if session.system_prompt is None else session.system_prompt,
-        )
-
-    def _open_addressed(self, request: gr.Request) -> tuple[Any, Any, str, str]:
-        return self._open(connection_of(request).query_params.get(CONVERSATION_PARAMETER, ""), request)
-
-    def _open_new(self, request: gr.Request) -> tuple[Any, Any, str, str]:
-        return self._open("", request)
-
-    def _open_picked(self, event: gr.EventData, request: gr.Request) -> tuple[Any, Any, str, str]:
-        return self._open(str(event.conversation), request)
-
-    def _delete(self, current: str, event: gr.EventData, request: gr.Request) -> Any:
-        with sentences():
-            self._conversations.delete(_visitor(request), str(event.conversation))
-        return self._open("", request) if event.conversation == current else (gr.skip(),) * 4
-
-    def _rename(self, event: gr.EventData, request: gr.Request) -> None:
-        with sentences():
-            self._conversations.rename(_visitor(request), str(event.conversation), str(event.title))
-
-    def _stop(self, conversation_id: str, request: gr.Request) -> None:
-        self._conversations.stop(_visitor(request), conversation_id)
-
-    def _list(self, search: str, current: str, request: gr.Request) -> str:
-        visitor = _visitor(request)
-        if not visitor:
-            return notice_html(NOT_KEPT)
-        try:
-            return list_html(self._conversations.list(visitor, search), current, search)
-        except LLMError as error:
-            return notice_html(error.message)
-
-    async def _list_when_begun(self, search: str, current: str, request: gr.Request) -> str:
-        """The list with the conversation that is being begun by another event."""
-        for _ in range(20):
-            if self._conversations.running(_visitor(request), current) is not None:
-                break
-            await asyncio.sleep(0.1)
-        return await asyncio.to_thread(self._list, search, current, request)
 
     async def _follow(
         self, history: list[Any], conversation_id: str, request: gr.Request
     ) -> AsyncGenerator[tuple[Any, Any]]:
         """Goes on showing a reply that was being made when the page was left."""
-        running = self._conversations.running(_visitor(request), conversation_id)
+        running = self._conversations.running(visitor_at(request), conversation_id)
         if running is None:
             yield gr.skip(), gr.skip()
             return
@@ -388,7 +337,7 @@ def _as_text(stream: Callable[..., AsyncGenerator[Update]]) -> Callable[..., Asy
             async for messages, *others in updates:
                 if (problem := failure(messages)) is not None:
                     raise gr.Error(problem, print_exception=False)
-                yield "".join(map(spoken_text, messages)), *others
+                yield spoken(messages), *others
 
     return text_stream
 
@@ -397,10 +346,6 @@ async def _events_of(reply: LiveReply) -> AsyncGenerator[ChatEvent]:
     async with aclosing(reply.aevents()) as numbered:
         async for _, event in numbered:
             yield event
-
-
-def _visitor(request: gr.Request) -> str:
-    return visitor_of(connection_of(request))
 
 
 def _has_text(message: str) -> dict[str, Any]:

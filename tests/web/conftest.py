@@ -15,6 +15,8 @@ from llm_core.settings import Settings
 from llm_core.web.serve import listen, running
 from llm_core.web.server import build_server
 
+from .scripted_client import ScriptedClient
+
 PATIENCE_MS = 60_000
 expect.set_options(timeout=PATIENCE_MS)
 
@@ -79,3 +81,25 @@ def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
     yield open_one
     for context in contexts:
         context.close()
+
+
+@pytest.fixture(scope="module")
+def scripted_page(page_client: LLMClient) -> Iterator[tuple[ScriptedClient, str]]:
+    """A client whose generations the test writes, and the URL of its page."""
+    client = ScriptedClient(page_client, free_port())
+    with served(client) as url:
+        yield client, url
+
+
+@pytest.fixture
+def scripted(scripted_page: tuple[ScriptedClient, str]) -> ScriptedClient:
+    client, _ = scripted_page
+    client.asked.clear()
+    client.requests.clear()
+    return client
+
+
+@pytest.fixture
+def page(open_page: Callable[..., Page], scripted_page: tuple[ScriptedClient, str]) -> Page:
+    _, url = scripted_page
+    return open_page(url)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,13 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from llm_core.client import LLMClient
-from llm_core.events import ContentDelta, Done, Timings, Usage
-from llm_core.sessions.records import SessionSummary
+from llm_core.events import ContentDelta, Done, Timings, ToolCallDelta, ToolResult, Usage
+from llm_core.messages import FunctionCall, Message, ToolCall
+from llm_core.sessions.records import Session, SessionSummary, Turn, TurnStatus
 from llm_core.settings import Settings
-from llm_core.web.conversations import stored_turns
+from llm_core.web.conversations import shown_session, stored_turns
 from llm_core.web.sidebar import list_html
-from llm_core.web.transcript import ShownReply, shown
+from llm_core.web.transcript import ShownMessage, ShownReply, shown
 
 from .conftest import free_port, served, wait_until
 from .visitor import REPLY, STOP, line, send, wait_for_text, wait_until_done
@@ -203,3 +205,96 @@ def test_a_refused_message_is_no_turn_of_the_store() -> None:
     history = [shown("user", "a"), *done.messages(), shown("user", "b"), *failed.messages()]
     assert stored_turns(history) == 2
     assert stored_turns([*history, shown("user", "c"), *refused.messages()]) == 2
+
+
+# ── calls of tools ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def turn(*messages: Message, status: TurnStatus = "complete") -> Turn:
+    figures = {"usage": asdict(Usage(1, 0, 1)), "timings": asdict(Timings())}
+    return Turn("a", status, messages, "stop" if status == "complete" else None, figures, None, 0.0, 0.0)
+
+
+def session_of(*turns: Turn) -> Session:
+    return Session("a", "Title", None, 0.0, 0.0, turns)
+
+
+def user(text: str) -> Message:
+    return Message(role="user", content=text)
+
+
+def said(text: str, *calls: str) -> Message:
+    """What the model said, and the ids of what it called."""
+    made = tuple(
+        ToolCall(id=call, function=FunctionCall(name="calculate", arguments='{"expression": "6 * 7"}'))
+        for call in calls
+    )
+    return Message(role="assistant", content=text, tool_calls=made or None)
+
+
+def result(call: str, content: str) -> Message:
+    return Message(role="tool", tool_call_id=call, content=content)
+
+
+def outline(messages: Iterable[ShownMessage]) -> list[tuple[str, str]]:
+    """Of each message who speaks, and the text or, where it folds, what is on its line."""
+    lines = []
+    for message in messages:
+        metadata = message["metadata"]
+        title = f"[{metadata['title']}: {metadata['log']}]" if "title" in metadata else message["content"][0]["text"]
+        lines.append((message["role"], title))
+    return lines
+
+
+def test_a_stored_conversation_shows_its_calls_as_they_were_shown_when_made() -> None:
+    stored = turn(
+        user("6 * 7?"), said("Let me see.", "one", "two"), result("one", "42"), result("two", "Error: no"), said("42.")
+    )
+    live = ShownReply()
+    live.add(ContentDelta("Let me see."))
+    for index, call in enumerate(("one", "two")):
+        live.add(ToolCallDelta(index, call, "calculate", '{"expression": "6 * 7"}'))
+    live.add(ToolResult("one", "calculate", "42"))
+    live.add(ToolResult("two", "calculate", "Error: no", failed=True))
+    live.add(ContentDelta("42."))
+    live.add(Done("stop", Usage(1, 0, 1), Timings()))
+
+    assert shown_session(session_of(stored))[1:] == live.messages()
+
+
+def test_results_that_a_program_gave_later_are_shown_at_their_calls() -> None:
+    session = session_of(
+        turn(user("6 * 7?"), said("", "one")),
+        turn(result("one", "42"), said("It is 42.")),
+        turn(user("Thanks."), said("Welcome.")),
+    )
+    messages = shown_session(session)
+
+    assert outline(messages) == [
+        ("user", "6 * 7?"),
+        ("assistant", "[Calculator: 6 * 7]"),
+        ("assistant", ""),
+        ("assistant", "It is 42."),
+        ("user", "Thanks."),
+        ("assistant", "Welcome."),
+    ]
+    assert "42" in messages[1]["content"][0]["text"]
+
+
+def test_a_call_without_a_result_is_shown_as_not_run() -> None:
+    messages = shown_session(session_of(turn(user("6 * 7?"), said("", "one")), turn(user("Well?"), said("Hm."))))
+    assert ("assistant", "[Calculator: not run]") in outline(messages)
+
+
+def test_turns_are_counted_whatever_is_shown_of_them() -> None:
+    turns = (
+        turn(
+            user("a"), said("Let me see.", "one"), result("one", "1"), said("", "two"), result("two", "2"), said("3.")
+        ),
+        turn(user("b"), said("", "three")),
+        turn(result("three", "3"), said("", "four")),
+        turn(result("four", "4"), said("Four.")),
+        turn(user("c"), status="failed"),
+    )
+    for length in range(len(turns) + 1):
+        assert stored_turns(shown_session(session_of(*turns[:length]))) == length

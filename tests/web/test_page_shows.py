@@ -3,92 +3,24 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
 
-from llm_core.backends.backend import LoadStatus
-from llm_core.cancellation import Cancellation
 from llm_core.client import LLMClient
 from llm_core.engine.llama import Model
 from llm_core.errors import QueueFull
-from llm_core.events import ChatEvent, ContentDelta, Done, Queued, ReasoningDelta, Timings, Usage
-from llm_core.messages import Message
-from llm_core.models.info import ModelInfo
-from llm_core.request import ChatRequest
+from llm_core.events import ChatEvent, ContentDelta, Queued, ReasoningDelta
 from llm_core.settings import Settings
 
 from .conftest import PATIENCE_MS, free_port, served
+from .scripted_client import END, ScriptedClient, Signal
 from .visitor import REPLY, line, send, wait_until_done
 
 Open = Callable[..., Page]
-Script = Callable[[], Generator[ChatEvent]]
-
-END = Done("stop", Usage(20, 0, 5), Timings(0, 100, 50))
-
-
-class ScriptedClient(LLMClient):
-    """The real client in everything but its replies: those are what `script` yields.
-
-    Attributes:
-        asked: The messages of each request, the system prompt's taken off.
-    """
-
-    script: Script
-
-    def __init__(self, real: LLMClient) -> None:
-        super().__init__(Settings(GRADIO_SERVER_PORT=free_port()))
-        self.asked: list[list[Message]] = []
-        self._real = real
-
-    def status(self) -> LoadStatus:
-        return self._real.status()
-
-    def wait_ready(self, timeout: float | None = None) -> ModelInfo:
-        return self._real.wait_ready(timeout)
-
-    def _stream(self, request: ChatRequest, cancellation: Cancellation) -> Generator[ChatEvent]:
-        system, *conversation = request.messages
-        assert system.role == "system"
-        self.asked.append(conversation)
-        return self.script()
-
-
-@pytest.fixture(scope="module")
-def scripted_page(page_client: LLMClient) -> Iterator[tuple[ScriptedClient, str]]:
-    client = ScriptedClient(page_client)
-    with served(client) as url:
-        yield client, url
-
-
-@pytest.fixture
-def scripted(scripted_page: tuple[ScriptedClient, str]) -> ScriptedClient:
-    client, _ = scripted_page
-    client.asked.clear()
-    return client
-
-
-@pytest.fixture
-def page(open_page: Open, scripted_page: tuple[ScriptedClient, str]) -> Page:
-    _, url = scripted_page
-    return open_page(url)
-
-
-class Signal:
-    """Lets a script wait for the test."""
-
-    def __init__(self) -> None:
-        self._given = threading.Event()
-
-    def give(self) -> None:
-        self._given.set()
-
-    def wait(self) -> None:
-        assert self._given.wait(PATIENCE_MS / 1e3)
-
 
 HOSTILE = (
     '<img src="x" onerror="window.hacked = 1"> <script>window.hacked = 2</script> '

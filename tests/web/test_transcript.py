@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from llm_core.events import ContentDelta, Done, Queued, ReasoningDelta, Timings, Usage
-from llm_core.web.transcript import ShownReply, conversation, failure, settled, shown, spoken_text
+from llm_core.events import ContentDelta, Done, Queued, ReasoningDelta, Timings, ToolCallDelta, ToolResult, Usage
+from llm_core.web.transcript import ShownReply, conversation, failure, settled, shown, spoken, spoken_text
 
 END = Done("stop", Usage(10, 0, 5), Timings(0, 100, 50))
 
@@ -154,3 +154,90 @@ def test_indentation_and_empty_lines_are_kept() -> None:
     text = "  Look:\n\n    if a:\n        b()\n"
 
     assert conversation([asked(text)]) == [{"role": "user", "content": text}]
+
+
+# ── calls of tools ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def calling() -> ShownReply:
+    """A reply that has said something and called something, and waits for what comes of it."""
+    reply = ShownReply()
+    reply.add(ContentDelta("Let me see."))
+    reply.add(ToolCallDelta(0, id="one", name="calculate"))
+    reply.add(ToolCallDelta(0, arguments='{"expression": '))
+    reply.add(ToolCallDelta(0, arguments='"6 * 7"}'))
+    return reply
+
+
+def text_of(message: Any) -> str:
+    text: str = message["content"][0]["text"]
+    return text
+
+
+def test_a_call_is_a_message_of_its_own_between_the_texts() -> None:
+    reply = calling()
+    assert metadata_of(reply) == [
+        {},
+        {"title": "Calculator", "log": "6 * 7", "status": "pending"},
+        {"log": "", "id": "writing"},
+    ]
+    reply.add(ToolResult("one", "calculate", "42"))
+    reply.add(Queued(0))
+    assert metadata_of(reply)[1:] == [
+        {"title": "Calculator", "log": "6 * 7", "status": "done"},
+        {"log": "Reading what came of it", "id": "waiting"},
+    ]
+    reply.add(ContentDelta("It is 42."))
+    reply.add(END)
+
+    assert [text_of(message) for message in reply.messages()][::2] == ["Let me see.", "It is 42."]
+    assert "42" in text_of(reply.messages()[1])
+    assert metadata_of(reply)[-1]["id"] == "done"
+
+
+def test_thoughts_between_calls_are_messages_of_their_own() -> None:
+    reply = ShownReply(now=lambda: 0.0)
+    for number in range(2):
+        reply.add(ReasoningDelta(f"Hm {number}."))
+        reply.add(ToolCallDelta(0, id=f"call-{number}", name="calculate", arguments="{}"))
+        reply.add(ToolResult(f"call-{number}", "calculate", str(number)))
+    reply.add(ContentDelta("Done."))
+    reply.add(END)
+
+    assert [metadata.get("title") for metadata in metadata_of(reply)] == [
+        *["Thought", "Calculator"] * 2,
+        None,
+    ]
+    assert "0" in text_of(reply.messages()[1])
+    assert "1" in text_of(reply.messages()[3]), "calls of two steps have the same place and are two calls"
+
+
+def test_a_call_is_never_said_to_the_model() -> None:
+    reply = calling()
+    reply.add(ToolResult("one", "calculate", "42"))
+    reply.add(ContentDelta("It is 42."))
+    reply.add(END)
+    history = [asked("6 * 7?"), *(dict(message) for message in reply.messages()), asked("Sure?")]
+
+    assert conversation(history) == [
+        {"role": "user", "content": "6 * 7?"},
+        {"role": "assistant", "content": "Let me see.\n\nIt is 42."},
+        {"role": "user", "content": "Sure?"},
+    ]
+    assert spoken(reply.messages()) == "Let me see.\n\nIt is 42."
+
+
+def test_a_call_that_nobody_ran_says_so_when_the_reply_has_ended() -> None:
+    reply = calling()
+    reply.add(Done("length", Usage(10, 0, 5), Timings()))
+
+    assert metadata_of(reply)[1] == {"title": "Calculator", "log": "not run", "status": "done"}
+
+
+def test_a_call_that_was_stopped_is_settled_as_such() -> None:
+    history = [asked("Well?"), *(dict(message) for message in calling().messages())]
+
+    assert [message["metadata"] for message in settled(history)][2:] == [
+        {"title": "Calculator", "log": "stopped", "status": "done"},
+        {"log": "Stopped", "id": "done"},
+    ]
