@@ -6,7 +6,8 @@ import asyncio
 import time
 from collections.abc import Iterator
 from contextlib import aclosing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 from bench.lab import Findings, Lab
@@ -15,8 +16,9 @@ from bench.systems import EngineInProcess
 from llm_core.chat.formats import DEFAULT_REASONING
 from llm_core.chat.grammar import Manner, reply_grammar
 from llm_core.chat.tool_formats import HERMES
-from llm_core.engine.constraint import Constraint, ConstraintCompiler
-from llm_core.events import Done
+from llm_core.engine.constraint import ConstraintCompiler
+from llm_core.engine.llama import Batch, Context
+from llm_core.events import ContentDelta
 from llm_core.request import build_request
 
 STREAMS = 8
@@ -41,67 +43,84 @@ _TOPICS = ("tides", "bread", "bees", "bridges", "clocks", "canals", "maps", "com
 
 
 @dataclass
-class Clock:
-    """CPU seconds that the engine's thread spent in constraints. The GIL may be waited for in between; that is no cost
-    of theirs."""
+class Decodes:
+    """When `llama_decode` was called and came back, for one run of all streams."""
 
-    seconds: float = 0.0
+    calls: list[tuple[float, float]] = field(default_factory=list)
+
+    @property
+    def decode(self) -> float:
+        """Median seconds of one call."""
+        return median([end - start for start, end in self.calls])
+
+    @property
+    def between(self) -> float:
+        """Median seconds from one call to the next: masks, sampling, text, and whatever else a step does."""
+        return median([later[0] - earlier[1] for earlier, later in pairwise(self.calls)])
 
 
 async def run(lab: Lab) -> Findings:
-    """A step's seconds with and without constraints, and what of it the masks took."""
-    steps: dict[str, list[float]] = {"free": [], "held": []}
-    shares = []
+    """What a step takes beside `llama_decode`, with and without constraints, against the whole step.
+
+    Whole steps are compared too. Where the machine has other work, their ratio says more about that.
+    """
+    rounds: dict[str, list[Decodes]] = {"free": [], "held": []}
     async with lab.engine() as engine:
         await _streams(engine, 8, response_format=_HELD)  # makes the tables of the vocabulary
         for number in range(lab.sizes.held_rounds):
             lab.say(f"constraint: run {number + 1} of {lab.sizes.held_rounds}")
-            steps["free"].append(await _streams(engine, lab.sizes.held_tokens))
-            with _clocked() as clock:
-                steps["held"].append(await _streams(engine, lab.sizes.held_tokens, response_format=_HELD))
-            shares.append(clock.seconds / (steps["held"][-1] * lab.sizes.held_tokens))
-    figures = {f"{name}_step": median(each) for name, each in steps.items()}
-    figures["step_ratio"] = median([held / free for held, free in zip(steps["held"], steps["free"], strict=True)])
-    figures["mask_share"] = median(shares)
-    figures["compile"] = _compile_seconds(lab)
-    return Findings(figures=figures, raw={"steps": steps, "shares": shares})
+            rounds["free"].append(await _streams(engine, lab.sizes.held_tokens))
+            rounds["held"].append(await _streams(engine, lab.sizes.held_tokens, response_format=_HELD))
+    decode = {name: median([each.decode for each in runs]) for name, runs in rounds.items()}
+    between = {name: median([each.between for each in runs]) for name, runs in rounds.items()}
+    step = decode["free"] + between["free"]
+    figures = {
+        "free_step": step,
+        "between_free": between["free"],
+        "between_held": between["held"],
+        "cost": (between["held"] - between["free"]) / step,
+        "step_ratio": (decode["held"] + between["held"]) / step,
+        "compile": _compile_seconds(lab),
+    }
+    raw = {name: [{"decode": each.decode, "between": each.between} for each in runs] for name, runs in rounds.items()}
+    return Findings(figures=figures, raw=raw)
 
 
-async def _streams(engine: EngineInProcess, tokens: int, **options: Any) -> float:
-    """Seconds of a step of the engine while all streams run."""
-    rates = await asyncio.gather(*(_rate(engine, number, tokens, **options) for number in range(STREAMS)))
-    return 1 / median(rates)
+async def _streams(engine: EngineInProcess, tokens: int, **options: Any) -> Decodes:
+    """All streams, from the moment when each has its first token to the moment when the first of them ends."""
+    with _watched() as seen:
+        spans = await asyncio.gather(*(_span(engine, number, tokens, **options) for number in range(STREAMS)))
+    begin, end = max(start for start, _ in spans), min(end for _, end in spans)
+    return Decodes([call for call in seen.calls if begin < call[0] and call[1] < end])
 
 
-async def _rate(engine: EngineInProcess, number: int, tokens: int, **options: Any) -> float:
-    """Tokens a second of one stream, as the engine counts them, after the first one."""
+async def _span(engine: EngineInProcess, number: int, tokens: int, **options: Any) -> tuple[float, float]:
+    """When the first piece of one stream's text came, and when it ended."""
     question = [{"role": "user", "content": _QUESTION.format(number=number, topic=_TOPICS[number])}]
     events = engine.client.achat_stream(question, temperature=0, max_tokens=tokens, owner=f"reader-{number}", **options)
+    first = None
     async with aclosing(events):
         async for event in events:
-            if isinstance(event, Done):
-                return event.timings.tokens_per_second
-    raise AssertionError("a reply ends with Done")
+            if first is None and isinstance(event, ContentDelta):
+                first = time.perf_counter()
+    return first or time.perf_counter(), time.perf_counter()
 
 
 @contextmanager
-def _clocked() -> Iterator[Clock]:
-    """Measures the time in constraints while a block runs."""
-    clock, real = Clock(), (Constraint.mask, Constraint.accept)
+def _watched() -> Iterator[Decodes]:
+    """Sees every call of `llama_decode` while a block runs."""
+    seen, real = Decodes(), Context.decode
 
-    def timed(method: Any) -> Any:
-        def call(*arguments: Any) -> None:
-            started = time.thread_time()
-            method(*arguments)
-            clock.seconds += time.thread_time() - started
+    def decode(context: Context, batch: Batch) -> None:
+        start = time.perf_counter()
+        real(context, batch)
+        seen.calls.append((start, time.perf_counter()))
 
-        return call
-
-    Constraint.mask, Constraint.accept = map(timed, real)  # type: ignore[method-assign]
+    Context.decode = decode  # type: ignore[method-assign]
     try:
-        yield clock
+        yield seen
     finally:
-        Constraint.mask, Constraint.accept = real  # type: ignore[method-assign]
+        Context.decode = real  # type: ignore[method-assign]
 
 
 def _compile_seconds(lab: Lab) -> float:
