@@ -24,7 +24,7 @@ from llm_core.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """How much is measured. The defaults take about twenty minutes on two cores with the bundled model.
+    """How much is measured. The defaults take about half an hour on two cores with the bundled model.
 
     Attributes:
         users: Numbers of users who chat at once.
@@ -38,6 +38,9 @@ class Sizes:
         repeats: Repetitions of what takes a moment, such as a stop.
         requests: Short requests before and after the two looks at the memory.
         held_rounds, held_tokens: Runs of the streams that are held to a schema, and their length.
+        http_rounds, http_replies, http_tokens: Runs of each way to the engine, replies of each reader in one, and their
+            length.
+        stall_seconds: How long a reader reads nothing.
     """
 
     users: tuple[int, ...] = (1, 4, 8, 16)
@@ -53,6 +56,10 @@ class Sizes:
     requests: tuple[int, int] = (100, 1000)
     held_rounds: int = 7
     held_tokens: int = 128
+    http_rounds: int = 6
+    http_replies: int = 4
+    http_tokens: int = 48
+    stall_seconds: float = 60.0
 
 
 QUICK = Sizes(
@@ -69,6 +76,10 @@ QUICK = Sizes(
     requests=(8, 16),
     held_rounds=1,
     held_tokens=16,
+    http_rounds=1,
+    http_replies=2,
+    http_tokens=24,
+    stall_seconds=3.0,
 )
 
 
@@ -130,15 +141,10 @@ class Lab:
     # ── systems ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
     @asynccontextmanager
-    async def engine(self) -> AsyncIterator[EngineInProcess]:
-        """(a) The engine through `LLMClient`, in this process, with nothing cached."""
-        settings = Settings(
-            model=str(self.model),
-            context_tokens=self.sizes.context_tokens,
-            threads=self.threads,
-            system_prompt=SYSTEM_PROMPT,
-        )
-        client = LLMClient(settings)
+    async def engine(self, **settings: object) -> AsyncIterator[EngineInProcess]:
+        """(a) The engine through `LLMClient`, in this process, with nothing cached; `settings` are fields of
+        `Settings`."""
+        client = LLMClient(Settings(**(self._settings() | settings)))
         try:
             await client.await_ready()
             yield EngineInProcess(client)
@@ -187,16 +193,19 @@ class Lab:
 
     def app_process(self, name: str, **settings: object) -> AbstractAsyncContextManager[Server]:
         """An app of its own, for as long as a block runs; `settings` are fields of `Settings`."""
-        wanted = {
-            "model": self.model,
+        variables = {f"LLM_{field.upper()}": str(value) for field, value in (self._settings() | settings).items()}
+        return app_server(variables, self._out / f"{name}.log")
+
+    def _settings(self) -> dict[str, Any]:
+        """What our own systems have in common."""
+        return {
+            "model": str(self.model),
             "context_tokens": self.sizes.context_tokens,
             "threads": self.threads,
             "system_prompt": SYSTEM_PROMPT,
             "rate_limit": "none",
             "data_dir": self._out / "data",
-        } | settings
-        variables = {f"LLM_{field.upper()}": str(value) for field, value in wanted.items()}
-        return app_server(variables, self._out / f"{name}.log")
+        }
 
     # ── what scenarios share ─────────────────────────────────────────────────────────────────────────────────────────
 

@@ -27,6 +27,7 @@ TITLES = {
     "mqtt": "20 streams over MQTT and over HTTP, from one process",
     "constraint": "8 streams held to a schema against 8 free ones",
     "hop": "8 streams of a remote engine through the app against its own /v1",
+    "http": "8 streams over HTTP against the engine called directly",
 }
 _COLUMNS = {
     "users": "users",

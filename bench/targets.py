@@ -102,6 +102,18 @@ FIGURES = (
     Figure("hop.engine.gap_p50", "the engine's own /v1: gap p50", "seconds"),
     Figure("hop.app.gap_p50", "through the app: gap p50", "seconds"),
     Figure("hop.gap_p50_ratio", "through the app / the engine's own", "ratio", at_most=1.03),
+    Figure("http.direct.beside_engine", "called directly: first token, less the engine's own part", "seconds"),
+    Figure("http.http.beside_engine", "over HTTP: first token, less the engine's own part", "seconds"),
+    Figure("http.first_token_added", "HTTP adds to the first token", "seconds", at_most=0.003),
+    Figure("http.direct.gap_p50", "called directly: gap p50", "seconds"),
+    Figure("http.http.gap_p50", "over HTTP: gap p50", "seconds"),
+    Figure("http.gap_p50_ratio", "over HTTP / called directly", "ratio", at_most=1.02),
+    Figure("http.refused_p50", "told that the queue is full, median", "seconds"),
+    Figure("http.refused_max", "told that the queue is full, longest", "seconds", at_most=0.1),
+    Figure("http.undisturbed_gap_p95", "gap p95 of 7 streams beside one more", "seconds"),
+    Figure("http.stalled_gap_p95", "gap p95 of 7 streams beside a reader who stalls", "seconds"),
+    Figure("http.stalled_gap_p95_ratio", "beside a reader who stalls / beside one more", "ratio", at_most=1.1),
+    Figure("http.stalled_mib", "growth of the process meanwhile", "MiB", at_most=8),
 )
 
 
@@ -154,5 +166,7 @@ def written(value: float, unit: Unit) -> str:
 
 
 def seconds(value: float) -> str:
-    """Milliseconds below one second."""
-    return f"{value * 1e3:.0f} ms" if value < 1 else f"{value:.2f} s"
+    """Milliseconds below one second, with a tenth below ten of them."""
+    if value >= 1:
+        return f"{value:.2f} s"
+    return f"{value * 1e3:.1f} ms" if abs(value) < 0.01 else f"{value * 1e3:.0f} ms"

@@ -59,7 +59,7 @@ async def _stop_in_prefill(engine: EngineInProcess, lab: Lab, number: int) -> tu
     text = long_text(lab.vocabulary, lab.sizes.dropped_tokens, series=f"stop {number} {time.time_ns()}")
     prefilled = stats(engine).prefilled_tokens
     reader = asyncio.create_task(_read(engine, text))
-    await _until(lambda: stats(engine).prefilled_tokens > prefilled + _PREFILLED_BEFORE_STOP)
+    await until(lambda: stats(engine).prefilled_tokens > prefilled + _PREFILLED_BEFORE_STOP)
     before, stopped_at = stats(engine), time.perf_counter()
     reader.cancel()
     await asyncio.wait({reader})
@@ -73,12 +73,13 @@ async def _read(engine: EngineInProcess, text: str) -> None:
 
 
 async def _until_free(engine: EngineInProcess, before: EngineStats, stopped_at: float) -> tuple[float, int]:
-    await _until(lambda: stats(engine).running < before.running)
+    await until(lambda: stats(engine).running < before.running)
     after = stats(engine)
     return time.perf_counter() - stopped_at, after.steps - before.steps
 
 
-async def _until(condition: Callable[[], bool]) -> None:
+async def until(condition: Callable[[], bool]) -> None:
+    """Waits for something to be so."""
     while not condition():  # noqa: ASYNC110 - what is watched is the engine's own state, which no event tells of
         await asyncio.sleep(_POLL_SECONDS)
 

@@ -11,6 +11,7 @@ import pytest
 
 from bench.__main__ import SCENARIOS, main
 from bench.report import TITLES
+from bench.targets import FIGURES, lines
 
 ROOT = Path(__file__).resolve().parents[2]
 RUN_SECONDS = 170
@@ -30,6 +31,16 @@ def test_a_quick_run_prints_a_table_and_writes_a_plot_and_every_figure(tmp_path:
     assert all(row["tokens_per_second"] > 0 for row in content["rows"]["throughput"])
     assert content["figures"]["single.engine_to_bare"] > 0
     assert (tmp_path / "bench.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+def test_a_quick_run_over_http_says_what_http_adds(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "bench", "--quick", "--only", "http", "--out", str(tmp_path)]
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=RUN_SECONDS, check=False)
+
+    assert ran.returncode == 0, ran.stderr
+    figures = json.loads((tmp_path / "bench.json").read_text())["figures"]
+    assert {line.key for line in lines(figures)} == {each.key for each in FIGURES if each.key.startswith("http.")}
 
 
 def test_every_scenario_has_a_title() -> None:
