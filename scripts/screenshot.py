@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault(
@@ -98,20 +99,21 @@ def _photograph(page: Page, path: Path) -> Path:
 def _app() -> Iterator[str]:
     """The app in this process, with nothing in its database; yields its URL."""
     from llm_core.client import LLMClient
-    from llm_core.settings import Settings
+    from llm_core.settings import SERVER_PORT_VARIABLE, Settings
     from llm_core.web.serve import listen, running
     from llm_core.web.server import build_server
 
     with tempfile.TemporaryDirectory() as folder:
-        settings = Settings(
-            model="bundled",
-            temperature=0,  # the same picture every time
-            max_tokens=90,
-            parallel=2,
-            rate_limit="none",
-            data_dir=Path(folder),
-            **{"GRADIO_SERVER_PORT": 0},
-        )
+        chosen: dict[str, Any] = {
+            "model": "bundled",
+            "temperature": 0,  # the same picture every time
+            "max_tokens": 90,
+            "parallel": 2,
+            "rate_limit": "none",
+            "data_dir": Path(folder),
+            SERVER_PORT_VARIABLE: 0,
+        }
+        settings = Settings(**chosen)
         with LLMClient(settings) as client:
             client.wait_ready()
             with listen(settings) as listener, running(build_server(client), listener) as url:
