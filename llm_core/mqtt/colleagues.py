@@ -91,20 +91,25 @@ class Colleagues:
             delivered = self._desk.take_delivered()
             try:
                 await asyncio.to_thread(self._ledger.beat, delivered)
-                leaves = self._desk.leaving.is_set()
-                inherited, gone = ([], []) if leaves else await asyncio.to_thread(self._ledger.inherit)
+                delivered = []
+                if not self._desk.leaving.is_set():
+                    await self._inherit()
             except StorageError as error:
-                self._desk.give_back_delivered(delivered)
                 log.error("The ledger cannot be kept up, which is tried again: %s", error)
-            else:
-                for each in inherited:
-                    log.warning("Took up the %s request %s of a worker that has gone.", each.status, each.entry.key)
-                    self._take_up(each)
-                for worker in gone:
-                    self._desk.do(self._settle(worker))
+            except Exception:  # a worker that says no more that it lives is taken for gone
+                log.exception("the ledger could not be kept up, which is tried again")
+            self._desk.give_back_delivered(delivered)
             self._look.clear()
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._look.wait(), BEAT_SECONDS)
+
+    async def _inherit(self) -> None:
+        inherited, gone = await asyncio.to_thread(self._ledger.inherit)
+        for each in inherited:
+            log.warning("Took up the %s request %s of a worker that has gone.", each.status, each.entry.key)
+            self._take_up(each)
+        for worker in gone:
+            self._desk.do(self._settle(worker))
 
     # ── what is left behind ──────────────────────────────────────────────────────────────────────────────────────────
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Iterable
 from functools import partial
@@ -101,12 +102,16 @@ class Desk:
         self.do(self._run(answer))
 
     async def _run(self, answer: Answer) -> None:
-        answered = False
+        answered, began = False, time.monotonic()
         try:
             answered = await answer.run()
         finally:
             if not answered:
                 del self._answers[answer.key]
+            # No id of the request or of its session: they are nobody's business.
+            facts = {"project": answer.key.project, "client": answer.key.client, "answered": answered}
+            facts["ms"] = round((time.monotonic() - began) * 1e3, 1)
+            log.info("a request over MQTT has ended", extra={"facts": facts})
 
     def has(self, key: RequestKey) -> bool:
         """Whether this worker answers it now."""
