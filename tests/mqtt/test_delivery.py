@@ -26,6 +26,7 @@ from .conftest import (
     Broker,
     Device,
     Message,
+    free_port,
     running_broker,
     serving,
     settings_for,
@@ -245,10 +246,11 @@ def test_no_packet_is_larger_than_the_broker_takes(
 
 
 class Worker:
-    """`python -m llm_core mqtt` as a process of its own."""
+    """A worker as a process of its own: `python -m llm_core mqtt`, or the app."""
 
-    def __init__(self, broker: Broker, folder: Path) -> None:
+    def __init__(self, broker: Broker, folder: Path, *program: str) -> None:
         variables = {
+            "GRADIO_SERVER_PORT": str(free_port()),
             "MQTT_URL": broker.url,
             "LLM_DATA_DIR": str(folder),
             "LLM_PARALLEL": "2",
@@ -258,7 +260,7 @@ class Worker:
             "LLM_RATE_LIMIT": "none",
         }
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "llm_core", "mqtt"],
+            [sys.executable, *(program or ("-m", "llm_core", "mqtt"))],
             cwd=ROOT,
             env=os.environ | variables,
             stdout=subprocess.PIPE,
@@ -267,10 +269,10 @@ class Worker:
         )
         self.name = ""
 
-    def wait_ready(self) -> None:
+    def wait_ready(self, said: str = "Serving mqtt://") -> None:
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
-        assert line.startswith("Serving mqtt://")
+        assert line.startswith(said)
         self.name = line.split()[-1]
 
     def kill(self) -> None:
@@ -357,3 +359,24 @@ def test_requests_that_come_while_no_worker_runs_wait_for_the_next_one(
             assert second.process.wait(30) == 0
         finally:
             second.kill()
+
+
+@pytest.mark.slow
+def test_the_app_serves_the_broker_beside_its_page_and_lets_a_reply_end_before_it_does(
+    mosquitto: str, tmp_path: Path, make_device: Callable[..., Device]
+) -> None:
+    with running_broker(tmp_path / "broker") as broker:
+        device = make_device(broker, "oven")
+        app = Worker(broker, tmp_path, "app.py")
+        try:
+            app.wait_ready("Chat: ")
+            device.listen("llm/status/+")
+            while device.next()[1].get("status") != "online":
+                pass
+            device.ask("r1", max_tokens=60, logit_bias={"2": -100})
+            first_delta(device)
+            app.process.send_signal(signal.SIGTERM)
+            assert device.reply("r1")[-1]["finish_reason"] == "length"
+            assert app.process.wait(30) == 0
+        finally:
+            app.kill()
