@@ -14,11 +14,12 @@ from dataclasses import dataclass
 
 from llm_core.engine.facts import EngineOptions, EngineStats
 from llm_core.engine.grouping import split_by_length
-from llm_core.engine.llama import Batch, Context, DecodeFailed, Model, Sampler
+from llm_core.engine.llama import Batch, Context, DecodeFailed, Model
 from llm_core.engine.logprobs import token_logprob
 from llm_core.engine.pace import Pace
 from llm_core.engine.placement import Placement
 from llm_core.engine.prefix_cache import PrefixCache
+from llm_core.engine.sampler import Sampler
 from llm_core.engine.scheduler import Scheduler, share_budget
 from llm_core.engine.sequence import GenerationRequest, Piece, Sequence, Sink
 from llm_core.engine.slot import Slot

@@ -1,8 +1,8 @@
-"""llama.cpp's C API, and the only file that touches it.
+"""llama.cpp's C API: with `sampler`, all that touches it.
 
-Four things live here, each a thin owner of one C object: `Model` (weights and vocabulary), `Context` (KV memory and
-decode), `Batch` (what one decode gets) and `Sampler` (one sequence's chain). They check nothing that their callers have
-bounded already, and know nothing of requests.
+Three things live here, each a thin owner of one C object: `Model` (weights and vocabulary), `Context` (KV memory and
+decode) and `Batch` (what one decode gets); a sequence's sampler chain is in `sampler`. They check nothing that their
+callers have bounded already, and know nothing of requests.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import ctypes
 import logging
 import os
-import random
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -29,18 +28,11 @@ import numpy.typing as npt
 from llama_cpp import llama_cpp as _binding
 
 from llm_core.errors import EngineClosed, ModelError
-from llm_core.request import SamplingParams
 
 log = logging.getLogger(__name__)
 
 Tokens = npt.NDArray[np.int32]
 State = npt.NDArray[np.uint8]
-
-# Calls through `lib` give up the GIL and must win it back, which can take a switch interval (5 ms) while other Python
-# threads are busy. Sampling takes a tenth of a millisecond, so it keeps the GIL; only `llama_decode` lets go of it.
-_sample = ctypes.PyDLL(_binding._lib._name).llama_sampler_sample
-_sample.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int32]
-_sample.restype = ctypes.c_int32
 
 _COMPLAINT_LEVELS = (3, 4)  # GGML_LOG_LEVEL_WARN and GGML_LOG_LEVEL_ERROR in ggml.h
 _last_complaints: deque[str] = deque(maxlen=20)
@@ -419,65 +411,3 @@ class Context:
 
 def _bytes_of(state: State) -> Any:
     return state.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8))
-
-
-class Sampler:
-    """One sequence's sampler chain, in the order of llama.cpp's own tools: bias, penalties, filters, temperature."""
-
-    def __init__(self, model: Model, params: SamplingParams, recent: Tokens) -> None:
-        """`recent`: the prompt's last tokens, which the penalties count as already said."""
-        self._chain = lib.llama_sampler_chain_init(lib.llama_sampler_chain_default_params())
-        for stage in _stages(model, params):
-            lib.llama_sampler_chain_add(self._chain, stage)
-        if _has_penalties(params):
-            for token in recent[-params.repeat_last_n :].tolist():
-                lib.llama_sampler_accept(self._chain, token)
-        self._address = ctypes.cast(self._chain, ctypes.c_void_p)
-
-    def sample(self, context: Context, index: int) -> int:
-        """Chooses the next token from the logits of one batch index, and remembers it."""
-        return int(_sample(self._address, context._pointer, index))
-
-    def close(self) -> None:
-        if self._chain is not None:
-            lib.llama_sampler_free(self._chain)
-            self._chain = None
-
-
-def _has_penalties(params: SamplingParams) -> bool:
-    off = (params.repeat_penalty, params.presence_penalty, params.frequency_penalty) == (1.0, 0.0, 0.0)
-    return not off and params.repeat_last_n > 0
-
-
-def _stages(model: Model, params: SamplingParams) -> list[Any]:
-    stages: list[Any] = []
-    if params.logit_bias:
-        biases = (lib.llama_logit_bias * len(params.logit_bias))(
-            *(lib.llama_logit_bias(token=token, bias=bias) for token, bias in params.logit_bias.items())
-        )
-        stages.append(lib.llama_sampler_init_logit_bias(model.vocab_size, len(biases), biases))
-    if _has_penalties(params):
-        stages.append(
-            lib.llama_sampler_init_penalties(
-                model.vocab_size,
-                params.repeat_last_n,
-                params.repeat_penalty,
-                params.frequency_penalty,
-                params.presence_penalty,
-            )
-        )
-    if params.temperature == 0:
-        return [*stages, lib.llama_sampler_init_greedy()]
-    if params.top_k > 0:
-        stages.append(lib.llama_sampler_init_top_k(params.top_k))
-    if params.typical_p < 1:
-        # A token with probability 0, as a constraint makes them, would turn the entropy into NaN.
-        stages.append(lib.llama_sampler_init_min_p(1e-10, 1))
-        stages.append(lib.llama_sampler_init_typical(params.typical_p, 1))
-    if params.top_p < 1:
-        stages.append(lib.llama_sampler_init_top_p(params.top_p, 1))
-    if params.min_p > 0:
-        stages.append(lib.llama_sampler_init_min_p(params.min_p, 1))
-    stages.append(lib.llama_sampler_init_temp(params.temperature))
-    seed = params.seed if params.seed is not None else random.getrandbits(31)
-    return [*stages, lib.llama_sampler_init_dist(seed)]

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from llm_core.engine.constraint import Constraint
-from llm_core.engine.llama import Sampler, Tokens
+from llm_core.engine.llama import Tokens
+from llm_core.engine.sampler import Sampler
 from llm_core.engine.slot import Slot
 from llm_core.engine.text import TextStream
 from llm_core.errors import LLMError

@@ -114,7 +114,9 @@ class _Engine(Collector):
 
     def collect(self) -> Iterator[Metric]:
         stats, is_ready = self._client.stats(), self._client.status().state == "ready"
-        yield GaugeMetricFamily("llm_model_ready", "1 while the model is loaded, or its engine answers", value=int(is_ready))
+        yield GaugeMetricFamily(
+            "llm_model_ready", "1 while the model is loaded, or its engine answers", value=int(is_ready)
+        )
         if stats is None:
             return
         for name, said, value in (

@@ -9,7 +9,8 @@ from dataclasses import replace
 import pytest
 
 from llm_core.engine.engine import Engine
-from llm_core.engine.llama import Context, DecodeFailed, Model, Sampler
+from llm_core.engine.llama import Context, DecodeFailed, Model
+from llm_core.engine.sampler import Sampler
 from llm_core.engine.sequence import GenerationRequest, Sequence
 from llm_core.errors import (
     ContextOverflow,
