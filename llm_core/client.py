@@ -18,7 +18,7 @@ from typing import Any
 from llm_core.backends.backend import Backend, LoadStatus
 from llm_core.cancellation import Cancellation
 from llm_core.engine.facts import EngineStats
-from llm_core.errors import ShuttingDown
+from llm_core.errors import QueueFull, ShuttingDown
 from llm_core.events import ChatEvent, ChatReply, ContentDelta, Done, ReplyBuilder
 from llm_core.messages import Message, MessageLike
 from llm_core.models.info import ModelInfo
@@ -249,8 +249,7 @@ class LLMClient:
 
     def _request(self, messages: Iterable[MessageLike], options: Mapping[str, Any]) -> ChatRequest:
         """The checked request: options that are None or absent take the settings' values."""
-        if self._refusing:
-            raise ShuttingDown("The server is about to end. Try again in a while.")
+        self._check_room()
         given = {name: value for name, value in options.items() if value is not None}
         if "tools" in given:
             given["tools"] = checked_tools(given["tools"])
@@ -266,6 +265,15 @@ class LLMClient:
             return request
         system = Message(role="system", content=settings.system_prompt)
         return request.model_copy(update={"messages": (system, *request.messages)})
+
+    def _check_room(self) -> None:
+        """Refuses before the prompt is made, or a message saved, for nothing. Whoever comes in the very moment in which
+        the queue fills up is refused by the engine itself."""
+        if self._refusing:
+            raise ShuttingDown("The server is about to end. Try again in a while.")
+        stats = self.stats()
+        if stats is not None and stats.running + stats.waiting >= stats.slots + self.settings.queue_limit:
+            raise QueueFull("As many requests wait already as may. Try again in a few seconds.", retry_after=5)
 
     def _reply(self, request: ChatRequest, cancellation: Cancellation) -> Generator[ChatEvent]:
         """The whole reply: one generation, or as many as it takes with tools that run here."""

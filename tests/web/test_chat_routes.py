@@ -300,7 +300,9 @@ def test_a_second_turn_in_a_busy_session_is_refused_and_so_is_its_end(http: http
         http.delete(f"/streams/{stream_id}")
 
 
-def test_a_full_queue_is_told_at_once_and_leaves_no_turn_behind(http: httpx.Client, client: LLMClient) -> None:
+@pytest.fixture
+def full_queue(http: httpx.Client) -> Iterator[None]:
+    """Two streams that run and one that waits: there is no room for more."""
     body = {"messages": [{"role": "user", "content": STORY}], **ENDLESS}
     with (
         http.stream("POST", "/chat/stream", json=body) as one,
@@ -310,14 +312,32 @@ def test_a_full_queue_is_told_at_once_and_leaves_no_turn_behind(http: httpx.Clie
         reading = [events_of(each.iter_lines()) for each in (one, two, three)]  # one that is thrown away hangs up
         for events in reading:
             next(events)
-        for path, asked in (
-            ("/chat", {"messages": QUESTION}),
-            ("/chat/stream", {"messages": QUESTION}),
-            ("/chat/session/stream", {"session_id": "full", "message": "Hi"}),
-        ):
-            answer = http.post(path, json=asked)
-            assert (answer.status_code, code_of(answer)) == (503, "queue_full")
-            assert int(answer.headers["retry-after"]) > 0
+        yield
+
+
+@pytest.mark.usefixtures("full_queue")
+@pytest.mark.parametrize(
+    ("path", "asked"),
+    [
+        ("/chat", {"messages": QUESTION}),
+        ("/chat/stream", {"messages": QUESTION}),
+        ("/chat/session", {"session_id": "full", "message": "Hi"}),
+        ("/chat/session/stream", {"session_id": "full", "message": "Hi"}),
+    ],
+)
+def test_a_full_queue_is_told_before_a_prompt_is_made_or_a_message_saved(
+    http: httpx.Client, client: LLMClient, monkeypatch: pytest.MonkeyPatch, path: str, asked: Event
+) -> None:
+    def too_much(*_: object) -> None:
+        raise AssertionError("this was for nothing")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(client._backend, "submit", too_much)
+        patch.setattr(client.sessions, "_store", too_much)
+        answer = http.post(path, json=asked)
+
+    assert (answer.status_code, code_of(answer)) == (503, "queue_full")
+    assert int(answer.headers["retry-after"]) > 0
     assert http.get("/chat/session/full/history").status_code == 404
 
 
