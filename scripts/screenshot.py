@@ -7,6 +7,7 @@ what is in `TALKS`, and photographs the conversation in light on a desk and in d
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 import tempfile
@@ -20,7 +21,7 @@ os.environ.setdefault(
     "OMP_WAIT_POLICY", "passive"
 )  # the browser works on the same cores; read when llama.cpp is loaded
 
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, TimeoutError, sync_playwright
 
 from scripts.system_packages import CHROMIUM_ARGS, NO_BROWSER, find_chromium
 
@@ -29,6 +30,10 @@ DESK = {"width": 1200, "height": 760}
 PHONE = {"width": 390, "height": 780}
 PHONE_SCALE = 2
 PATIENCE_MS = 120_000
+SEND_MS = 5_000
+SEND_TRIES = 5
+_IS_QUIET = """() => [...document.querySelectorAll('#message .eta-bar, #message .progress-text, #message .stop-button')]
+    .every(each => each.offsetParent === null)"""
 # The last one is shown; the others are in the list beside it. Things that a model of this size gets right.
 TALKS = (
     ("List the months of the year.",),
@@ -82,7 +87,12 @@ def _open(context: BrowserContext, address: str) -> Page:
 def _ask(page: Page, question: str, count: int) -> None:
     """Sends a message and waits for the end of its reply, the `count`th on the page."""
     page.fill("#message textarea", question)
-    page.keyboard.press("Enter")
+    sent = page.locator("#chat .user-row", has_text=question)
+    for _ in range(SEND_TRIES):  # a page that is still busy with "New chat" takes no message, and keeps the text
+        page.keyboard.press("Enter")
+        with contextlib.suppress(TimeoutError):
+            sent.wait_for(timeout=SEND_MS)
+            break
     page.wait_for_function(
         "count => document.querySelectorAll('.reply-line.done:not(:empty)').length === count", arg=count
     )
@@ -90,6 +100,7 @@ def _ask(page: Page, question: str, count: int) -> None:
 
 def _photograph(page: Page, path: Path) -> Path:
     page.mouse.move(0, 0)
+    page.wait_for_function(_IS_QUIET)
     page.evaluate("() => { document.activeElement?.blur(); return document.fonts.ready.then(() => true); }")
     page.screenshot(path=path, animations="disabled", caret="hide")
     return path
