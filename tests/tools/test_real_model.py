@@ -14,6 +14,7 @@ from llm_core.client import LLMClient
 from llm_core.events import ContentDelta, Done, ToolResult
 from llm_core.settings import Settings
 
+ONE_CALL: dict[str, Any] = {"max_steps": 1, "parallel_tool_calls": False}  # small models repeat themselves
 QUESTION = [{"role": "user", "content": "Book a table for three people in Rome, outside, and tell me when it is done."}]
 
 
@@ -76,7 +77,7 @@ def test_a_chosen_function_is_called_with_arguments_of_its_types_and_the_model_g
     bookings = Bookings()
     events = list(
         client.chat_stream(
-            QUESTION, tools=[bookings.book], tool_choice=named("book"), max_steps=1, max_tokens=220, seed=seed
+            QUESTION, tools=[bookings.book], tool_choice=named("book"), max_tokens=220, seed=seed, **ONE_CALL
         )
     )
     assert bookings.made
@@ -95,7 +96,7 @@ def test_a_chosen_function_is_called_with_arguments_of_its_types_and_the_model_g
 def test_required_calls_a_function_and_async_functions_too(client: LLMClient) -> None:
     bookings = Bookings()
     reply = asyncio.run(
-        client.achat(QUESTION, tools=[bookings.abook], tool_choice="required", max_steps=1, max_tokens=60)
+        client.achat(QUESTION, tools=[bookings.abook], tool_choice="required", max_tokens=60, **ONE_CALL)
     )
     assert bookings.made
     assert reply.content
@@ -104,7 +105,7 @@ def test_required_calls_a_function_and_async_functions_too(client: LLMClient) ->
 
 def test_a_session_keeps_the_call_and_its_result(client: LLMClient) -> None:
     bookings = Bookings()
-    options: dict[str, Any] = {"tools": [bookings.abook], "max_tokens": 60, "max_steps": 1, "temperature": 0}
+    options: dict[str, Any] = {"tools": [bookings.abook], "max_tokens": 60, "temperature": 0, **ONE_CALL}
     reply = client.chat_session("booked", QUESTION[0]["content"], tool_choice="required", **options)
     roles = [message.role for message in client.session_history("booked")]
     assert roles[:3] == ["user", "assistant", "tool"]
