@@ -11,6 +11,7 @@ from llm_core.errors import LLMError
 from llm_core.web.conversations import Conversations, new_id, shown_session
 from llm_core.web.gradio_requests import connection_of, sentences, visitor_at
 from llm_core.web.sidebar import NOT_KEPT, list_html, notice_html
+from llm_core.web.visitors import browser_key
 from llm_core.web.widgets import free_box
 
 # The name of the conversation in the page's address, so that a reload shows it again (static/sidebar.js).
@@ -18,6 +19,12 @@ CONVERSATION_PARAMETER = "c"
 
 Opened = tuple[Any, Any, str, str]
 """What is shown, what a reply goes on from, the conversation's id, and its system prompt."""
+
+
+def first_conversation(request: gr.Request) -> str:
+    """The id of the conversation that a browser's page begins with, also before it has been told; "" for a program."""
+    is_browser = browser_key(connection_of(request)) is not None
+    return (request.session_hash or "") if is_browser else ""
 
 
 class ConversationEvents:
@@ -32,16 +39,22 @@ class ConversationEvents:
         self._system_prompt = system_prompt
 
     def _open(self, conversation_id: str, request: gr.Request) -> Opened:
+        return self._found(conversation_id, request) or ([], [], new_id(), self._system_prompt)
+
+    def _found(self, conversation_id: str, request: gr.Request) -> Opened | None:
         with sentences():
             session = self._conversations.find(visitor_at(request), conversation_id)
         if session is None:
-            return [], [], new_id(), self._system_prompt
+            return None
         messages = shown_session(session)
         own = session.system_prompt
         return messages, messages, session.session_id, self._system_prompt if own is None else own
 
     def open_addressed(self, request: gr.Request) -> Opened:
-        return self._open(connection_of(request).query_params.get(CONVERSATION_PARAMETER, ""), request)
+        """When the page is loaded. Where there is nothing to open, what a quick visitor has sent already stays."""
+        addressed = connection_of(request).query_params.get(CONVERSATION_PARAMETER, "")
+        nothing = gr.skip(), gr.skip(), first_conversation(request) or new_id(), self._system_prompt
+        return self._found(addressed, request) or nothing
 
     def open_new(self, request: gr.Request) -> Opened:
         return self._open("", request)

@@ -22,7 +22,7 @@ from llm_core.events import ChatEvent
 from llm_core.sessions.live import LiveReply
 from llm_core.tools.builtin import BUILTIN_TOOLS
 from llm_core.web.controls import Controls
-from llm_core.web.conversation_events import ConversationEvents
+from llm_core.web.conversation_events import ConversationEvents, first_conversation
 from llm_core.web.conversations import Conversations
 from llm_core.web.gradio_api import add_endpoints
 from llm_core.web.gradio_requests import Admit, connection_of, sentences, visitor_at
@@ -99,7 +99,7 @@ class ChatPage(gr.ChatInterface):
         """Streams the reply to a message. What a program says is kept by Gradio for as long as its session lasts."""
 
         async def begin() -> AsyncGenerator[ChatEvent]:
-            self._admit(connection_of(request))
+            await asyncio.to_thread(self._admit, connection_of(request))  # it may have to ask a shared counter
             if not message.strip():
                 raise InvalidRequest(_EMPTY, param="message")
             options: dict[str, Any] = {
@@ -110,11 +110,11 @@ class ChatPage(gr.ChatInterface):
                 "tools": [BUILTIN_TOOLS[name] for name in tools] or None,
                 "overflow": "drop_oldest",
             }
-            visitor = visitor_at(request)
-            if visitor and conversation_id:
+            visitor, kept_in = visitor_at(request), conversation_id or first_conversation(request)
+            if visitor and kept_in:
                 options |= {"system_prompt": system_prompt}
                 return _events_of(
-                    await asyncio.to_thread(self._conversations.begin, visitor, conversation_id, message, **options)
+                    await asyncio.to_thread(self._conversations.begin, visitor, kept_in, message, **options)
                 )
             said = conversation([*history, {"role": "user", "content": message}])
             owner = f"page:{request.session_hash}"
@@ -189,7 +189,7 @@ class ChatPage(gr.ChatInterface):
         status = self._client.status()
         info = self._client.wait_ready(0) if status.state == "ready" else None
         return (
-            header_html(TITLE, status, info),
+            header_html(TITLE, status, info, storage=self._client.settings.storage_notice()),
             gr.Timer(active=status.state not in ("ready", "failed")),
             gr.Checkbox(visible=self._can_switch_thinking()),
         )

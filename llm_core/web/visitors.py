@@ -27,8 +27,14 @@ def visitor_of(connection: HTTPConnection) -> str:
     owner = owner_of(connection)
     if owner.startswith(NAMED_PREFIX):
         return owner
-    key = connection.scope.get(_SCOPE_KEY)
+    key = browser_key(connection)
     return f"browser:{key}" if key else ""
+
+
+def browser_key(connection: HTTPConnection) -> str | None:
+    """The key of the browser that calls; None for a program."""
+    key: str | None = connection.scope.get(_SCOPE_KEY)
+    return key
 
 
 class BrowserKey:

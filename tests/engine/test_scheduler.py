@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from llm_core.engine.pace import Pace
 from llm_core.engine.scheduler import Scheduler, share_budget
 from llm_core.engine.sequence import GenerationRequest, Sequence
 from llm_core.request import SamplingParams
@@ -46,21 +45,3 @@ def test_the_oldest_prompt_gets_half_and_the_shortest_of_the_others_goes_first()
 def test_every_step_makes_progress_with_the_oldest_prompt() -> None:
     book, question = sequence(prompt=3000), sequence(prompt=10)
     assert share_budget([book, question], 1) == {book: 1}
-
-
-def test_steps_settle_at_their_target_time_and_follow_when_tokens_get_dearer() -> None:
-    pace = Pace(0.1)
-    for token_cost in (0.001, 0.004, 0.012):
-        times = []
-        for _ in range(30):
-            tokens = pace.prefill_budget(spent=0.045)
-            times.append(0.045 + tokens * token_cost)
-            pace.observe(tokens, tokens * token_cost)
-        assert all(abs(time - 0.1) <= token_cost / 2 + 0.002 for time in times[15:])
-
-
-def test_a_prompt_gets_at_least_one_token_however_slow_the_machine() -> None:
-    pace = Pace(0.1)
-    pace.observe(1, 5.0)
-    assert pace.prefill_budget(spent=0.0) == 1
-    assert pace.prefill_budget(spent=9.0) == 1

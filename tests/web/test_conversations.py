@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from llm_core.client import LLMClient
 from llm_core.events import ContentDelta, Done, Timings, ToolCallDelta, ToolResult, Usage
@@ -20,7 +20,7 @@ from llm_core.web.conversations import shown_session, stored_turns
 from llm_core.web.sidebar import list_html
 from llm_core.web.transcript import ShownMessage, ShownReply, shown
 
-from .conftest import free_port, served, wait_until
+from .conftest import PATIENCE_MS, free_port, served, wait_until
 from .visitor import REPLY, STOP, line, send, wait_for_text, wait_until_done
 
 Open = Callable[..., Page]
@@ -148,6 +148,31 @@ def test_what_is_taken_back_is_gone_after_a_reload(open_page: Open, url: str) ->
     page.reload()
     expect(page.locator("#chat .user-row")).to_have_text([QUESTION])
     expect(page.locator(REPLY)).to_have_count(1)
+
+
+def test_a_message_that_is_sent_before_the_page_knows_what_to_show_stays(browser: Browser, url: str) -> None:
+    with browser.new_context(viewport={"width": 1180, "height": 820}) as context:
+        page = context.new_page()
+        page.set_default_timeout(PATIENCE_MS)
+        held: list[Route] = []
+        has_sent = False
+        page.route("**/gradio_api/run/**", lambda route: route.continue_() if has_sent else held.append(route))
+        page.goto(url)
+        page.wait_for_selector("#message textarea")
+        page.wait_for_function("() => performance.getEntriesByType('navigation')[0].loadEventEnd > 0")
+        has_sent = True
+        send(page, QUESTION)
+        wait_until_done(page)
+        assert held, "the page asked what to show"
+        for request in held:
+            request.continue_()
+        expect(row(page, QUESTION)).to_be_visible()
+        expect(page.locator("#chat .user-row")).to_have_text([QUESTION])
+        page.wait_for_function("() => location.search.includes('c=')")
+
+        page.reload()
+
+        expect(page.locator("#chat .user-row")).to_have_text([QUESTION])
 
 
 def test_another_browser_sees_nothing_of_it(open_page: Open, url: str) -> None:
