@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 import subprocess
 import sys
@@ -14,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+
+from bench import ENVIRONMENT
 
 ROOT = Path(__file__).resolve().parent.parent
 START_SECONDS = 120.0
@@ -91,7 +92,7 @@ async def paced_server(log: Path) -> AsyncIterator[Server]:
 async def _running(command: Sequence[str], variables: Mapping[str, str], port: int, log: Path) -> AsyncIterator[Server]:
     with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(
-            *command, cwd=ROOT, env={**os.environ, **variables}, stdout=output, stderr=subprocess.STDOUT
+            *command, cwd=ROOT, env={**ENVIRONMENT, **variables}, stdout=output, stderr=subprocess.STDOUT
         )
     try:
         server = Server(f"http://127.0.0.1:{port}", process.pid)
