@@ -6,5 +6,5 @@ Figures from different runs or machines say little, so what counts are ratios wi
 import os
 
 ENVIRONMENT = dict(os.environ)
-"""As it was found. The engine's import changes how OpenMP's threads wait, which is ours and not that of the servers that
-are measured beside it (docs/decisions/006)."""
+"""As it was found. The engine's import changes how OpenMP's threads wait, which is ours and not that of the servers
+that are measured beside it (docs/decisions/006)."""
