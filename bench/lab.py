@@ -56,9 +56,9 @@ class Sizes:
     requests: tuple[int, int] = (100, 1000)
     held_rounds: int = 7
     held_tokens: int = 128
-    http_rounds: int = 6
-    http_replies: int = 4
-    http_tokens: int = 48
+    http_rounds: int = 16
+    http_replies: int = 3
+    http_tokens: int = 32
     stall_seconds: float = 60.0
 
 

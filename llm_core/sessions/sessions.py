@@ -28,7 +28,7 @@ from llm_core.settings import Settings
 
 log = logging.getLogger(__name__)
 
-CHECKPOINT_SECONDS = 0.5
+CHECKPOINT_SECONDS = 0.3
 CLOSE_SECONDS = 10.0
 MAX_TITLE_CHARS = 200
 MAX_SEARCH_CHARS = 200
