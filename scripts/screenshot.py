@@ -17,9 +17,6 @@ from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
-os.environ.setdefault(
-    "OMP_WAIT_POLICY", "passive"
-)  # the browser works on the same cores; read when llama.cpp is loaded
 
 from playwright.sync_api import Browser, BrowserContext, Page, TimeoutError, sync_playwright
 

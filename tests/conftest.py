@@ -12,8 +12,6 @@ from playwright.sync_api import Browser, sync_playwright
 from scripts.system_packages import CHROMIUM_ARGS, NO_BROWSER, find_chromium, in_ci
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-# Browsers, servers and brokers of the tests want the cores too: see docs/decisions/006.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 # How long an example takes says more about the machine than about the code.
 settings.register_profile("untimed", deadline=None)

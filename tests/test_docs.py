@@ -37,13 +37,12 @@ SHOWN_URL = "http://localhost:7860"
 RUN_ELSEWHERE = {"function-calling.md": "tests/web/test_tools_docs.py", "mqtt.md": "tests/mqtt/test_docs.py"}
 PROGRAM_SECONDS = 150
 BUILD_SECONDS = 120
-# Short replies, and threads that do not fight for cores with those of the app.
+# Short replies.
 PROGRAM_SETTINGS = {
     "LLM_MAX_TOKENS": "40",
     "LLM_PARALLEL": "2",
     "LLM_CONTEXT_TOKENS": "2048",
     "LLM_RATE_LIMIT": "none",
-    "OMP_WAIT_POLICY": "passive",
 }
 NEEDS_NOTHING_OF_OURS = {
     "cd",

@@ -17,9 +17,11 @@ from pathlib import Path
 from typing import Any
 
 # llama.cpp's threads wait for each other about a thousand times a token, and OpenMP lets them spin for milliseconds
-# before they sleep. Where other programs want the cores too, they spin while the one they wait for does not run:
-# replies were many times slower there (docs/decisions/006). Read when the library is loaded.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# before they sleep. Where other programs want the cores too, they spin while the one they wait for does not run; where
+# they sleep at once, waking costs more than the work. Some 40 microseconds are good in both cases (docs/decisions/006).
+# Read when the library is loaded.
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 import llama_cpp as lib
 import numpy as np
