@@ -38,8 +38,8 @@ class Sizes:
         repeats: Repetitions of what takes a moment, such as a stop.
         requests: Short requests before and after the two looks at the memory.
         held_rounds, held_tokens: Runs of the streams that are held to a schema, and their length.
-        http_rounds, http_replies, http_tokens: Runs of each way to the engine, replies of each reader in one, and their
-            length.
+        http_rounds, http_replies, http_tokens: Runs of each way to the engine, replies of each reader in one, and the
+            length of the first.
         stall_seconds: How long a reader reads nothing.
     """
 
@@ -58,7 +58,7 @@ class Sizes:
     held_tokens: int = 128
     http_rounds: int = 16
     http_replies: int = 3
-    http_tokens: int = 32
+    http_tokens: int = 64
     stall_seconds: float = 60.0
 
 

@@ -39,7 +39,8 @@ QUEUE_LIMIT = 8
 SEND_BUFFER_BYTES = 4096
 """Of each connection. What the system would give one on the same machine holds more than a minute's stream, so that a
 reader's stall would never reach the server."""
-_LONGER_BY = 3  # tokens from one reader to the next, so that they do not all ask again in the same moment
+_SHORT_TOKENS = 8
+_LONGER_BY = 4  # tokens from one reader to the next, so that they do not all ask again in the same moment
 _PATH = "/api/llm/chat/stream"
 _SESSION_PATH = "/api/llm/chat/session/stream"
 _MIB = 1024 * 1024
@@ -132,12 +133,18 @@ async def _side_by_side(lab: Lab, engine: EngineInProcess, port: int) -> Finding
 
 
 def _questions(lab: Lab, number: int) -> list[list[Body]]:
-    """What the readers ask. In one round both ways ask the same, so that their replies are as long to compute."""
-    series = [[f"{number} {reader} {turn}" for turn in range(lab.sizes.http_replies)] for reader in range(STREAMS)]
-    return [
-        [_body(lab, short_question(each), lab.sizes.http_tokens + _LONGER_BY * reader) for each in turns]
-        for reader, turns in enumerate(series)
-    ]
+    """What the readers ask: all at once for a long reply, and then one by one for short ones.
+
+    The gaps are those of the long ones, where every step of the engine computes the same. In one round both ways ask
+    the same.
+    """
+
+    def asked_by(reader: int) -> list[Body]:
+        lengths = [lab.sizes.http_tokens, *[_SHORT_TOKENS + _LONGER_BY * reader] * (lab.sizes.http_replies - 1)]
+        questions = [short_question(f"{number} {reader} {turn}") for turn in range(len(lengths))]
+        return [_body(lab, question, tokens) for question, tokens in zip(questions, lengths, strict=True)]
+
+    return [asked_by(reader) for reader in range(STREAMS)]
 
 
 def _body(lab: Lab, question: str, tokens: int) -> Body:
@@ -186,17 +193,16 @@ def _heard_of(answer: dict[str, Any]) -> Heard:
 
 
 def _beside_engine(readers: list[Reader]) -> list[float]:
-    """Of the replies that began while the other readers' streams ran. The first ones all arrive in one moment, and
-    wait for each other."""
+    """Of the replies that began while the other readers' streams ran. The first ones arrive in one moment, and wait for
+    each other."""
     return [reply.beside_engine for reader in readers for reply in reader[1:]]
 
 
 def _gaps(readers: Sequence[Reader]) -> list[float]:
-    """Seconds between two pieces, while all of the readers read."""
-    begun = max(reader[0].arrivals[0] for reader in readers)
-    ended = min(reader[-1].arrivals[-1] for reader in readers)
-    streams = [RunningStream([list(reply.arrivals) for reply in reader]) for reader in readers]
-    return [gap for stream in streams for gap in stream.gaps(begun, ended)]
+    """Seconds between two pieces of the first replies, while all readers read theirs."""
+    firsts = [list(reader[0].arrivals) for reader in readers]
+    begun, ended = max(arrivals[0] for arrivals in firsts), min(arrivals[-1] for arrivals in firsts)
+    return [gap for arrivals in firsts for gap in RunningStream([arrivals]).gaps(begun, ended)]
 
 
 # ── refused ──────────────────────────────────────────────────────────────────────────────────────────────────────────
