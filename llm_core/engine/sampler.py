@@ -24,6 +24,9 @@ class Sampler:
 
     def __init__(self, model: Model, params: SamplingParams, recent: Tokens) -> None:
         """`recent`: the prompt's last tokens, which the penalties count as already said."""
+        self._chain = None
+        if params.temperature == 0 and not params.logit_bias and not _has_penalties(params):
+            return  # the likeliest token needs no chain, which would first make a candidate of each in the vocabulary
         self._chain = lib.llama_sampler_chain_init(lib.llama_sampler_chain_default_params())
         for stage in _stages(model, params):
             lib.llama_sampler_chain_add(self._chain, stage)
@@ -34,6 +37,8 @@ class Sampler:
 
     def sample(self, context: Context, index: int) -> int:
         """Chooses the next token from the logits of one batch index, and remembers it."""
+        if self._chain is None:
+            return int(context.logits(index).argmax())
         return int(_sample(self._address, context._pointer, index))
 
     def close(self) -> None:

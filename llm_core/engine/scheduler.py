@@ -35,6 +35,8 @@ class Scheduler:
 
     def order(self) -> Iterator[Sequence]:
         """The waiting sequences in the order in which they will get slots, if none arrives or ends meanwhile."""
+        if not self.waiting:  # the usual case, in every step
+            return
         held = Counter(sequence.owner for sequence in self.running)
         queues: defaultdict[str, deque[tuple[int, Sequence]]] = defaultdict(deque)
         for arrival, sequence in enumerate(self.waiting):
