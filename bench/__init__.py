@@ -8,6 +8,3 @@ import os
 ENVIRONMENT = dict(os.environ)
 """As it was found. The engine's import changes how OpenMP's threads wait, which is ours and not that of the servers
 that are measured beside it (docs/decisions/006)."""
-
-# Here, before another module loads llama.cpp: what is measured in this process waits as in a user's.
-import llm_core.engine.llama  # noqa: E402, F401

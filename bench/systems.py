@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import httpx
-from llama_cpp import Llama
 
+import llm_core.engine.llama  # noqa: F401 - first: it sets how the library's threads wait
 from llm_core.client import LLMClient
 from llm_core.events import ContentDelta, Done, Usage
+
+from llama_cpp import Llama  # isort: skip
 
 Piece = str | Usage
 """Text, never empty; and at most once, at the end, what was used."""

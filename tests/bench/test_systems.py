@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 
 import httpx
@@ -71,3 +74,28 @@ async def test_a_refusal_is_told_in_the_servers_own_words(server: OpenAIServer) 
 async def test_an_error_in_the_stream_is_no_short_reply(server: OpenAIServer) -> None:
     with pytest.raises(SystemFailed, match="out of memory"):
         await read(server, httpx.Response(200, text=sse(CHUNKS[1], {"error": {"message": "out of memory"}})))
+
+
+@pytest.mark.parametrize("module", ["bench.__main__", "bench.bare", "bench.systems"])
+def test_llama_cpp_is_loaded_after_it_was_set_how_its_threads_wait(module: str) -> None:
+    program = f"""
+import os, sys
+
+def look(event, arguments):
+    if event == "import" and arguments[0] == "llama_cpp":
+        print(os.environ.get("GOMP_SPINCOUNT"))
+
+sys.addaudithook(look)
+import {module}
+"""
+    bare = {name: value for name, value in os.environ.items() if name not in {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"}}
+    said = subprocess.run([sys.executable, "-c", program], env=bare, capture_output=True, text=True, check=True).stdout
+
+    assert said.split() == ["1000"]
+
+
+def test_the_readers_load_nothing_of_the_engine() -> None:
+    program = "import sys, bench.reader; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
+
+    assert not {"llama_cpp", "numpy"} & set(loaded)

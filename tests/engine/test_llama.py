@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -118,3 +121,17 @@ def test_the_default_context_is_4096_and_shrinks_where_memory_is_short(
 
 def test_threads_are_physical_cores() -> None:
     assert default_threads() >= 1
+
+
+@pytest.mark.parametrize(
+    ("given", "waits"),
+    [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "None")],
+)
+def test_threads_spin_for_a_moment_unless_the_environment_says_otherwise(given: dict[str, str], waits: str) -> None:
+    program = "import os, llm_core.engine.llama; print(os.environ.get('GOMP_SPINCOUNT'))"
+    bare = {name: value for name, value in os.environ.items() if name not in {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"}}
+    said = subprocess.run(
+        [sys.executable, "-c", program], env=bare | given, capture_output=True, text=True, check=True
+    ).stdout
+
+    assert said.strip() == waits
