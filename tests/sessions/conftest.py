@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import event
 
 from llm_core.cancellation import Cancellation
 from llm_core.events import ChatEvent, ContentDelta, Done, Queued, Timings, Usage
@@ -85,3 +88,19 @@ def make_sessions(url: str) -> Iterator[Callable[..., Sessions]]:
     yield make
     for sessions in made:
         sessions.close()
+
+
+@contextmanager
+def disk_full(store: SessionStore) -> Iterator[None]:
+    """A database that may not grow: SQLite's own SQLITE_FULL."""
+    with store._engine.connect() as connection:
+        pages = connection.exec_driver_sql("PRAGMA page_count").scalar()
+
+    def limit(connection: sqlite3.Connection, _record: object) -> None:
+        connection.execute(f"PRAGMA max_page_count={pages}")
+
+    event.listen(store._engine, "connect", limit)
+    store._engine.dispose()
+    yield
+    event.remove(store._engine, "connect", limit)
+    store._engine.dispose()

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, event, insert, inspect, make_url, text, update
+from sqlalchemy import create_engine, insert, inspect, make_url, text, update
 
 from llm_core.errors import (
     ReplyInterrupted,
@@ -26,7 +23,7 @@ from llm_core.sessions.database import open_database, upgrade
 from llm_core.sessions.schema import metadata, sessions, turns
 from llm_core.sessions.store import OpenTurn, SessionStore, title_of
 
-from .conftest import DONE, only_on_sqlite, user
+from .conftest import DONE, disk_full, only_on_sqlite, user
 
 
 def say(store: SessionStore, session_id: str, said: str, answer: str = "Yes.", owner: str = "ann") -> OpenTurn:
@@ -203,22 +200,6 @@ def test_a_full_disk_is_told_and_what_was_there_stays(store: SessionStore) -> No
 
     assert [message.content for message in store.session("ann", "one").messages()] == ["Hello", "Yes."]
     say(store, "one", "Still here?")
-
-
-@contextmanager
-def disk_full(store: SessionStore) -> Iterator[None]:
-    """A database that may not grow: SQLite's own SQLITE_FULL."""
-    with store._engine.connect() as connection:
-        pages = connection.exec_driver_sql("PRAGMA page_count").scalar()
-
-    def limit(connection: sqlite3.Connection, _record: object) -> None:
-        connection.execute(f"PRAGMA max_page_count={pages}")
-
-    event.listen(store._engine, "connect", limit)
-    store._engine.dispose()
-    yield
-    event.remove(store._engine, "connect", limit)
-    store._engine.dispose()
 
 
 @pytest.mark.parametrize(
