@@ -7,7 +7,6 @@ what is in `TALKS`, and photographs the conversation in light on a desk and in d
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
 import sys
 import tempfile
@@ -18,7 +17,7 @@ from typing import Any
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
-from playwright.sync_api import Browser, BrowserContext, Page, TimeoutError, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from scripts.system_packages import CHROMIUM_ARGS, NO_BROWSER, find_chromium
 
@@ -27,8 +26,6 @@ DESK = {"width": 1200, "height": 760}
 PHONE = {"width": 390, "height": 780}
 PHONE_SCALE = 2
 PATIENCE_MS = 120_000
-SEND_MS = 5_000
-SEND_TRIES = 5
 _IS_QUIET = """() => [...document.querySelectorAll('#message .eta-bar, #message .progress-text, #message .stop-button')]
     .every(each => each.offsetParent === null)"""
 # The last one is shown; the others are in the list beside it. Things that a model of this size gets right.
@@ -84,12 +81,7 @@ def _open(context: BrowserContext, address: str) -> Page:
 def _ask(page: Page, question: str, count: int) -> None:
     """Sends a message and waits for the end of its reply, the `count`th on the page."""
     page.fill("#message textarea", question)
-    sent = page.locator("#chat .user-row", has_text=question)
-    for _ in range(SEND_TRIES):  # a page that is still busy with "New chat" takes no message, and keeps the text
-        page.keyboard.press("Enter")
-        with contextlib.suppress(TimeoutError):
-            sent.wait_for(timeout=SEND_MS)
-            break
+    page.keyboard.press("Enter")
     page.wait_for_function(
         "count => document.querySelectorAll('.reply-line.done:not(:empty)').length === count", arg=count
     )

@@ -39,9 +39,9 @@ def chromium_path() -> str:
     pytest.skip(NO_BROWSER)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser(chromium_path: str) -> Iterator[Browser]:
-    """One for all tests: Playwright runs once at a time."""
+    """One for a file: as long as Playwright runs, its event loop lets no other run in this thread."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium_path, args=CHROMIUM_ARGS)
         yield browser

@@ -17,8 +17,9 @@ from llm_core.web.widgets import free_box
 # The name of the conversation in the page's address, so that a reload shows it again (static/sidebar.js).
 CONVERSATION_PARAMETER = "c"
 
-Opened = tuple[Any, Any, str, str]
-"""What is shown, what a reply goes on from, the conversation's id, and its system prompt."""
+Opened = tuple[Any, Any, str, str, Any]
+"""What is shown, what a reply goes on from, the conversation's id, its system prompt, and something new where a reply
+is being made in it."""
 
 
 def first_conversation(request: gr.Request) -> str:
@@ -39,7 +40,7 @@ class ConversationEvents:
         self._system_prompt = system_prompt
 
     def _open(self, conversation_id: str, request: gr.Request) -> Opened:
-        return self._found(conversation_id, request) or ([], [], new_id(), self._system_prompt)
+        return self._found(conversation_id, request) or ([], [], new_id(), self._system_prompt, gr.skip())
 
     def _found(self, conversation_id: str, request: gr.Request) -> Opened | None:
         with sentences():
@@ -48,12 +49,14 @@ class ConversationEvents:
             return None
         messages = shown_session(session)
         own = session.system_prompt
-        return messages, messages, session.session_id, self._system_prompt if own is None else own
+        running = self._conversations.running(visitor_at(request), conversation_id)
+        followed = gr.skip() if running is None else new_id()
+        return messages, messages, session.session_id, self._system_prompt if own is None else own, followed
 
     def open_addressed(self, request: gr.Request) -> Opened:
         """When the page is loaded. Where there is nothing to open, what a quick visitor has sent already stays."""
         addressed = connection_of(request).query_params.get(CONVERSATION_PARAMETER, "")
-        nothing = gr.skip(), gr.skip(), first_conversation(request) or new_id(), self._system_prompt
+        nothing = gr.skip(), gr.skip(), first_conversation(request) or new_id(), self._system_prompt, gr.skip()
         return self._found(addressed, request) or nothing
 
     def open_new(self, request: gr.Request) -> Opened:
@@ -65,7 +68,7 @@ class ConversationEvents:
     def delete(self, current: str, event: gr.EventData, request: gr.Request) -> Any:
         with sentences():
             self._conversations.delete(visitor_at(request), str(event.conversation))
-        return self._open("", request) if event.conversation == current else (gr.skip(),) * 4
+        return self._open("", request) if event.conversation == current else (gr.skip(),) * 5
 
     def rename(self, event: gr.EventData, request: gr.Request) -> None:
         with sentences():

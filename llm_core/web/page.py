@@ -65,6 +65,8 @@ class ChatPage(gr.ChatInterface):
         self._conversations = Conversations(client.sessions)
         self._controls = Controls.make(client.settings)
         self._conversation = gr.State("", render=False)  # its id; "" for a program that calls the endpoint
+        # Changes when a conversation is opened whose reply goes on. A gr.State would not tell of it without the queue.
+        self._followed = gr.Textbox(visible="hidden", render=False)
         self._replies: list[Any] = []  # the events under which a reply is shown
         super().__init__(
             self.reply,
@@ -161,6 +163,7 @@ class ChatPage(gr.ChatInterface):
 
     def _render_header(self) -> None:
         self._conversation.render()  # type: ignore[no-untyped-call]
+        self._followed.render()  # type: ignore[no-untyped-call]
         self._sidebar = Sidebar.render()
         self._header = gr.HTML(header_html(TITLE), elem_id="header", padding=False)
         self._status_timer = gr.Timer(STATUS_SECONDS, active=False)
@@ -257,7 +260,13 @@ class ChatPage(gr.ChatInterface):
     def _setup_conversations(self) -> None:
         sidebar = self._sidebar
         beside = ConversationEvents(self._conversations, self._client.settings.system_prompt)
-        shown = [self.chatbot, self.chatbot_state, self._conversation, self._controls.system_prompt]
+        shown = [
+            self.chatbot,
+            self.chatbot_state,
+            self._conversation,
+            self._controls.system_prompt,
+            self._followed,
+        ]
         listed = {
             "fn": beside.list,
             "inputs": [sidebar.search, self._conversation],
@@ -270,11 +279,14 @@ class ChatPage(gr.ChatInterface):
             sidebar.list.open_conversation(beside.open_picked, None, shown, **QUIET),
         ):
             opened.then(**listed)
-            followed = opened.then(
-                self._follow, [self.chatbot, self._conversation], [self.chatbot, self.textbox], **STREAM
-            )
-            followed.then(**self._keeping()).then(beside.free_box, [self._conversation], [self.textbox], **QUIET)
-            self._replies.append(followed)
+            self._then_free(opened, beside)
+        # Not simply after each opening: Gradio's client may lose a message that is sent in the moment in which its
+        # stream of events ends, so there is none where nothing is to be shown.
+        followed = self._followed.change(
+            self._follow, [self.chatbot, self._conversation], [self.chatbot, self.textbox], **STREAM
+        )
+        self._then_free(followed, beside)
+        self._replies.append(followed)
         sidebar.list.delete_conversation(beside.delete, [self._conversation], shown, **QUIET).then(**listed)
         sidebar.list.rename_conversation(beside.rename, None, None, **QUIET).then(**listed)
         sidebar.search.change(**listed, trigger_mode="always_last")
@@ -287,6 +299,9 @@ class ChatPage(gr.ChatInterface):
         self.textbox.stop(None, None, None, cancels=self._replies, api_visibility="undocumented").then(
             settled, [self.chatbot], [self.chatbot], **QUIET
         )
+
+    def _then_free(self, event: Any, beside: ConversationEvents) -> None:
+        event.then(**self._keeping()).then(beside.free_box, [self._conversation], [self.textbox], **QUIET)
 
     async def _follow(
         self, history: list[Any], conversation_id: str, request: gr.Request

@@ -74,17 +74,8 @@ def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(PATIENCE_MS)
-        looks: list[str] = []
-        for over in ("requestfinished", "requestfailed"):  # the second where Gradio's client closes the stream
-            page.on(over, lambda request: looks.append(request.url) if "/queue/data" in request.url else None)
         page.goto(url)
         page.wait_for_selector("#message textarea")
-        # The page looks for a reply to go on with. What is sent in the moment in which that look ends, Gradio's client
-        # may lose.
-        for _ in range(200):
-            if looks:
-                break
-            page.wait_for_timeout(50)
         return page
 
     yield open_one

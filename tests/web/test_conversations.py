@@ -175,6 +175,21 @@ def test_a_message_that_is_sent_before_the_page_knows_what_to_show_stays(browser
         expect(page.locator("#chat .user-row")).to_have_text([QUESTION])
 
 
+def test_there_is_no_stream_before_that_of_a_reply(open_page: Open, url: str) -> None:
+    """Gradio's client may lose a message that is sent in the moment in which one ends, so opening a page or a
+    conversation must have none."""
+    page = open_page(url)
+    queued: list[Any] = []
+    page.on("request", lambda request: queued.append(request.post_data) if "/queue/join" in request.url else None)
+
+    page.reload()
+    expect(page.locator("#header")).to_contain_text("SmolLM2")
+    page.get_by_role("button", name="New chat").click()
+    send(page, QUESTION)
+    assert "Paris" in wait_until_done(page)
+    assert QUESTION in queued[0]
+
+
 def test_another_browser_sees_nothing_of_it(open_page: Open, url: str) -> None:
     one = open_page(url)
     send(one, QUESTION)
