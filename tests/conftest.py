@@ -18,6 +18,15 @@ settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
 BROWSER_FIXTURE = "chromium_path"
+ELSEWHERE = "--engine-elsewhere"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        ELSEWHERE,
+        action="store_true",
+        help="run with LLM_SERVER_URL set: the engine of every client is another copy of the app, behind its /v1",
+    )
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -25,6 +34,19 @@ def _data_dir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Sessions of tests, and of the programs that tests start, are not those of whoever runs the tests."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LLM_DATA_DIR", str(tmp_path_factory.mktemp("data")))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _engine_elsewhere(request: pytest.FixtureRequest) -> Iterator[None]:
+    """What `--engine-elsewhere` says. The tests' settings read the variable as anybody's do."""
+    if not request.config.getoption(ELSEWHERE):
+        yield
+        return
+    from tests.elsewhere import engine_behind_v1
+
+    with engine_behind_v1() as url, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LLM_SERVER_URL", url)
         yield
 
 
@@ -51,6 +73,9 @@ def browser(chromium_path: str) -> Iterator[Browser]:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """A wrong setting should show in a second, not after the browser tests."""
     items.sort(key=_slowness)
+    for item in items:
+        if item.get_closest_marker("local_engine") and item.config.getoption(ELSEWHERE):
+            item.add_marker(pytest.mark.skip(reason="it needs the engine in its own process"))
 
 
 def _slowness(item: pytest.Item) -> int:

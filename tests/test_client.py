@@ -213,6 +213,7 @@ def test_a_session_id_that_is_not_allowed_is_refused(client: LLMClient, session_
         client.chat_session(session_id, "Hello")
 
 
+@pytest.mark.local_engine
 def test_a_model_that_cannot_be_loaded_fails_every_call_with_the_reason(tmp_path: Path) -> None:
     with LLMClient(Settings(model=str(tmp_path / "none.gguf"))) as client:
         for _ in range(2):
@@ -222,11 +223,13 @@ def test_a_model_that_cannot_be_loaded_fails_every_call_with_the_reason(tmp_path
         assert "none.gguf" in client.status().message
 
 
+@pytest.mark.local_engine
 def test_more_context_than_the_model_knows_is_a_settings_error() -> None:
     with LLMClient(Settings(context_tokens=9000)) as client, pytest.raises(SettingsError, match="at most 8192"):
         client.wait_ready()
 
 
+@pytest.mark.local_engine
 def test_loading_happens_in_the_background_and_tells_how_far_it_is() -> None:
     with LLMClient(Settings(parallel=1, context_tokens=256)) as client:
         assert client.status().state == "idle"

@@ -95,10 +95,14 @@ class RemoteBackend:
         )
 
     def stats(self) -> EngineStats | None:
-        """Requests in flight: the rest of what an engine holds is its own business, and 0 here."""
+        """Requests in flight; what else an engine holds is its own business, and 0 here.
+
+        Each engine is taken to serve `LLM_PARALLEL` at once: so many and `LLM_QUEUE_LIMIT` more are let in.
+        """
         if self._engines is None or self._info is None:
             return None
-        return EngineStats(0, self._engines.in_flight, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+        slots = self._settings.parallel * len(self._settings.server_url)
+        return EngineStats(slots, self._engines.in_flight, 0, 0, 0, 0, 0, 0, 0, 0, 0)
 
     def clear_cache(self) -> None:
         """There is none here."""

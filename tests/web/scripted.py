@@ -13,6 +13,7 @@ import pytest
 from llm_core.client import LLMClient
 from llm_core.engine.sequence import GenerationRequest, Piece, Sink
 from llm_core.events import Done, FinishReason, Queued, Timings, Usage
+from tests.elsewhere import with_engine_of
 
 WEATHER: dict[str, Any] = {
     "type": "function",
@@ -62,6 +63,7 @@ class Script:
 @contextmanager
 def saying(client: LLMClient, *replies: str, reason: FinishReason = "stop") -> Iterator[Script]:
     """The engine says these replies, one for each request, and the last one from then on."""
+    client = with_engine_of(client)
     loaded: Any = client._backend.loaded()  # type: ignore[attr-defined]
     script = Script(client, itertools.chain(replies, itertools.repeat(replies[-1])), reason)
     with pytest.MonkeyPatch.context() as patch:

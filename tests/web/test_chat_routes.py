@@ -211,6 +211,7 @@ def test_any_stream_can_be_stopped_by_its_id(http: httpx.Client) -> None:
     assert http.delete(f"/streams/{stream_id}").status_code == 404
 
 
+@pytest.mark.local_engine
 def test_silence_is_filled_so_that_proxies_do_not_hang_up(http: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sse_module, "KEEP_ALIVE_SECONDS", 0.05)
     body = {"messages": [{"role": "user", "content": STORY}], **ENDLESS}

@@ -297,6 +297,7 @@ def test_what_fails_inside_is_a_500_that_shows_no_inner_thing(
     wait_until(lambda: "/secret/path" in caplog.text)  # the operator finds it in the log, soon after the answer
 
 
+@pytest.mark.local_engine
 def test_a_failure_in_the_middle_of_a_stream_is_raised_by_the_client(
     openai_client: openai.OpenAI, client: LLMClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -338,6 +339,7 @@ def test_a_reader_who_leaves_before_the_whole_answer_is_there_frees_the_slot(url
     assert stats(client).generated_tokens - generated < LONG_TOKENS / 2, "the rest of the reply was never made"
 
 
+@pytest.mark.local_engine
 def test_a_reader_who_leaves_the_queue_frees_the_place(openai_client: openai.OpenAI, client: LLMClient) -> None:
     streams = [openai_client.chat.completions.create(stream=True, **LONG) for _ in range(3)]
     assert stats(client).waiting == 1
@@ -349,6 +351,7 @@ def test_a_reader_who_leaves_the_queue_frees_the_place(openai_client: openai.Ope
     wait_until(lambda: is_idle(client))
 
 
+@pytest.mark.local_engine
 def test_silence_is_filled_so_that_proxies_do_not_hang_up(
     url: str, openai_client: openai.OpenAI, client: LLMClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:

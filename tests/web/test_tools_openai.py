@@ -139,7 +139,7 @@ def test_the_stream_helper_tells_of_arguments_as_they_are_made(openai_client: op
     assert stream.get_final_completion().choices[0].message.content is None
 
 
-@pytest.mark.parametrize("reason", ["length", "timeout", "cancelled"])
+@pytest.mark.parametrize("reason", ["length", "timeout", pytest.param("cancelled", marks=pytest.mark.local_engine)])
 def test_a_call_that_was_cut_short_is_not_called_a_call(
     openai_client: openai.OpenAI, client: LLMClient, reason: Any
 ) -> None:
