@@ -1,4 +1,5 @@
-"""The programs that tests need and pip cannot bring: a browser, a font for emoji, an MQTT broker, PostgreSQL, Redis.
+"""The programs that tests need and pip cannot bring: a browser, a font for emoji, an MQTT broker, PostgreSQL,
+Redis, nginx.
 
 Run as `python -m scripts.system_packages` before the tests. It installs what is missing with apt where that needs no
 password, and otherwise says what is missing: the tests that need it then skip. With CI=true it fails instead.
@@ -32,12 +33,14 @@ FONT_FILE = "NotoColorEmoji.ttf"
 APT_OPTIONS = ("-qq", "-o", "Acquire::http::Timeout=30", "-o", "Acquire::Retries=2", "-o", "DPkg::Lock::Timeout=120")
 
 BROKER_PACKAGES = ("mosquitto", "mosquitto-clients")
-BROKER_FOLDERS = ("/usr/sbin", "/usr/local/sbin", "/opt/homebrew/sbin")  # not on everybody's PATH
+SERVER_FOLDERS = ("/usr/sbin", "/usr/local/sbin", "/opt/homebrew/sbin")  # not on everybody's PATH
 
 POSTGRES_PACKAGE = "postgresql"
 REDIS_PACKAGE = "redis-server"
+NGINX_PACKAGE = "nginx-light"
 
 NO_REDIS = "there is no Redis on this machine (Debian: apt-get install redis-server)"
+NO_NGINX = "there is no nginx on this machine (Debian: apt-get install nginx-light)"
 NO_POSTGRES = "there is no PostgreSQL on this machine (Debian: apt-get install postgresql)"
 NO_BROKER = "there is no Mosquitto on this machine (Debian: apt-get install mosquitto mosquitto-clients)"
 NO_BROWSER = "there is no Chromium or Chrome on this machine (Debian: apt-get install chromium)"
@@ -59,7 +62,7 @@ def find_mosquitto() -> str | None:
     """The path of an installed Mosquitto, with its clients beside it, or None."""
     if not shutil.which("mosquitto_sub") or not shutil.which("mosquitto_pub"):
         return None
-    return shutil.which("mosquitto") or shutil.which("mosquitto", path=os.pathsep.join(BROKER_FOLDERS))
+    return shutil.which("mosquitto") or shutil.which("mosquitto", path=os.pathsep.join(SERVER_FOLDERS))
 
 
 def find_postgres() -> str | None:
@@ -67,6 +70,11 @@ def find_postgres() -> str | None:
     folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda folder: int(folder.parent.name))
     found = shutil.which("initdb", path=os.pathsep.join([*map(str, reversed(folders)), os.environ.get("PATH", "")]))
     return str(Path(found).parent) if found else None
+
+
+def find_nginx() -> str | None:
+    """The path of an installed nginx, or None."""
+    return shutil.which("nginx") or shutil.which("nginx", path=os.pathsep.join(SERVER_FOLDERS))
 
 
 def missing_packages() -> list[str]:
@@ -80,6 +88,8 @@ def missing_packages() -> list[str]:
         missing.append(POSTGRES_PACKAGE)
     if not shutil.which("redis-server"):
         missing.append(REDIS_PACKAGE)
+    if not find_nginx():
+        missing.append(NGINX_PACKAGE)
     return missing
 
 
@@ -92,14 +102,14 @@ def install(packages: list[str]) -> str | None:
         return "apt-get needs root here"
     apt = [*root, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", *APT_OPTIONS]
     print(f"Installing for the tests, with apt: {', '.join(packages)}", flush=True)
-    # Debian starts a broker when it installs one. Tests start their own, and nobody asked for another.
-    was_there = find_mosquitto() is not None
+    # Debian starts these when it installs them. Tests start their own, and nobody asked for others.
+    unasked = [name for name, find in (("mosquitto", find_mosquitto), ("nginx", find_nginx)) if find() is None]
     # A failed update is no reason to stop: the lists that are there may do.
     subprocess.run([*apt, "update"], check=False, stdin=subprocess.DEVNULL)
     command = [*apt, "install", "--yes", "--no-install-recommends", *packages]
     installed = subprocess.run(command, check=False, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    if not was_there and shutil.which("systemctl"):
-        stop = [*root, "systemctl", "disable", "--now", "mosquitto"]
+    if unasked and shutil.which("systemctl"):
+        stop = [*root, "systemctl", "disable", "--now", *unasked]
         subprocess.run(stop, check=False, stdin=subprocess.DEVNULL, capture_output=True)
     return None if installed.returncode == 0 else f"apt-get install ended with code {installed.returncode}"
 

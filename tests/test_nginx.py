@@ -1,0 +1,151 @@
+"""deploy/nginx.conf in a real nginx, between readers and the app: what must pass through it as if it were not there."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import gradio_client
+import httpx
+import pytest
+
+from llm_core.client import LLMClient
+from llm_core.engine.facts import EngineStats
+from llm_core.settings import Settings
+from scripts.system_packages import NO_NGINX, find_nginx, in_ci
+
+from .web.conftest import free_port, served, wait_until
+
+CONF = Path(__file__).resolve().parents[1] / "deploy" / "nginx.conf"
+STORY: dict[str, Any] = {
+    "messages": [{"role": "user", "content": "Tell me a very long story about the sea."}],
+    "max_tokens": 900,
+    "logit_bias": {"2": -100},  # the token that ends a turn
+}
+# It writes into a folder of the test's, as the test's user, and ends with the test.
+MAIN = """
+user {user};
+daemon off;
+pid nginx.pid;
+error_log error.log;
+events {{}}
+http {{
+    access_log off;
+    client_body_temp_path body;
+    proxy_temp_path proxy;
+    fastcgi_temp_path fastcgi;
+    uwsgi_temp_path uwsgi;
+    scgi_temp_path scgi;
+    include app.conf;
+}}
+"""
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LLMClient]:
+    settings = Settings(
+        parallel=2,
+        context_tokens=1024,
+        temperature=0,
+        rate_limit="none",
+        data_dir=tmp_path_factory.mktemp("data"),
+        GRADIO_SERVER_PORT=free_port(),
+    )
+    with LLMClient(settings) as client:
+        client.wait_ready()
+        yield client
+
+
+@pytest.fixture(scope="module")
+def app_port(client: LLMClient) -> Iterator[int]:
+    with served(client) as url:
+        port = httpx.URL(url).port
+        assert port is not None
+        yield port
+
+
+@pytest.fixture(scope="module", params=["app-1", "app-2"])
+def http(
+    request: pytest.FixtureRequest, app_port: int, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[httpx.Client]:
+    """Asks nginx. Of the two copies of the app one is down, each in its turn."""
+    program = find_nginx()
+    if program is None:
+        if in_ci():
+            pytest.fail(f"CI must run nginx, but {NO_NGINX}")
+        pytest.skip(NO_NGINX)
+    folder, port = tmp_path_factory.mktemp("nginx"), free_port()
+    text = CONF.read_text()
+    for name in re.findall(r"server (app-\d:7860);", text):
+        there = app_port if name.startswith(request.param) else free_port()
+        text = text.replace(name, f"127.0.0.1:{there}")
+    (folder / "app.conf").write_text(text.replace("listen 80;", f"listen 127.0.0.1:{port};"))
+    (folder / "nginx.conf").write_text(MAIN.format(user=getpass.getuser()))
+    process = subprocess.Popen([program, "-p", str(folder), "-c", "nginx.conf"], stderr=subprocess.DEVNULL)
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as http:
+            wait_until(lambda: passes(http), f"nginx answers: {folder / 'error.log'}")
+            yield http
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def passes(http: httpx.Client) -> bool:
+    try:
+        return http.get("/api/llm/health").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def stats(client: LLMClient) -> EngineStats:
+    stats = client.stats()
+    assert stats is not None
+    return stats
+
+
+def test_pieces_pass_as_they_are_made_and_who_leaves_stops_the_reply(http: httpx.Client, client: LLMClient) -> None:
+    before = stats(client).generated_tokens
+    with http.stream("POST", "/api/llm/chat/stream", json=STORY) as answer:
+        pieces = (line for line in answer.iter_lines() if line.startswith('data: {"content"'))
+        for _ in range(3):
+            next(pieces)
+        assert stats(client).generated_tokens - before < 100, "they were held back"
+
+    wait_until(lambda: stats(client).running == 0, "the slot is free")
+    assert stats(client).generated_tokens - before < STORY["max_tokens"] / 2
+
+
+def test_a_stream_is_resumed_through_it(http: httpx.Client) -> None:
+    body = {"session_id": "resumed", "message": "Count to ten.", "max_tokens": 20}
+    whole = http.post("/api/llm/chat/session/stream", json=body).text
+    stream_id = json.loads(whole.split("data: ", 1)[1].split("\n", 1)[0])["stream_id"]
+    rest = http.get(f"/api/llm/streams/{stream_id}", headers={"Last-Event-ID": "3"}).text
+
+    assert rest.startswith("id: 4\n")
+    assert whole.endswith(rest)
+
+
+def test_a_body_over_the_apps_limit_is_refused_in_the_apps_words(http: httpx.Client) -> None:
+    answer = http.post("/api/llm/chat", content=b" " * (5 * 2**20), headers={"Content-Type": "application/json"})
+
+    assert answer.status_code == 413
+    assert answer.json()["error"]["code"] == "request_too_large"
+
+
+def test_the_page_and_gradios_client_work_through_it(http: httpx.Client) -> None:
+    url = str(http.base_url)
+    assert "gradio" in http.get("/").text
+    caller = gradio_client.Client(url, verbose=False)
+    question = [{"role": "user", "content": "What is the capital of France?"}]
+
+    pieces = list(caller.submit(question, 0, 12, api_name="/chat_stream"))
+    assert len(pieces) > 1
+    assert "Paris" in pieces[-1]
