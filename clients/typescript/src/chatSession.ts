@@ -19,7 +19,7 @@ import type {
 } from "./types.js";
 
 /**
- * `closed`: nothing is known yet. `loading`: the history is being fetched. `idle`: you may send. `waiting`: a message
+ * `closed`: nothing is known yet. `loading`: the history is being fetched. `idle`: nothing goes on. `waiting`: a message
  * was sent, and no text has come. `streaming`: text comes. `reconnecting`: the connection was lost and is made again.
  */
 export type ChatStatus = "closed" | "loading" | "idle" | "waiting" | "streaming" | "reconnecting";
@@ -92,7 +92,7 @@ export class ChatSession {
   };
 
   /**
-   * Sends a message.
+   * Sends a message; while the history is being fetched, as soon as it is there.
    *
    * @returns Whether the server has taken it. If not, `error` says why, and the message is not kept.
    */
@@ -111,6 +111,7 @@ export class ChatSession {
     );
 
   async #say(turn: SessionTurn, shown: HistoryMessage[]): Promise<boolean> {
+    if (this.#state.status === "loading") await this.#changeFrom("loading");
     if (this.#state.status !== "idle") {
       this.#change({ error: new LLMError("One message at a time: wait for the reply, or stop it.", "session_busy") });
       return false;
@@ -220,6 +221,17 @@ export class ChatSession {
       const problem = asLLMError(error);
       if (problem.status !== 404) this.#change({ error: problem }); // 404: it has ended by itself
     }
+  }
+
+  /** Ends when the status is another one. */
+  async #changeFrom(status: ChatStatus): Promise<void> {
+    await new Promise<void>((resolve) => {
+      const end = this.subscribe(() => {
+        if (this.#state.status === status) return;
+        end();
+        resolve();
+      });
+    });
   }
 
   #change(changed: Partial<ChatSessionState>): void {

@@ -253,6 +253,19 @@ describe("a chat session for a page", () => {
     close();
   });
 
+  test("sends what is said while the history is on its way, once that is there", async () => {
+    const session_id = newSession();
+    await client.chatSession({ session_id, message: "Hello", max_tokens: 4 });
+    const chat = new ChatSession(session_id, { client, max_tokens: 4 });
+    const close = chat.open();
+
+    expect(chat.state.status).toBe("loading");
+    expect(await chat.send("And?")).toBe(true);
+
+    expect(chat.state.messages.slice(0, 3).map(({ role }) => role)).toEqual(["user", "assistant", "user"]);
+    close();
+  });
+
   test("keeps no message that was refused, and says why", async () => {
     const chat = new ChatSession(newSession(), { client, temperature: 7 });
     const close = chat.open();

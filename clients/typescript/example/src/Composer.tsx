@@ -11,7 +11,7 @@ interface Props {
 export function Composer({ status, onSend, onStop }: Props) {
   const [text, setText] = useState("");
   const running = status === "waiting" || status === "streaming" || status === "reconnecting";
-  const ready = status === "idle" && text.trim() !== "";
+  const ready = (status === "idle" || status === "loading") && text.trim() !== "";
 
   const submit = async (): Promise<void> => {
     if (!ready) return;
