@@ -9,7 +9,8 @@ import pytest
 from hypothesis import settings
 from playwright.sync_api import Browser, sync_playwright
 
-from scripts.system_packages import CHROMIUM_ARGS, NO_BROWSER, find_chromium, in_ci
+from scripts.system_packages import CHROMIUM_ARGS, NO_BROWSER, find_chromium
+from tests.missing import skip_unless_ci
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
@@ -56,9 +57,7 @@ def chromium_path() -> str:
     path = find_chromium()
     if path:
         return path
-    if in_ci():
-        pytest.fail(f"CI must run the browser tests, but {NO_BROWSER}")
-    pytest.skip(NO_BROWSER)
+    skip_unless_ci("the browser tests", NO_BROWSER)
 
 
 @pytest.fixture(scope="module")

@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from llm_core.client import LLMClient
-from llm_core.settings import SERVER_PORT_VARIABLE, Settings
-from llm_core.web.serve import listen, running
-from llm_core.web.server import build_server
+from llm_core.settings import Settings
+from tests.web.conftest import free_port, served
 
 _started: list[LLMClient] = []
 
@@ -16,16 +15,16 @@ _started: list[LLMClient] = []
 @contextmanager
 def engine_behind_v1() -> Iterator[str]:
     """Runs it; yields its base URL."""
-    own = {
-        "parallel": 4,
-        "context_tokens": 1024,
-        "rate_limit": "none",
-        "database_url": "sqlite://",
-        SERVER_PORT_VARIABLE: 0,
-    }
-    with LLMClient(Settings(**own)) as client:  # type: ignore[arg-type]
+    settings = Settings(
+        parallel=4,
+        context_tokens=1024,
+        rate_limit="none",
+        database_url="sqlite://",
+        GRADIO_SERVER_PORT=free_port(),
+    )
+    with LLMClient(settings) as client:
         client.wait_ready()
-        with listen(client.settings) as listener, running(build_server(client), listener) as url:
+        with served(client) as url:
             _started.append(client)
             yield f"{url}v1"
             _started.remove(client)

@@ -15,11 +15,11 @@ import httpx
 import pytest
 
 from llm_core.client import LLMClient
-from llm_core.engine.facts import EngineStats
-from llm_core.settings import Settings
-from scripts.system_packages import NO_NGINX, find_nginx, in_ci
+from llm_core.web.server import MAX_BODY_BYTES
+from scripts.system_packages import NO_NGINX, find_nginx
+from tests.missing import skip_unless_ci
 
-from .web.conftest import free_port, served, wait_until
+from .web.conftest import free_port, loaded_client, served, stats_of, wait_until
 
 CONF = Path(__file__).resolve().parents[1] / "deploy" / "nginx.conf"
 STORY: dict[str, Any] = {
@@ -50,16 +50,9 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LLMClient]:
-    settings = Settings(
-        parallel=2,
-        context_tokens=1024,
-        temperature=0,
-        rate_limit="none",
-        data_dir=tmp_path_factory.mktemp("data"),
-        GRADIO_SERVER_PORT=free_port(),
-    )
-    with LLMClient(settings) as client:
-        client.wait_ready()
+    with loaded_client(
+        tmp_path_factory.mktemp("data"),
+    ) as client:
         yield client
 
 
@@ -78,9 +71,7 @@ def http(
     """Asks nginx. Of the two copies of the app one is down, each in its turn."""
     program = find_nginx()
     if program is None:
-        if in_ci():
-            pytest.fail(f"CI must run nginx, but {NO_NGINX}")
-        pytest.skip(NO_NGINX)
+        skip_unless_ci("nginx", NO_NGINX)
     folder, port = tmp_path_factory.mktemp("nginx"), free_port()
     text = CONF.read_text()
     for name in re.findall(r"server (app-\d:7860);", text):
@@ -105,22 +96,16 @@ def passes(http: httpx.Client) -> bool:
         return False
 
 
-def stats(client: LLMClient) -> EngineStats:
-    stats = client.stats()
-    assert stats is not None
-    return stats
-
-
 def test_pieces_pass_as_they_are_made_and_who_leaves_stops_the_reply(http: httpx.Client, client: LLMClient) -> None:
-    before = stats(client).generated_tokens
+    before = stats_of(client).generated_tokens
     with http.stream("POST", "/api/llm/chat/stream", json=STORY) as answer:
         pieces = (line for line in answer.iter_lines() if line.startswith('data: {"content"'))
         for _ in range(3):
             next(pieces)
-        assert stats(client).generated_tokens - before < 100, "they were held back"
+        assert stats_of(client).generated_tokens - before < 100, "they were held back"
 
-    wait_until(lambda: stats(client).running == 0, "the slot is free")
-    assert stats(client).generated_tokens - before < STORY["max_tokens"] / 2
+    wait_until(lambda: stats_of(client).running == 0, "the slot is free")
+    assert stats_of(client).generated_tokens - before < STORY["max_tokens"] / 2
 
 
 def test_a_stream_is_resumed_through_it(http: httpx.Client) -> None:
@@ -134,7 +119,9 @@ def test_a_stream_is_resumed_through_it(http: httpx.Client) -> None:
 
 
 def test_a_body_over_the_apps_limit_is_refused_in_the_apps_words(http: httpx.Client) -> None:
-    answer = http.post("/api/llm/chat", content=b" " * (5 * 2**20), headers={"Content-Type": "application/json"})
+    answer = http.post(
+        "/api/llm/chat", content=b" " * (MAX_BODY_BYTES + 1), headers={"Content-Type": "application/json"}
+    )
 
     assert answer.status_code == 413
     assert answer.json()["error"]["code"] == "request_too_large"

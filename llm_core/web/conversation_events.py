@@ -44,12 +44,13 @@ class ConversationEvents:
 
     def _found(self, conversation_id: str, request: gr.Request) -> Opened | None:
         with sentences():
-            session = self._conversations.find(visitor_at(request), conversation_id)
+            visitor = visitor_at(request)
+            session = self._conversations.find(visitor, conversation_id)
         if session is None:
             return None
         messages = shown_session(session)
         own = session.system_prompt
-        running = self._conversations.running(visitor_at(request), conversation_id)
+        running = self._conversations.running(visitor, conversation_id)
         followed = gr.skip() if running is None else new_id()
         return messages, messages, session.session_id, self._system_prompt if own is None else own, followed
 

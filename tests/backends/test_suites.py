@@ -12,7 +12,6 @@ from tests.backends.conftest import ROOT
 from tests.conftest import ELSEWHERE
 
 SUITES = {
-    # Those that start processes of their own would not start them with an engine elsewhere.
     "chat": ["tests/test_client.py", "tests/web/test_chat_routes.py", "tests/web/test_openai.py"],
     "sessions": ["tests/sessions", "tests/web/test_gradio_api.py"],
     "tools": [
@@ -30,6 +29,7 @@ MOST_SKIPPED = 0.1
 @pytest.mark.timeout(SUITE_SECONDS + 30)
 @pytest.mark.parametrize("suite", SUITES)
 def test_a_suite_passes_with_its_engine_elsewhere(suite: str) -> None:
+    # Those that are slow start processes of their own, which would not have their engine elsewhere.
     command = [
         sys.executable,
         "-m",

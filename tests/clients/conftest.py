@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from scripts.node import CLIENT, NO_NODE, NodeError, find_node, install_packages, with_node
-from scripts.system_packages import in_ci
+from tests.missing import skip_unless_ci
 
 from ..web.conftest import free_port, wait_until
 
@@ -45,9 +45,7 @@ def client_folder() -> Iterator[Path]:
             raise NodeError(NO_NODE)
         install_packages(CLIENT)
     except NodeError as error:
-        if in_ci():
-            pytest.fail(f"CI must run the tests of the TypeScript client, but: {error}")
-        pytest.skip(str(error))
+        skip_unless_ci("the tests of the TypeScript client", str(error))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PATH", with_node()["PATH"])
         yield CLIENT

@@ -24,7 +24,8 @@ from paho.mqtt.properties import Properties
 from llm_core.client import LLMClient
 from llm_core.mqtt.beside import bridge_beside
 from llm_core.settings import Settings
-from scripts.system_packages import NO_BROKER, find_mosquitto, in_ci
+from scripts.system_packages import NO_BROKER, find_mosquitto
+from tests.missing import skip_unless_ci
 
 PATIENCE_SECONDS = 60.0
 Message = dict[str, Any]
@@ -239,9 +240,7 @@ def mosquitto() -> str:
     program = find_mosquitto()
     if program:
         return program
-    if in_ci():
-        pytest.fail(f"CI must run the MQTT tests, but {NO_BROKER}")
-    pytest.skip(NO_BROKER)
+    skip_unless_ci("the MQTT tests", NO_BROKER)
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,8 @@ from llm_core.sessions.database import open_database
 from llm_core.sessions.sessions import Sessions
 from llm_core.sessions.store import SessionStore
 from llm_core.settings import Settings
-from scripts.system_packages import NO_POSTGRES, find_postgres, in_ci
+from scripts.system_packages import NO_POSTGRES, find_postgres
+from tests.missing import skip_unless_ci
 from tests.sessions.postgres import Postgres, running_postgres
 
 Generate = Callable[[ChatRequest, Cancellation], Generator[ChatEvent]]
@@ -34,9 +35,7 @@ def user(text: str) -> Message:
 def postgres() -> Iterator[Postgres]:
     """A running PostgreSQL. Without one its tests skip, but never in CI."""
     if find_postgres() is None:
-        if in_ci():
-            pytest.fail(f"CI must run the tests on PostgreSQL, but {NO_POSTGRES}")
-        pytest.skip(NO_POSTGRES)
+        skip_unless_ci("the tests on PostgreSQL", NO_POSTGRES)
     with running_postgres() as postgres:
         yield postgres
 

@@ -6,12 +6,15 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from llm_core.client import LLMClient
-from llm_core.settings import Settings
+from llm_core.engine.facts import EngineStats
+from llm_core.settings import SERVER_PORT_VARIABLE, Settings
 from llm_core.web.serve import listen, running
 from llm_core.web.server import build_server
 
@@ -41,6 +44,29 @@ def served(client: LLMClient) -> Iterator[str]:
     """All doorways of `client` on its port; yields the URL."""
     with listen(client.settings) as listener, running(build_server(client), listener) as url:
         yield url
+
+
+@contextmanager
+def loaded_client(folder: Path, **settings: Any) -> Iterator[LLMClient]:
+    """A client with the bundled model in memory, its sessions in `folder`, and a port of its own to be served on.
+
+    Where `settings` say nothing else it has two slots, is greedy and counts no requests.
+    """
+    usual = {"parallel": 2, "context_tokens": 1024, "temperature": 0, "rate_limit": "none"}
+    where = {"data_dir": folder, SERVER_PORT_VARIABLE: free_port()}
+    with LLMClient(Settings(**(usual | settings | where))) as client:
+        client.wait_ready()
+        yield client
+
+
+def stats_of(client: LLMClient) -> EngineStats:
+    stats = client.stats()
+    assert stats is not None
+    return stats
+
+
+def is_idle(client: LLMClient) -> bool:
+    return (stats_of(client).running, stats_of(client).waiting) == (0, 0)
 
 
 @pytest.fixture(scope="session")

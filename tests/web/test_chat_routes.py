@@ -12,10 +12,9 @@ import httpx
 import pytest
 
 from llm_core.client import LLMClient
-from llm_core.settings import Settings
 from llm_core.web import sse as sse_module
 
-from .conftest import free_port, served, wait_until
+from .conftest import is_idle, loaded_client, served, wait_until
 
 QUESTION = [{"role": "user", "content": "What is the capital of France?"}]
 STORY = "Tell me a very long story about the sea."
@@ -26,18 +25,11 @@ Event = dict[str, Any]
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LLMClient]:
-    settings = Settings(
-        parallel=2,
-        context_tokens=1024,
+    with loaded_client(
+        tmp_path_factory.mktemp("data"),
         queue_limit=1,
-        temperature=0,
-        rate_limit="none",
         resume_seconds=1.0,
-        data_dir=tmp_path_factory.mktemp("data"),
-        GRADIO_SERVER_PORT=free_port(),
-    )
-    with LLMClient(settings) as client:
-        client.wait_ready()
+    ) as client:
         yield client
 
 
@@ -51,11 +43,6 @@ def http(client: LLMClient) -> Iterator[httpx.Client]:
 def _idle_afterwards(client: LLMClient) -> Iterator[None]:
     yield
     wait_until(lambda: is_idle(client), "the engine is free again")
-
-
-def is_idle(client: LLMClient) -> bool:
-    stats = client.stats()
-    return stats is not None and (stats.running, stats.waiting) == (0, 0)
 
 
 def events_of(lines: Iterator[str]) -> Iterator[tuple[int, Event]]:

@@ -20,7 +20,7 @@ from llm_core.web.conversations import shown_session, stored_turns
 from llm_core.web.sidebar import list_html
 from llm_core.web.transcript import ShownMessage, ShownReply, shown
 
-from .conftest import PATIENCE_MS, free_port, served, wait_until
+from .conftest import PATIENCE_MS, free_port, is_idle, loaded_client, served, wait_until
 from .visitor import REPLY, STOP, line, send, wait_for_text, wait_until_done
 
 Open = Callable[..., Page]
@@ -36,18 +36,11 @@ def row(page: Page, title: str) -> Any:
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LLMClient]:
-    path: Path = tmp_path_factory.mktemp("conversations")
-    settings = Settings(
+    with loaded_client(
+        tmp_path_factory.mktemp("data"),
         parallel=4,
-        context_tokens=1024,
-        temperature=0,
-        rate_limit="none",
-        data_dir=path,
         resume_seconds=10,
-        GRADIO_SERVER_PORT=free_port(),
-    )
-    with LLMClient(settings) as client:
-        client.wait_ready()
+    ) as client:
         yield client
 
 
@@ -55,12 +48,6 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LLMClient]:
 def url(client: LLMClient) -> Iterator[str]:
     with served(client) as url:
         yield url
-
-
-def idle(client: LLMClient) -> bool:
-    stats = client.stats()
-    assert stats is not None
-    return stats.running + stats.waiting == 0
 
 
 def test_a_conversation_is_listed_found_opened_renamed_and_deleted(open_page: Open, url: str) -> None:
@@ -109,9 +96,9 @@ def test_a_reply_goes_on_over_a_reload_and_can_be_stopped_then(open_page: Open, 
     page.wait_for_selector("#message textarea")
     after = wait_for_text(page, len(before) + 40)
     assert after.startswith(before[:30])
-    assert not idle(client)
+    assert not is_idle(client)
     page.locator(STOP).click()
-    wait_until(lambda: idle(client), "the engine is idle")
+    wait_until(lambda: is_idle(client), "the engine is idle")
     page.get_by_text("Stopped", exact=True).wait_for()
     expect(page.locator("#message textarea")).to_be_enabled()
 
@@ -126,12 +113,12 @@ def test_leaving_for_another_conversation_does_not_mix_them(open_page: Open, url
     row(page, QUESTION).locator(".open").click()
     expect(page.locator("#chat .user-row")).to_have_text([QUESTION])
     expect(page.locator("#message textarea")).to_be_enabled()
-    assert not idle(client), "the story goes on"
+    assert not is_idle(client), "the story goes on"
     row(page, "Tell me a very long story").locator(".open").click()
     wait_for_text(page, 80)
     expect(page.locator("#chat .user-row")).to_contain_text([STORY])
     page.locator(STOP).click()
-    wait_until(lambda: idle(client), "the engine is idle")
+    wait_until(lambda: is_idle(client), "the engine is idle")
 
 
 def test_what_is_taken_back_is_gone_after_a_reload(open_page: Open, url: str) -> None:

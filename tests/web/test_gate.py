@@ -10,9 +10,8 @@ import httpx
 import pytest
 
 from llm_core.client import LLMClient
-from llm_core.settings import Settings
 
-from .conftest import free_port, served
+from .conftest import loaded_client, served
 
 ANN, BOB = {"Authorization": "Bearer ann-secret"}, {"Authorization": "Bearer bob-secret"}
 HTML = {"Accept": "text/html,*/*"}
@@ -43,18 +42,13 @@ ROUTES: list[tuple[str, str, dict[str, Any] | None]] = [
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LLMClient]:
-    settings = Settings(
-        parallel=2,
+    with loaded_client(
+        tmp_path_factory.mktemp("data"),
         context_tokens=512,
-        temperature=0,
         rate_limit="40/minute",
         api_tokens="ann:ann-secret, bob:bob-secret, nameless-secret",
         allowed_origins="https://friend.example",
-        data_dir=tmp_path_factory.mktemp("data"),
-        GRADIO_SERVER_PORT=free_port(),
-    )
-    with LLMClient(settings) as client:
-        client.wait_ready()
+    ) as client:
         yield client
 
 

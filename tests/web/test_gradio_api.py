@@ -12,9 +12,8 @@ import pytest
 from gradio_client.exceptions import AppError
 
 from llm_core.client import LLMClient
-from llm_core.settings import Settings
 
-from .conftest import free_port, served, wait_until
+from .conftest import is_idle, loaded_client, served, wait_until
 
 QUESTION = [{"role": "user", "content": "What is the capital of France?"}]
 STORY = "Tell me a very long story about the sea."
@@ -22,17 +21,10 @@ STORY = "Tell me a very long story about the sea."
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LLMClient]:
-    settings = Settings(
-        parallel=2,
-        context_tokens=1024,
-        temperature=0,
+    with loaded_client(
+        tmp_path_factory.mktemp("data"),
         api_tokens="ann:ann-secret,bob:bob-secret",
-        rate_limit="none",
-        data_dir=tmp_path_factory.mktemp("data"),
-        GRADIO_SERVER_PORT=free_port(),
-    )
-    with LLMClient(settings) as client:
-        client.wait_ready()
+    ) as client:
         yield client
 
 
@@ -49,11 +41,6 @@ def connect(url: str, token: str) -> gradio_client.Client:
 @pytest.fixture(scope="module")
 def ann(url: str) -> gradio_client.Client:
     return connect(url, "ann-secret")
-
-
-def is_idle(client: LLMClient) -> bool:
-    stats = client.stats()
-    return stats is not None and (stats.running, stats.waiting) == (0, 0)
 
 
 def test_a_stream_yields_the_text_so_far_and_last_the_whole_reply(ann: gradio_client.Client) -> None:

@@ -13,7 +13,8 @@ import pytest
 
 from llm_core.errors import RateLimited
 from llm_core.rate_limit import RateLimit
-from scripts.system_packages import NO_REDIS, in_ci
+from scripts.system_packages import NO_REDIS
+from tests.missing import skip_unless_ci
 
 
 @pytest.fixture
@@ -21,9 +22,7 @@ def redis_port(tmp_path: Path) -> Iterator[int]:
     """The port of a Redis of the test's own. Without one the test skips, but never in CI."""
     program = shutil.which("redis-server")
     if program is None:
-        if in_ci():
-            pytest.fail(f"CI must run the tests on Redis, but {NO_REDIS}")
-        pytest.skip(NO_REDIS)
+        skip_unless_ci("the tests on Redis", NO_REDIS)
     port = free_port()
     command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(tmp_path)]
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL)

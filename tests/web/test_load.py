@@ -18,15 +18,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 
 from llm_core.client import LLMClient
-from llm_core.engine.facts import EngineStats
 from llm_core.engine.llama import Model
 from llm_core.models.resolve import find
 from llm_core.models.source import BundledModel
-from llm_core.settings import Settings
 from llm_core.web import serve
 from llm_core.web.server import build_server
 
-from .conftest import free_port, served, wait_until
+from .conftest import is_idle, loaded_client, served, stats_of, wait_until
 
 CROWD = 200
 REPLY_TOKENS = 3
@@ -36,32 +34,17 @@ SMALL_BUFFER_BYTES = 4096
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LLMClient]:
-    settings = Settings(
+    with loaded_client(
+        tmp_path_factory.mktemp("data"),
         parallel=8,
         context_tokens=256,
         threads=1,  # two wait for each other at every layer, which takes long where other programs use the cores too
         step_ms=2000,  # prompts whole, whatever the cores do: fewer steps, and nobody here minds long ones
         queue_limit=CROWD,
-        temperature=0,
         system_prompt="",
-        rate_limit="none",
         resume_seconds=0,
-        data_dir=tmp_path_factory.mktemp("data"),
-        GRADIO_SERVER_PORT=free_port(),
-    )
-    with LLMClient(settings) as client:
-        client.wait_ready()
+    ) as client:
         yield client
-
-
-def stats_of(client: LLMClient) -> EngineStats:
-    stats = client.stats()
-    assert stats is not None
-    return stats
-
-
-def is_idle(client: LLMClient) -> bool:
-    return (stats_of(client).running, stats_of(client).waiting) == (0, 0)
 
 
 def connections(client: LLMClient) -> int:

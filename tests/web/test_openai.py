@@ -19,12 +19,11 @@ import pytest
 from openai.types.chat import ChatCompletionChunk
 
 from llm_core.client import LLMClient
-from llm_core.engine.facts import EngineStats
 from llm_core.settings import Settings
 from llm_core.web import sse as sse_module
 from llm_core.web.server import MAX_BODY_BYTES
 
-from .conftest import free_port, served
+from .conftest import free_port, is_idle, served, stats_of
 
 ROOT = Path(__file__).resolve().parents[2]
 QUESTION = [{"role": "user", "content": "What is the capital of France?"}]
@@ -66,16 +65,6 @@ def wait_until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
             return
         waited.wait(0.02)
     pytest.fail("the condition did not come true")
-
-
-def stats(client: LLMClient) -> EngineStats:
-    stats = client.stats()
-    assert stats is not None
-    return stats
-
-
-def is_idle(client: LLMClient) -> bool:
-    return (stats(client).running, stats(client).waiting) == (0, 0)
 
 
 def text_of(chunks: list[ChatCompletionChunk]) -> str:
@@ -322,30 +311,30 @@ def engine_of(client: LLMClient) -> Any:
 
 
 def test_a_reader_who_leaves_a_stream_frees_the_slot(openai_client: openai.OpenAI, client: LLMClient) -> None:
-    generated = stats(client).generated_tokens
+    generated = stats_of(client).generated_tokens
     stream = openai_client.chat.completions.create(stream=True, **LONG)
     next(iter(stream))
-    assert stats(client).running == 1
+    assert stats_of(client).running == 1
     stream.close()
     wait_until(lambda: is_idle(client))
-    assert stats(client).generated_tokens - generated < LONG_TOKENS / 2, "the rest of the reply was never made"
+    assert stats_of(client).generated_tokens - generated < LONG_TOKENS / 2, "the rest of the reply was never made"
 
 
 def test_a_reader_who_leaves_before_the_whole_answer_is_there_frees_the_slot(url: str, client: LLMClient) -> None:
-    generated = stats(client).generated_tokens
+    generated = stats_of(client).generated_tokens
     with pytest.raises(httpx.ReadTimeout):
         httpx.post(f"{url}/chat/completions", json=LONG, timeout=0.4)
     wait_until(lambda: is_idle(client))
-    assert stats(client).generated_tokens - generated < LONG_TOKENS / 2, "the rest of the reply was never made"
+    assert stats_of(client).generated_tokens - generated < LONG_TOKENS / 2, "the rest of the reply was never made"
 
 
 @pytest.mark.local_engine
 def test_a_reader_who_leaves_the_queue_frees_the_place(openai_client: openai.OpenAI, client: LLMClient) -> None:
     streams = [openai_client.chat.completions.create(stream=True, **LONG) for _ in range(3)]
-    assert stats(client).waiting == 1
+    assert stats_of(client).waiting == 1
     streams.pop().close()
-    wait_until(lambda: stats(client).waiting == 0)
-    assert stats(client).running == 2, "the place is free although nobody else has ended"
+    wait_until(lambda: stats_of(client).waiting == 0)
+    assert stats_of(client).running == 2, "the place is free although nobody else has ended"
     for stream in streams:
         stream.close()
     wait_until(lambda: is_idle(client))

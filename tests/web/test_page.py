@@ -33,9 +33,9 @@ def wait_until_idle(client: LLMClient) -> None:
 def test_text_grows_while_it_is_made_and_ends_with_its_figures(open_page: Open, page_url: str) -> None:
     page = open_page(page_url)
     send(page, STORY)
-    lengths = [len(wait_for_text(page, length)) for length in (10, 60, 120)]
-    assert lengths == sorted(lengths)
-    assert lengths[-1] > lengths[0]
+    length = 0
+    for least in (10, 60, 120):
+        length = len(wait_for_text(page, max(least, length + 1)))
     assert page.locator(STOP).is_visible(), "it is still being made"
     page.locator(STOP).click()
 

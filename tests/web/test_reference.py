@@ -19,10 +19,9 @@ import pytest
 
 import llm_core.client
 from llm_core.client import LLMClient
-from llm_core.settings import Settings
-from scripts.system_packages import in_ci
+from tests.missing import skip_unless_ci
 
-from .conftest import free_port, served
+from .conftest import loaded_client, served
 
 CURL = """\
 curl -N -H "Authorization: Bearer TOKEN" \\
@@ -70,17 +69,12 @@ SECONDS = 120
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LLMClient]:
-    settings = Settings(
-        parallel=2,
-        context_tokens=1024,
+    with loaded_client(
+        tmp_path_factory.mktemp("data"),
         max_tokens=40,
-        rate_limit="none",
         api_tokens="TOKEN",
-        data_dir=tmp_path_factory.mktemp("data"),
-        GRADIO_SERVER_PORT=free_port(),
-    )
-    with LLMClient(settings) as client:
-        client.wait_ready()
+        temperature=0.7,
+    ) as client:
         yield client
 
 
@@ -94,9 +88,7 @@ def url(client: LLMClient) -> Iterator[str]:
 def run_curl(url: str, tmp_path: Path) -> Callable[[str], str]:
     """Runs a line as it stands. curl's own settings lead port 7860, which may be taken here, to the test's server."""
     if not shutil.which("curl"):
-        if in_ci():
-            pytest.fail("CI must run curl, but there is none on this machine")
-        pytest.skip("there is no curl on this machine")
+        skip_unless_ci("curl", "there is no curl on this machine")
     (tmp_path / ".curlrc").write_text(
         f'silent\nshow-error\nconnect-to = "localhost:7860:127.0.0.1:{httpx.URL(url).port}"\n'
     )

@@ -14,10 +14,10 @@ import pytest
 
 from llm_core.client import LLMClient
 from llm_core.errors import StorageFull
-from llm_core.settings import Settings
+from llm_core.web.server import MAX_BODY_BYTES
 from tests.sessions.conftest import disk_full, user
 
-from .conftest import free_port, served, wait_until
+from .conftest import is_idle, loaded_client, served, stats_of, wait_until
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "http.md").read_text()
 ANN, BOB, HASTY = ({"Authorization": f"Bearer {name}-secret"} for name in ("ann", "bob", "hasty"))
@@ -37,18 +37,13 @@ class Server:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    settings = Settings(
+    with loaded_client(
+        tmp_path_factory.mktemp("data"),
         parallel=1,
         queue_limit=1,
-        context_tokens=1024,
-        temperature=0,
         rate_limit=f"{RATE}/minute",
         api_tokens="ann:ann-secret, bob:bob-secret, hasty:hasty-secret",
-        data_dir=tmp_path_factory.mktemp("data"),
-        GRADIO_SERVER_PORT=free_port(),
-    )
-    with LLMClient(settings) as client:
-        client.wait_ready()
+    ) as client:
         client.chat_session("anns", "Hello", owner="ann", max_tokens=1)
         with served(client) as url, httpx.Client(base_url=url, timeout=PATIENCE_SECONDS) as http:
             yield Server(client, http)
@@ -73,7 +68,7 @@ def the_queue_is_full(server: Server) -> Iterator[None]:
     with ExitStack() as stack:
         for place in ("running", "waiting"):
             stack.enter_context(a_reply_is_being_made(server, "api/llm/chat/stream", ENDLESS))
-            wait_until(lambda place=place: getattr(server.client.stats(), place) == 1, f"one is {place}")
+            wait_until(lambda place=place: getattr(stats_of(server.client), place) == 1, f"one is {place}")
         yield
 
 
@@ -123,7 +118,7 @@ class Row:
 
 
 HISTORY = ("GET", "api/llm/chat/session/{}/history")
-TOO_LARGE = b" " * (4 * 2**20 + 1)
+TOO_LARGE = b" " * (MAX_BODY_BYTES + 1)
 ROWS = {
     "does not fit": Row(400, "context_overflow", "context_length_exceeded", ("POST", "api/llm/chat", LONG), LONG),
     "cannot do": Row(400, None, "invalid_request", openai=HELLO | {"n": 2}),
@@ -156,7 +151,7 @@ def test_a_refusal_has_its_status_and_the_one_shape(server: Server, row: Row) ->
         if row.openai_code:
             check(ask(server, "POST", "v1/chat/completions", row.openai, row.headers), row.status, row.openai_code)
 
-    wait_until(lambda: (stats := server.client.stats()) is not None and stats.running == 0, "the engine is idle")
+    wait_until(lambda: is_idle(server.client), "the engine is idle")
     assert ask(server, "POST", "api/llm/chat", HELLO, ANN).status_code == 200, "and the server goes on"
 
 

@@ -14,10 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from llm_core.client import LLMClient
-from llm_core.settings import Settings
-
-from .conftest import free_port, served
+from .conftest import loaded_client, served
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "function-calling.md").read_text()
 SHOWN_URL = "http://localhost:7860"
@@ -28,18 +25,13 @@ CURL = re.compile(rf"^curl [^\n]*{SHOWN_URL}(\S+) [^\n]*-d '(.*?)'$", re.MULTILI
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    settings = Settings(
-        parallel=2,
-        context_tokens=1024,
-        temperature=0,
-        rate_limit="none",
-        data_dir=tmp_path_factory.mktemp("data"),
-        GRADIO_SERVER_PORT=free_port(),
-    )
-    with LLMClient(settings) as client:
-        client.wait_ready()
-        with served(client) as url:
-            yield url.rstrip("/")
+    with (
+        loaded_client(
+            tmp_path_factory.mktemp("data"),
+        ) as client,
+        served(client) as url,
+    ):
+        yield url.rstrip("/")
 
 
 def test_the_python_for_other_packages_runs_from_top_to_bottom(url: str, capsys: pytest.CaptureFixture[str]) -> None:

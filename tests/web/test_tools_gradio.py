@@ -11,25 +11,17 @@ import pytest
 from gradio_client.exceptions import AppError
 
 from llm_core.client import LLMClient
-from llm_core.settings import Settings
 
-from .conftest import free_port, served
+from .conftest import loaded_client, served
 from .scripted import CALL_PARIS, PARIS, QUESTION, ROME, TWO_CALLS, WEATHER, saying
 
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LLMClient]:
-    settings = Settings(
-        parallel=2,
-        context_tokens=1024,
-        temperature=0,
+    with loaded_client(
+        tmp_path_factory.mktemp("data"),
         api_tokens="ann:ann-secret,bob:bob-secret",
-        rate_limit="none",
-        data_dir=tmp_path_factory.mktemp("data"),
-        GRADIO_SERVER_PORT=free_port(),
-    )
-    with LLMClient(settings) as client:
-        client.wait_ready()
+    ) as client:
         yield client
 
 

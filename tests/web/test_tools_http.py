@@ -10,9 +10,8 @@ import httpx
 import pytest
 
 from llm_core.client import LLMClient
-from llm_core.settings import Settings
 
-from .conftest import free_port, served
+from .conftest import loaded_client, served
 from .scripted import CALL_PARIS, GET_WEATHER, HALF_A_CALL, PARIS, QUESTION, ROME, TWO_CALLS, WEATHER, saying
 
 ASKED: dict[str, Any] = {"messages": QUESTION, "tools": [WEATHER]}
@@ -21,17 +20,10 @@ Event = dict[str, Any]
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LLMClient]:
-    settings = Settings(
-        parallel=2,
-        context_tokens=1024,
-        temperature=0,
+    with loaded_client(
+        tmp_path_factory.mktemp("data"),
         api_tokens="ann:ann-secret,bob:bob-secret",
-        rate_limit="none",
-        data_dir=tmp_path_factory.mktemp("data"),
-        GRADIO_SERVER_PORT=free_port(),
-    )
-    with LLMClient(settings) as client:
-        client.wait_ready()
+    ) as client:
         yield client
 
 

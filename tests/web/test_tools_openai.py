@@ -13,9 +13,8 @@ import pytest
 from openai.types.chat import ChatCompletionChunk, ParsedFunctionToolCall
 
 from llm_core.client import LLMClient
-from llm_core.settings import Settings
 
-from .conftest import free_port, served
+from .conftest import loaded_client, served
 from .scripted import CALL_PARIS, GET_WEATHER, HALF_A_CALL, PARIS, QUESTION, ROME, TWO_CALLS, WEATHER, saying
 
 ASKED: dict[str, Any] = {"model": "any", "messages": QUESTION, "tools": [WEATHER]}
@@ -34,17 +33,10 @@ class GetWeather(pydantic.BaseModel):
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LLMClient]:
-    settings = Settings(
-        parallel=2,
-        context_tokens=1024,
-        temperature=0,
+    with loaded_client(
+        tmp_path_factory.mktemp("data"),
         max_tokens=200,
-        rate_limit="none",
-        data_dir=tmp_path_factory.mktemp("data"),
-        GRADIO_SERVER_PORT=free_port(),
-    )
-    with LLMClient(settings) as client:
-        client.wait_ready()
+    ) as client:
         yield client
 
 
