@@ -86,11 +86,11 @@ class ConversationEvents:
     def list(self, search: str, current: str, request: gr.Request) -> str:
         visitor = visitor_at(request)
         if not visitor:
-            return notice_html(NOT_KEPT)
+            return notice_html(NOT_KEPT, search)
         try:
             return list_html(self._conversations.list(visitor, search), current, search)
         except LLMError as error:
-            return notice_html(error.message)
+            return notice_html(error.message, search)
 
     async def list_when_begun(self, search: str, current: str, request: gr.Request) -> str:
         """The list with the conversation that is being begun by another event."""

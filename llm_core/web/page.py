@@ -290,6 +290,7 @@ class ChatPage(gr.ChatInterface):
         sidebar.list.delete_conversation(beside.delete, [self._conversation], shown, **QUIET).then(**listed)
         sidebar.list.rename_conversation(beside.rename, None, None, **QUIET).then(**listed)
         sidebar.search.change(**listed, trigger_mode="always_last")
+        sidebar.list.list_again(**listed)
         self._sent.success(**(listed | {"fn": beside.list_when_begun}))
         for reply in self._replies:
             reply.then(**listed)

@@ -22,7 +22,8 @@ _NONE_FOUND = "No conversation has this text."
 @dataclass(frozen=True, slots=True)
 class Sidebar:
     """Its parts. `list` tells what a visitor wants by the events `open_conversation` (`conversation`),
-    `rename_conversation` (`conversation`, `title`) and `delete_conversation` (`conversation`)."""
+    `rename_conversation` (`conversation`, `title`) and `delete_conversation` (`conversation`), and by `list_again` that
+    it shows what was found for another search than the one in the box."""
 
     new: gr.Button
     search: gr.Textbox
@@ -56,16 +57,16 @@ def list_html(conversations: Iterable[SessionSummary], current: str, search: str
     """
     rows = {each.session_id: _row(each, each.session_id == current) for each in conversations}
     if not rows:
-        return notice_html(_NONE_FOUND if search.strip() else _NONE_YET)
+        return notice_html(_NONE_FOUND if search.strip() else _NONE_YET, search)
     remembered = escape(current) if current in rows else ""
     # A search that does not find it says nothing about the conversation that is shown.
     address = f' data-current="{remembered}"' if remembered or not search.strip() else ""
-    return f'<ul aria-label="Conversations"{address}>{"".join(rows.values())}</ul>'
+    return f'<ul aria-label="Conversations" data-search="{escape(search)}"{address}>{"".join(rows.values())}</ul>'
 
 
-def notice_html(sentence: str) -> str:
+def notice_html(sentence: str, search: str) -> str:
     """A sentence where the list would be."""
-    return f'<p class="notice" role="status">{escape(sentence)}</p>'
+    return f'<p class="notice" role="status" data-search="{escape(search)}">{escape(sentence)}</p>'
 
 
 def _row(conversation: SessionSummary, is_current: bool) -> str:

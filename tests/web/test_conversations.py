@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, Page, Route, expect
+from playwright.sync_api import Browser, Page, Request, Route, expect
 
 from llm_core.client import LLMClient
 from llm_core.events import ContentDelta, Done, Timings, ToolCallDelta, ToolResult, Usage
@@ -28,6 +28,14 @@ Open = Callable[..., Page]
 STORY = "Tell me a very long story about the sea, the ship and its captain."
 QUESTION = "What is the capital of France?"
 ROWS = "#conversations li"
+SEARCH = "#search textarea, #search input"
+
+
+NOTE_NUMBERS_OF_ROWS = """(rows) => {
+  window.numbersOfRows = [];
+  const note = () => numbersOfRows.push(document.querySelectorAll(rows).length);
+  new MutationObserver(note).observe(document.querySelector("#conversations"), { childList: true, subtree: true });
+}"""
 
 
 def row(page: Page, title: str) -> Any:
@@ -62,13 +70,13 @@ def test_a_conversation_is_listed_found_opened_renamed_and_deleted(open_page: Op
     wait_until_done(page)
     expect(page.locator(ROWS).first).to_contain_text("Name a large animal.")
 
-    page.fill("#search textarea, #search input", "capital of FRANCE")
+    page.fill(SEARCH, "capital of FRANCE")
     expect(page.locator(ROWS)).to_have_count(1)
     row(page, QUESTION).locator(".open").click()
     expect(page.locator("#chat .user-row")).to_contain_text(QUESTION)
     assert "Paris" in page.locator(REPLY).last.inner_text()
     assert "tokens/s" in line(page), "figures are kept too"
-    page.fill("#search textarea, #search input", "")
+    page.fill(SEARCH, "")
     expect(page.locator(ROWS)).to_have_count(2)
 
     row(page, QUESTION).hover()
@@ -84,6 +92,36 @@ def test_a_conversation_is_listed_found_opened_renamed_and_deleted(open_page: Op
     row(page, "About").get_by_text("Delete?").click()
     expect(page.locator(ROWS)).to_have_count(1)
     expect(page.locator("#chat .user-row")).to_have_count(0)
+
+
+def test_an_answer_to_an_earlier_search_does_not_stay(open_page: Open, url: str) -> None:
+    page = open_page(url)
+    for question in (QUESTION, "Name a large animal."):
+        page.get_by_role("button", name="New chat").click()
+        expect(page.locator("#chat .user-row")).to_have_count(0)
+        send(page, question)
+        wait_until_done(page)
+    held: list[Route] = []
+    page.fill(SEARCH, "capital")
+    expect(page.locator(ROWS)).to_have_count(1)
+    page.route(
+        "**/gradio_api/run/**", lambda route: held.append(route) if is_search(route.request) else route.continue_()
+    )
+    with page.expect_request(is_search):
+        row(page, QUESTION).locator(".open").click()
+    page.fill(SEARCH, "")
+    expect(page.locator(ROWS)).to_have_count(2)
+
+    page.evaluate(NOTE_NUMBERS_OF_ROWS, ROWS)
+    for request in held:
+        request.continue_()
+    page.wait_for_function("() => numbersOfRows.includes(1)")  # the answer has come
+
+    expect(page.locator(ROWS)).to_have_count(2)
+
+
+def is_search(request: Request) -> bool:
+    return '"capital",' in (request.post_data or "")
 
 
 def test_a_reply_goes_on_over_a_reload_and_can_be_stopped_then(open_page: Open, url: str, client: LLMClient) -> None:

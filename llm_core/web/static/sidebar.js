@@ -35,6 +35,13 @@ element.addEventListener("mouseout", (event) => {
 	if (asked && !row.contains(event.relatedTarget)) calm(asked);
 });
 
+// Answers may come in another order than they were asked for, and the last one may be of an earlier search.
+watch("value", () => {
+	const shown = element.querySelector("[data-search]")?.dataset.search;
+	const wanted = document.querySelector("#search :is(textarea, input)")?.value;
+	if (shown !== undefined && wanted !== undefined && shown !== wanted) trigger("list_again");
+});
+
 // The conversation is named in the page's address, so that a reload shows it again.
 watch("value", () => {
 	const list = element.querySelector("[data-current]");
