@@ -39,7 +39,7 @@ class Sizes:
         requests: Short requests before and after the two looks at the memory.
         held_rounds, held_tokens: Runs of the streams that are held to a schema, and their length.
         http_rounds, http_replies, http_tokens: Runs of each way to the engine, replies of each reader in one, and the
-            length of the first.
+            length of the first; the others are shorter.
         stall_seconds: How long a reader reads nothing.
     """
 
@@ -78,8 +78,8 @@ QUICK = Sizes(
     held_tokens=16,
     http_rounds=1,
     http_replies=2,
-    http_tokens=24,
-    stall_seconds=3.0,
+    http_tokens=16,
+    stall_seconds=1.0,
 )
 
 

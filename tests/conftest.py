@@ -14,6 +14,10 @@ from tests.missing import skip_unless_ci
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
+# Where tests run in several processes, the threads of each engine would wait at every layer for a core that another has.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_THREAD_LIMIT", "1")
+
 # How long an example takes says more about the machine than about the code.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")

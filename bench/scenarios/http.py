@@ -39,8 +39,6 @@ QUEUE_LIMIT = 8
 SEND_BUFFER_BYTES = 4096
 """Of each connection. What the system would give one on the same machine holds more than a minute's stream, so that a
 reader's stall would never reach the server."""
-_SHORT_TOKENS = 8
-_LONGER_BY = 4  # tokens from one reader to the next, so that they do not all ask again in the same moment
 _PATH = "/api/llm/chat/stream"
 _SESSION_PATH = "/api/llm/chat/session/stream"
 _MIB = 1024 * 1024
@@ -135,12 +133,14 @@ async def _side_by_side(lab: Lab, engine: EngineInProcess, port: int) -> Finding
 def _questions(lab: Lab, number: int) -> list[list[Body]]:
     """What the readers ask: all at once for a long reply, and then one by one for short ones.
 
-    The gaps are those of the long ones, where every step of the engine computes the same. In one round both ways ask
-    the same.
+    The gaps are those of the long ones, where every step of the engine computes the same. The short ones are longer
+    from one reader to the next, so that they do not all ask again in the same moment. In one round both ways ask the
+    same.
     """
+    longest = lab.sizes.http_tokens
 
     def asked_by(reader: int) -> list[Body]:
-        lengths = [lab.sizes.http_tokens, *[_SHORT_TOKENS + _LONGER_BY * reader] * (lab.sizes.http_replies - 1)]
+        lengths = [longest, *[longest // 8 + longest // 16 * reader] * (lab.sizes.http_replies - 1)]
         questions = [short_question(f"{number} {reader} {turn}") for turn in range(len(lengths))]
         return [_body(lab, question, tokens) for question, tokens in zip(questions, lengths, strict=True)]
 
