@@ -15,7 +15,7 @@ run: setup  ## Set up, then the app at http://localhost:7860
 test: setup-dev  ## Set up, then every test; ARGS="-k page" picks some
 	@$(VENV_PYTHON) -m scripts.system_packages
 	@$(VENV_PYTHON) -m scripts.node
-	@exec $(VENV_PYTHON) -m pytest --numprocesses=2 --dist=loadfile $(ARGS)
+	@exec $(VENV_PYTHON) -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder $(ARGS)
 
 lint: setup-dev  ## Check style and types
 	@$(VENV_PYTHON) -m ruff check .
