@@ -139,7 +139,8 @@ class OpenAIServer:
     def __init__(self, name: str, url: str, model: str = "default") -> None:
         self.name = name
         self._model = model
-        limits = httpx.Limits(max_connections=None)
+        # Servers that run on uvicorn close what is idle for 5 s, which is what httpx has too: a request may meet that.
+        limits = httpx.Limits(max_connections=None, keepalive_expiry=2)
         self._http = httpx.AsyncClient(base_url=url.rstrip("/").removesuffix("/v1"), timeout=None, limits=limits)
 
     async def use_first_model(self) -> None:

@@ -14,7 +14,7 @@ from tests.missing import skip_unless_ci
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
-# Where tests run in several processes, the threads of each engine would wait at every layer for a core that another has.
+# Where tests run in several processes, threads of each engine would wait at every layer for a core that others have.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_THREAD_LIMIT", "1")
 

@@ -17,7 +17,6 @@ from fastapi import FastAPI
 from llm_core.client import LLMClient
 from llm_core.errors import SettingsError
 from llm_core.settings import SERVER_NAME_VARIABLE, SERVER_PORT_VARIABLE, Settings, is_loopback
-from llm_core.web.server import build_server
 
 DRAIN_SECONDS = 30.0
 LOOK_SECONDS = 0.1  # between two looks at whether replies still run
@@ -39,6 +38,9 @@ def serve(client: LLMClient) -> None:
         client.start()
         previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
+            # Gradio takes seconds to import. By now what is wrong has been said, and the model is being loaded.
+            from llm_core.web.server import build_server
+
             with running(build_server(client), listener) as url:
                 print(f"Chat: {url}", flush=True)
                 try:

@@ -31,7 +31,7 @@ STORY = {"message": "Tell me a very long story about the sea.", "max_tokens": 90
 def context() -> ForkServerContext:
     """Starts apps quickly: the parent of them all has imported Gradio already, and nothing else."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["llm_core.web.serve"])
+    context.set_forkserver_preload(["llm_core.web.server"])
     return context
 
 
