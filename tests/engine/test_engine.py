@@ -25,7 +25,8 @@ from llm_core.request import SamplingParams
 
 from .conftest import GREEDY, OPTIONS, Call, ask
 
-LONG = "Tell a very long story about the sea. " * 3
+STORY = "Tell a very long story about the sea. "
+LONG = STORY * 3
 BOOK = "The sea is wide and the ship is small. " * 120
 
 
@@ -166,8 +167,8 @@ def test_fifty_requests_with_random_cancels_leave_nothing_behind(engine: Engine)
     chance = random.Random(7)
     calls: list[Call] = []
     for number in range(50):
-        prompt = f"{number}: {LONG * chance.randint(1, 2)}"
-        call = ask(engine, prompt, max_tokens=chance.randint(1, 20), owner=f"owner {number % 5}")
+        prompt = f"{number}: {STORY * chance.randint(1, 4)}"
+        call = ask(engine, prompt, max_tokens=chance.randint(1, 12), owner=f"owner {number % 5}")
         calls.append(call)
         if chance.random() < 0.4:
             victim = chance.choice(calls)
