@@ -9,7 +9,8 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from queue import Empty, SimpleQueue
 
 import uvicorn
 from fastapi import FastAPI
@@ -34,24 +35,37 @@ def serve(client: LLMClient) -> None:
     """
     settings = client.settings
     check_address(settings)
-    with listen(settings) as listener:
-        client.start()
-        previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
-        try:
+    try:
+        with _stop_signals() as signals, listen(settings) as listener:
+            client.start()
             # Gradio takes seconds to import. By now what is wrong has been said, and the model is being loaded.
             from llm_core.web.server import build_server
 
             with running(build_server(client), listener) as url:
                 print(f"Chat: {url}", flush=True)
-                try:
-                    threading.Event().wait()
-                except KeyboardInterrupt:
-                    _drain(client)
-                finally:
-                    client.close()  # while the server still runs: readers are told
-        finally:
-            signal.signal(signal.SIGTERM, previous)
-            client.close()
+                signals.get()
+                _drain(client, signals)
+                client.close()  # while the server still runs: readers are told
+    finally:
+        client.close()
+
+
+Signals = SimpleQueue[int]
+"""Those that ask the process to end, as they come. An exception in their place could come anywhere, and get lost there:
+Python drops one that is raised while an import tidies up."""
+
+
+@contextmanager
+def _stop_signals() -> Iterator[Signals]:
+    asked: Signals = SimpleQueue()
+    previous = {
+        each: signal.signal(each, lambda number, _: asked.put(number)) for each in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield asked
+    finally:
+        for each, handler in previous.items():
+            signal.signal(each, handler)
 
 
 @contextmanager
@@ -81,17 +95,16 @@ def running(app: FastAPI, listener: socket.socket) -> Iterator[str]:
         thread.join()
 
 
-def _drain(client: LLMClient) -> None:
+def _drain(client: LLMClient, signals: Signals) -> None:
     """Takes no new work and lets running replies end, for a time; a second signal ends them at once."""
     client.refuse_new()
-    try:
-        if _is_busy(client):
-            print(f"Closing. Running replies may end, for {DRAIN_SECONDS:.0f} s; Ctrl-C ends them now.", flush=True)
-        until = time.monotonic() + DRAIN_SECONDS
-        while _is_busy(client) and time.monotonic() < until:
-            time.sleep(LOOK_SECONDS)
-    except KeyboardInterrupt:
-        pass
+    if _is_busy(client):
+        print(f"Closing. Running replies may end, for {DRAIN_SECONDS:.0f} s; Ctrl-C ends them now.", flush=True)
+    until = time.monotonic() + DRAIN_SECONDS
+    while _is_busy(client) and time.monotonic() < until:
+        with suppress(Empty):
+            signals.get(timeout=LOOK_SECONDS)
+            break
     print("Closing.", flush=True)
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from .conftest import free_port
+from .conftest import free_port, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -126,6 +126,24 @@ def test_a_second_signal_ends_running_replies_and_their_readers_are_told(
     assert '"code":"engine_closed"' in rest
     assert process.returncode == 0
     assert "Traceback" not in output
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_it_starts_ends_it_quietly(number: signal.Signals) -> None:
+    port = free_port()
+    with app(GRADIO_SERVER_PORT=str(port)) as process:
+        wait_until(lambda: is_open(port), "it listens, and imports Gradio")
+        process.send_signal(number)
+        output, _ = process.communicate(timeout=PATIENCE)
+
+    assert process.returncode == 0
+    assert output.endswith("Closing.\n")
+    assert "Traceback" not in output
+
+
+def is_open(port: int) -> bool:
+    with socket.socket() as caller:
+        return caller.connect_ex(("127.0.0.1", port)) == 0
 
 
 def test_it_refuses_to_be_open_to_everyone_without_being_told_to() -> None:
