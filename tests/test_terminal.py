@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Generator, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -280,6 +281,8 @@ class TestOnTheRealModel:
                 encoding="utf-8",
                 timeout=SECONDS,
                 dimensions=(40, 200),
+                # A shell without job control has what it runs in the background ignore Ctrl-C: not these.
+                preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
             )
             started.append(chat)
             return chat
