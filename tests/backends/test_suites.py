@@ -14,8 +14,10 @@ from tests.conftest import ELSEWHERE
 CHAT = ["tests/test_client.py", "tests/web/test_chat_routes.py", "tests/web/test_openai.py"]
 SESSIONS = ["tests/sessions", "tests/web/test_gradio_api.py"]
 TOOLS = ["tests/tools", *(f"tests/web/test_tools_{doorway}.py" for doorway in ("http", "openai", "gradio"))]
-# Those that are slow start processes of their own, which would not have their engine elsewhere.
-PYTEST = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not slow", ELSEWHERE]
+# Those that are slow start processes of their own, which would not have their engine elsewhere. And what is said in which
+# database has nothing to do with where the engine is.
+LEFT_OUT = ["-m", "not slow", "-k", "not postgresql"]
+PYTEST = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *LEFT_OUT, ELSEWHERE]
 SECONDS = 500
 MOST_SKIPPED = 0.1
 

@@ -15,6 +15,7 @@ from playwright.sync_api import Browser, Page, expect
 from llm_core.client import LLMClient
 from llm_core.engine.facts import EngineStats
 from llm_core.settings import SERVER_PORT_VARIABLE, Settings
+from llm_core.web import serve
 from llm_core.web.serve import listen, running
 from llm_core.web.server import build_server
 
@@ -41,9 +42,11 @@ def wait_until(condition: Callable[[], bool], what: str, seconds: float = 30.0) 
 
 @contextmanager
 def served(client: LLMClient) -> Iterator[str]:
-    """All doorways of `client` on its port; yields the URL."""
-    with listen(client.settings) as listener, running(build_server(client), listener) as url:
-        yield url
+    """All doorways of `client` on its port; yields the URL. Whoever is still connected at the end is not waited for."""
+    with listen(client.settings) as listener, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(serve, "GOODBYE_SECONDS", 0)
+        with running(build_server(client), listener) as url:
+            yield url
 
 
 @contextmanager

@@ -45,7 +45,20 @@ def app(**variables: str) -> Iterator[subprocess.Popen[str]]:
 
 @pytest.fixture
 def running_app() -> Iterator[tuple[subprocess.Popen[str], str]]:
-    port = free_port()
+    """The process and its URL, for a test that ends it."""
+    with running_on(free_port()) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    """Of an app that stands for all tests that only ask it something."""
+    with running_on(free_port()) as (_, url):
+        yield url
+
+
+@contextmanager
+def running_on(port: int) -> Iterator[tuple[subprocess.Popen[str], str]]:
     with app(GRADIO_SERVER_PORT=str(port)) as process:
         overdue = threading.Timer(PATIENCE, process.kill)
         overdue.start()
@@ -66,17 +79,12 @@ def address_in(process: subprocess.Popen[str]) -> str:
     pytest.fail("it ended before it served anything:\n" + "".join(said))
 
 
-def test_it_serves_the_page_and_openais_routes_on_one_port(running_app: tuple[subprocess.Popen[str], str]) -> None:
-    _, url = running_app
-
+def test_it_serves_the_page_and_openais_routes_on_one_port(url: str) -> None:
     assert "gradio" in httpx.get(url, timeout=PATIENCE).text
     assert httpx.get(f"{url}v1/models", timeout=PATIENCE).json()["data"][0]["id"] == "SmolLM2-135M-Instruct"
 
 
-def test_it_sends_no_telemetry_and_loads_no_fonts_from_elsewhere(
-    running_app: tuple[subprocess.Popen[str], str],
-) -> None:
-    _, url = running_app
+def test_it_sends_no_telemetry_and_loads_no_fonts_from_elsewhere(url: str) -> None:
     config = httpx.get(f"{url}config", timeout=PATIENCE).json()
 
     assert config["analytics_enabled"] is False
