@@ -14,8 +14,8 @@ from tests.conftest import ELSEWHERE
 CHAT = ["tests/test_client.py", "tests/web/test_chat_routes.py", "tests/web/test_openai.py"]
 SESSIONS = ["tests/sessions", "tests/web/test_gradio_api.py"]
 TOOLS = ["tests/tools", *(f"tests/web/test_tools_{doorway}.py" for doorway in ("http", "openai", "gradio"))]
-# Those that are slow start processes of their own, which would not have their engine elsewhere. And what is said in which
-# database has nothing to do with where the engine is.
+# Those that are slow start processes of their own, which would not have their engine elsewhere. And in which database
+# sessions are kept has nothing to do with where the engine is.
 LEFT_OUT = ["-m", "not slow", "-k", "not postgresql"]
 PYTEST = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *LEFT_OUT, ELSEWHERE]
 SECONDS = 500
