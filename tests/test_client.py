@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, closing
 from pathlib import Path
@@ -13,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from llm_core.client import LLMClient, get_llm_client
-from llm_core.engine.facts import EngineStats
 from llm_core.errors import (
     ContextOverflow,
     EngineClosed,
@@ -25,6 +23,7 @@ from llm_core.errors import (
 )
 from llm_core.events import ContentDelta, Done, Queued
 from llm_core.settings import Settings
+from tests.waiting import is_idle, stats_of, wait_until
 
 QUESTION = [{"role": "user", "content": "What is the capital of France?"}]
 STORY = [{"role": "user", "content": "Tell me a very long story about the sea."}]
@@ -35,25 +34,6 @@ GREEDY = {"temperature": 0, "max_tokens": 24}
 def client() -> Iterator[LLMClient]:
     with LLMClient(Settings(parallel=4, context_tokens=1024)) as client:
         yield client
-
-
-def stats(client: LLMClient) -> EngineStats:
-    stats = client.stats()
-    assert stats is not None
-    return stats
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
-    waited = threading.Event()
-    for _ in range(int(seconds / 0.02)):
-        if condition():
-            return
-        waited.wait(0.02)
-    pytest.fail("the condition did not come true")
-
-
-def is_idle(client: LLMClient) -> bool:
-    return (stats(client).running, stats(client).waiting) == (0, 0)
 
 
 def test_generate_stream_yields_text_that_joins_to_what_generate_returns(client: LLMClient) -> None:
@@ -92,8 +72,8 @@ def test_every_method_has_an_async_twin_with_the_same_arguments() -> None:
 def test_closing_the_iterator_cancels_the_request(client: LLMClient) -> None:
     with closing(client.generate_stream(STORY, max_tokens=900)) as pieces:
         next(pieces)
-        assert stats(client).running == 1
-    wait_until(lambda: is_idle(client))
+        assert stats_of(client).running == 1
+    wait_until(lambda: is_idle(client), "the engine is idle")
 
 
 async def test_cancelling_the_task_cancels_the_request(client: LLMClient) -> None:
@@ -110,7 +90,7 @@ async def test_cancelling_the_task_cancels_the_request(client: LLMClient) -> Non
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    await asyncio.to_thread(wait_until, lambda: is_idle(client))
+    await asyncio.to_thread(wait_until, lambda: is_idle(client), "the engine is idle")
 
 
 def test_many_threads_and_event_loops_share_one_client(client: LLMClient) -> None:
@@ -133,7 +113,7 @@ def test_a_loop_that_is_closed_under_a_stream_stops_it(client: LLMClient) -> Non
         return events
 
     asyncio.run(leave())
-    wait_until(lambda: is_idle(client))
+    wait_until(lambda: is_idle(client), "the engine is idle")
 
 
 def test_a_bad_request_is_refused_at_the_call_and_names_the_field(client: LLMClient) -> None:
@@ -198,7 +178,7 @@ def test_one_turn_at_a_time_and_a_stopped_reply_stays_as_far_as_it_came(client: 
         with pytest.raises(SessionBusy):
             client.chat_session("busy", "Hello?")
     assert client.session_history("busy")[-1].content.startswith(text)
-    wait_until(lambda: is_idle(client))
+    wait_until(lambda: is_idle(client), "the engine is idle")
 
 
 def test_a_session_belongs_to_its_owner(client: LLMClient) -> None:

@@ -25,9 +25,9 @@ from llm_core.client import LLMClient
 from llm_core.settings import Settings
 from llm_core.web.server import build_server
 from scripts.docs_links import links_out_of_docs
+from tests.waiting import free_port, wait_until
 
 from .clients.conftest import process
-from .web.conftest import free_port, wait_until
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"

@@ -15,11 +15,11 @@ import httpx
 import pytest
 
 from llm_core.client import LLMClient
-from llm_core.web.server import MAX_BODY_BYTES
 from scripts.system_packages import NO_NGINX, find_nginx
 from tests.missing import skip_unless_ci
+from tests.waiting import free_port, stats_of, wait_until
 
-from .web.conftest import free_port, loaded_client, served, stats_of, wait_until
+from .web.conftest import loaded_client, served
 
 CONF = Path(__file__).resolve().parents[1] / "deploy" / "nginx.conf"
 STORY: dict[str, Any] = {
@@ -50,9 +50,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LLMClient]:
-    with loaded_client(
-        tmp_path_factory.mktemp("data"),
-    ) as client:
+    with loaded_client(tmp_path_factory.mktemp("data")) as client:
         yield client
 
 
@@ -119,9 +117,7 @@ def test_a_stream_is_resumed_through_it(http: httpx.Client) -> None:
 
 
 def test_a_body_over_the_apps_limit_is_refused_in_the_apps_words(http: httpx.Client) -> None:
-    answer = http.post(
-        "/api/llm/chat", content=b" " * (MAX_BODY_BYTES + 1), headers={"Content-Type": "application/json"}
-    )
+    answer = http.post("/api/llm/chat", content=b" " * (5 * 2**20), headers={"Content-Type": "application/json"})
 
     assert answer.status_code == 413
     assert answer.json()["error"]["code"] == "request_too_large"

@@ -23,8 +23,8 @@ from llm_core.errors import (
     RateLimited,
 )
 from llm_core.events import ContentDelta, Done, Queued, ReasoningDelta, ToolCallDelta
-from tests.backends.conftest import wait_until
 from tests.backends.fake_engine import MODEL, Answer, FakeEngine, chunk, hangs_up, refuses, reply, streams
+from tests.waiting import wait_until
 
 HELLO = [{"role": "user", "content": "Hello"}]
 WEATHER = {

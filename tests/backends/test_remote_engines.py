@@ -10,8 +10,8 @@ import pytest
 
 from llm_core.client import LLMClient
 from llm_core.errors import EngineUnreachable
-from tests.backends.conftest import free_port, wait_until
 from tests.backends.fake_engine import MODEL, FakeEngine, refuses, reply, streams
+from tests.waiting import free_port, wait_until
 
 HELLO = [{"role": "user", "content": "Hello"}]
 

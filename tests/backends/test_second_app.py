@@ -17,7 +17,8 @@ from llm_core.client import LLMClient
 from llm_core.errors import EngineFailed, EngineUnreachable
 from llm_core.events import ContentDelta, Done, Queued
 from llm_core.settings import Settings
-from tests.backends.conftest import App, wait_until
+from tests.backends.conftest import App
+from tests.waiting import wait_until
 
 QUESTION = [{"role": "user", "content": "What is the capital of France?"}]
 STORY = [{"role": "user", "content": "Tell me a very long story about the sea."}]

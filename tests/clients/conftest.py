@@ -17,8 +17,7 @@ import pytest
 
 from scripts.node import CLIENT, NO_NODE, NodeError, find_node, install_packages, with_node
 from tests.missing import skip_unless_ci
-
-from ..web.conftest import free_port, wait_until
+from tests.waiting import free_port, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 120.0

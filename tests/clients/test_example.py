@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from ..web.conftest import free_port
+from tests.waiting import free_port
+
 from .conftest import App, process
 
 PATIENCE_MS = 30_000

@@ -6,12 +6,12 @@ import json
 import os
 import queue
 import signal
-import socket
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,27 +25,15 @@ from llm_core.client import LLMClient
 from llm_core.mqtt.beside import bridge_beside
 from llm_core.settings import Settings
 from scripts.system_packages import NO_BROKER, find_mosquitto
+from tests import waiting
 from tests.missing import skip_unless_ci
+from tests.waiting import free_port, is_open
 
 PATIENCE_SECONDS = 60.0
 Message = dict[str, Any]
 QUESTION = [{"role": "user", "content": "What is the capital of France?"}]
+wait_until = partial(waiting.wait_until, seconds=PATIENCE_SECONDS)
 STORY = [{"role": "user", "content": "Tell me a very long story about the sea."}]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def wait_until(condition: Callable[[], bool], what: str, seconds: float = PATIENCE_SECONDS) -> None:
-    pause = threading.Event()
-    for _ in range(int(seconds / 0.02)):
-        if condition():
-            return
-        pause.wait(0.02)
-    pytest.fail(f"waited {seconds:.0f} s in vain: {what}")
 
 
 class Broker:
@@ -74,7 +62,7 @@ class Broker:
         program = find_mosquitto()
         assert program is not None
         self._process = subprocess.Popen([program, "-c", str(self._configuration)], stderr=subprocess.DEVNULL)
-        wait_until(self._answers, "Mosquitto is up", 10)
+        wait_until(self._answers, "Mosquitto is up", seconds=10)
         return self
 
     def kill(self) -> None:
@@ -93,8 +81,7 @@ class Broker:
         self._process.send_signal(signal.SIGCONT)
 
     def _answers(self) -> bool:
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+        return is_open(self.port)
 
 
 @contextmanager

@@ -12,8 +12,9 @@ from llm_core.client import LLMClient
 from llm_core.mqtt import MQTTChatClient
 from llm_core.web.serve import listen, running
 from llm_core.web.server import build_server
+from tests.waiting import free_port
 
-from .conftest import Broker, Device, free_port, serving, settings_for, wait_until
+from .conftest import Broker, Device, serving, settings_for, wait_until
 
 TOKENS = "robot:robots-own-token,stranger:another-token"
 SAID = "My name is Bo, and I live by the sea."

@@ -19,6 +19,7 @@ import pytest
 from llm_core.client import LLMClient
 from llm_core.events import ChatEvent, ChatReply, Done
 from llm_core.mqtt import MQTTChatClient
+from tests.waiting import free_port
 
 from .conftest import (
     QUESTION,
@@ -26,7 +27,6 @@ from .conftest import (
     Broker,
     Device,
     Message,
-    free_port,
     running_broker,
     serving,
     settings_for,

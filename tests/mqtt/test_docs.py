@@ -17,8 +17,9 @@ from llm_core.client import LLMClient
 from llm_core.errors import BrokerError
 from llm_core.mqtt import MQTTChatClient, payloads
 from llm_core.mqtt.projects import Projects
+from tests.waiting import free_port
 
-from .conftest import QUESTION, Broker, free_port, running_broker, serving, settings_for
+from .conftest import QUESTION, Broker, running_broker, serving, settings_for
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "mqtt.md").read_text()
 SHOWN_URL = "mqtt://localhost:1883"

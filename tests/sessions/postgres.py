@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
@@ -16,6 +15,7 @@ from typing import Any
 import psycopg
 
 from scripts.system_packages import find_postgres
+from tests.waiting import free_port
 
 START_SECONDS = 60
 USER = "llm"
@@ -59,7 +59,7 @@ def running_postgres() -> Iterator[Postgres]:
             **as_user,
         )
         assert made.returncode == 0, made.stderr
-        port = _free_port()
+        port = free_port()
         # Nothing here has to survive a power cut.
         options = ["-c", "fsync=off", "-c", "shared_buffers=16MB", "-c", "max_connections=200"]
         server = subprocess.Popen(
@@ -92,9 +92,3 @@ def _wait(postgres: Postgres, server: subprocess.Popen[bytes]) -> None:
             if server.poll() is not None or time.monotonic() > until:
                 raise
         time.sleep(0.05)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import socket
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,31 +11,16 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from llm_core.client import LLMClient
-from llm_core.engine.facts import EngineStats
 from llm_core.settings import SERVER_PORT_VARIABLE, Settings
 from llm_core.web import serve
 from llm_core.web.serve import listen, running
 from llm_core.web.server import build_server
+from tests.waiting import free_port
 
 from .scripted_client import ScriptedClient
 
 PATIENCE_MS = 60_000
 expect.set_options(timeout=PATIENCE_MS)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def wait_until(condition: Callable[[], bool], what: str, seconds: float = 30.0) -> None:
-    pause = threading.Event()
-    for _ in range(int(seconds / 0.05)):
-        if condition():
-            return
-        pause.wait(0.05)
-    pytest.fail(f"waited {seconds:.0f} s in vain: {what}")
 
 
 @contextmanager
@@ -60,16 +43,6 @@ def loaded_client(folder: Path, **settings: Any) -> Iterator[LLMClient]:
     with LLMClient(Settings(**(usual | settings | where))) as client:
         client.wait_ready()
         yield client
-
-
-def stats_of(client: LLMClient) -> EngineStats:
-    stats = client.stats()
-    assert stats is not None
-    return stats
-
-
-def is_idle(client: LLMClient) -> bool:
-    return (stats_of(client).running, stats_of(client).waiting) == (0, 0)
 
 
 @pytest.fixture(scope="session")

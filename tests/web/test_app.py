@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from .conftest import free_port, wait_until
+from tests.waiting import free_port, is_open, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -147,11 +147,6 @@ def test_a_signal_while_it_starts_ends_it_quietly(number: signal.Signals) -> Non
     assert process.returncode == 0
     assert output.endswith("Closing.\n")
     assert "Traceback" not in output
-
-
-def is_open(port: int) -> bool:
-    with socket.socket() as caller:
-        return caller.connect_ex(("127.0.0.1", port)) == 0
 
 
 def test_it_refuses_to_be_open_to_everyone_without_being_told_to() -> None:

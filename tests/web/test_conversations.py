@@ -19,8 +19,9 @@ from llm_core.settings import Settings
 from llm_core.web.conversations import shown_session, stored_turns
 from llm_core.web.sidebar import list_html
 from llm_core.web.transcript import ShownMessage, ShownReply, shown
+from tests.waiting import free_port, is_idle, wait_until
 
-from .conftest import PATIENCE_MS, free_port, is_idle, loaded_client, served, wait_until
+from .conftest import PATIENCE_MS, loaded_client, served
 from .visitor import REPLY, STOP, line, send, wait_for_text, wait_until_done
 
 Open = Callable[..., Page]

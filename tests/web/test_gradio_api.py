@@ -12,8 +12,9 @@ import pytest
 from gradio_client.exceptions import AppError
 
 from llm_core.client import LLMClient
+from tests.waiting import is_idle, wait_until
 
-from .conftest import is_idle, loaded_client, served, wait_until
+from .conftest import loaded_client, served
 
 QUESTION = [{"role": "user", "content": "What is the capital of France?"}]
 STORY = "Tell me a very long story about the sea."

@@ -17,7 +17,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from .conftest import free_port, wait_until
+from tests.waiting import free_port, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +13,7 @@ from llm_core.errors import RateLimited
 from llm_core.rate_limit import RateLimit
 from scripts.system_packages import NO_REDIS
 from tests.missing import skip_unless_ci
+from tests.waiting import free_port, is_open, wait_until
 
 
 @pytest.fixture
@@ -27,21 +26,11 @@ def redis_port(tmp_path: Path) -> Iterator[int]:
     command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(tmp_path)]
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     try:
-        for _ in range(500):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.02)
+        wait_until(lambda: is_open(port), "Redis listens")
         yield port
     finally:
         server.kill()
         server.wait(10)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def test_processes_that_share_a_redis_count_together(redis_port: int) -> None:

@@ -23,8 +23,9 @@ from llm_core.models.resolve import find
 from llm_core.models.source import BundledModel
 from llm_core.web import serve
 from llm_core.web.server import build_server
+from tests.waiting import is_idle, stats_of, wait_until
 
-from .conftest import is_idle, loaded_client, served, stats_of, wait_until
+from .conftest import loaded_client, served
 
 CROWD = 200
 REPLY_TOKENS = 3

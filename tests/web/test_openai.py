@@ -7,9 +7,8 @@ import os
 import socket
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +21,9 @@ from llm_core.client import LLMClient
 from llm_core.settings import Settings
 from llm_core.web import sse as sse_module
 from llm_core.web.server import MAX_BODY_BYTES
+from tests.waiting import free_port, is_idle, stats_of, wait_until
 
-from .conftest import free_port, is_idle, served, stats_of
+from .conftest import served
 
 ROOT = Path(__file__).resolve().parents[2]
 QUESTION = [{"role": "user", "content": "What is the capital of France?"}]
@@ -56,15 +56,6 @@ def url(client: LLMClient) -> Iterator[str]:
 def openai_client(url: str) -> Iterator[openai.OpenAI]:
     with openai.OpenAI(base_url=url, api_key="none", max_retries=0) as client:
         yield client
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
-    waited = threading.Event()
-    for _ in range(int(seconds / 0.02)):
-        if condition():
-            return
-        waited.wait(0.02)
-    pytest.fail("the condition did not come true")
 
 
 def text_of(chunks: list[ChatCompletionChunk]) -> str:
@@ -268,7 +259,7 @@ def test_a_full_queue_answers_503_and_when_to_come_back(openai_client: openai.Op
     finally:
         for stream in running:
             stream.close()
-    wait_until(lambda: is_idle(client))
+    wait_until(lambda: is_idle(client), "the engine is idle")
 
 
 def test_what_fails_inside_is_a_500_that_shows_no_inner_thing(
@@ -283,7 +274,9 @@ def test_what_fails_inside_is_a_500_that_shows_no_inner_thing(
     assert failed.value.status_code == 500
     assert failed.value.type == "server_error"
     assert "secret" not in str(failed.value.body)
-    wait_until(lambda: "/secret/path" in caplog.text)  # the operator finds it in the log, soon after the answer
+    wait_until(
+        lambda: "/secret/path" in caplog.text, "it is in the log"
+    )  # the operator finds it in the log, soon after the answer
 
 
 @pytest.mark.local_engine
@@ -298,7 +291,7 @@ def test_a_failure_in_the_middle_of_a_stream_is_raised_by_the_client(
     with pytest.raises(openai.APIError) as failed:
         list(stream)
     assert failed.value.code == "sequence_failed"
-    wait_until(lambda: is_idle(client))
+    wait_until(lambda: is_idle(client), "the engine is idle")
 
 
 def engine_of(client: LLMClient) -> Any:
@@ -316,7 +309,7 @@ def test_a_reader_who_leaves_a_stream_frees_the_slot(openai_client: openai.OpenA
     next(iter(stream))
     assert stats_of(client).running == 1
     stream.close()
-    wait_until(lambda: is_idle(client))
+    wait_until(lambda: is_idle(client), "the engine is idle")
     assert stats_of(client).generated_tokens - generated < LONG_TOKENS / 2, "the rest of the reply was never made"
 
 
@@ -324,7 +317,7 @@ def test_a_reader_who_leaves_before_the_whole_answer_is_there_frees_the_slot(url
     generated = stats_of(client).generated_tokens
     with pytest.raises(httpx.ReadTimeout):
         httpx.post(f"{url}/chat/completions", json=LONG, timeout=0.4)
-    wait_until(lambda: is_idle(client))
+    wait_until(lambda: is_idle(client), "the engine is idle")
     assert stats_of(client).generated_tokens - generated < LONG_TOKENS / 2, "the rest of the reply was never made"
 
 
@@ -333,11 +326,11 @@ def test_a_reader_who_leaves_the_queue_frees_the_place(openai_client: openai.Ope
     streams = [openai_client.chat.completions.create(stream=True, **LONG) for _ in range(3)]
     assert stats_of(client).waiting == 1
     streams.pop().close()
-    wait_until(lambda: stats_of(client).waiting == 0)
+    wait_until(lambda: stats_of(client).waiting == 0, "the queue is empty")
     assert stats_of(client).running == 2, "the place is free although nobody else has ended"
     for stream in streams:
         stream.close()
-    wait_until(lambda: is_idle(client))
+    wait_until(lambda: is_idle(client), "the engine is idle")
 
 
 @pytest.mark.local_engine
@@ -351,7 +344,7 @@ def test_silence_is_filled_so_that_proxies_do_not_hang_up(
         assert any(line == ": keep-alive" for line in lines)
     for stream in running:
         stream.close()
-    wait_until(lambda: is_idle(client))
+    wait_until(lambda: is_idle(client), "the engine is idle")
 
 
 # ── the app ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -364,7 +357,7 @@ def test_the_app_serves_openais_clients_on_the_port_of_the_page() -> None:
     variables = {"GRADIO_SERVER_PORT": str(port), "LLM_PARALLEL": "2", "LLM_CONTEXT_TOKENS": "512"}
     process = subprocess.Popen([sys.executable, "app.py"], cwd=ROOT, env=os.environ | variables)
     try:
-        wait_until(lambda: answers(f"http://127.0.0.1:{port}/v1/models"), seconds=90)
+        wait_until(lambda: answers(f"http://127.0.0.1:{port}/v1/models"), "the app answers", seconds=90)
         with openai.OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="none") as openai_client:
             whole = openai_client.chat.completions.create(messages=QUESTION, **GREEDY)
             stream = openai_client.chat.completions.create(messages=QUESTION, stream=True, **GREEDY)

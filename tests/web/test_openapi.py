@@ -11,8 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from llm_core.client import LLMClient
 from llm_core.settings import Settings
 from llm_core.web.server import build_server
-
-from .conftest import free_port
+from tests.waiting import free_port
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from llm_core.client import LLMClient
 from llm_core.settings import Settings
 from llm_core.web.request_log import JsonFormatter, TextFormatter
+from tests.waiting import free_port, wait_until
 
-from .conftest import free_port, served, wait_until
+from .conftest import served
 
 QUESTION = {"messages": [{"role": "user", "content": "What is the capital of France?"}], "max_tokens": 12}
 

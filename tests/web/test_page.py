@@ -10,8 +10,9 @@ from playwright.sync_api import Page
 
 from llm_core.client import LLMClient
 from llm_core.settings import Settings
+from tests.waiting import free_port, wait_until
 
-from .conftest import free_port, served, wait_until
+from .conftest import served
 from .visitor import REPLY, STOP, line, send, wait_for_text, wait_until_done
 
 Open = Callable[..., Page]

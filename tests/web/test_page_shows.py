@@ -15,8 +15,9 @@ from llm_core.engine.llama import Model
 from llm_core.errors import QueueFull
 from llm_core.events import ChatEvent, ContentDelta, Queued, ReasoningDelta
 from llm_core.settings import Settings
+from tests.waiting import free_port
 
-from .conftest import PATIENCE_MS, free_port, served
+from .conftest import PATIENCE_MS, served
 from .scripted_client import END, ScriptedClient, Signal
 from .visitor import REPLY, line, send, wait_until_done
 

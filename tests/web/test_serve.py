@@ -11,8 +11,7 @@ import pytest
 from llm_core.errors import SettingsError
 from llm_core.settings import Settings, is_loopback
 from llm_core.web.serve import check_address, listen
-
-from .conftest import free_port
+from tests.waiting import free_port
 
 
 def at(name: str = "127.0.0.1", *, port: int | None = None, public: bool = False) -> Settings:

@@ -14,10 +14,10 @@ import pytest
 
 from llm_core.client import LLMClient
 from llm_core.errors import StorageFull
-from llm_core.web.server import MAX_BODY_BYTES
 from tests.sessions.conftest import disk_full, user
+from tests.waiting import is_idle, stats_of, wait_until
 
-from .conftest import is_idle, loaded_client, served, stats_of, wait_until
+from .conftest import loaded_client, served
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "http.md").read_text()
 ANN, BOB, HASTY = ({"Authorization": f"Bearer {name}-secret"} for name in ("ann", "bob", "hasty"))
@@ -118,7 +118,7 @@ class Row:
 
 
 HISTORY = ("GET", "api/llm/chat/session/{}/history")
-TOO_LARGE = b" " * (MAX_BODY_BYTES + 1)
+TOO_LARGE = b" " * (4 * 2**20 + 1)
 ROWS = {
     "does not fit": Row(400, "context_overflow", "context_length_exceeded", ("POST", "api/llm/chat", LONG), LONG),
     "cannot do": Row(400, None, "invalid_request", openai=HELLO | {"n": 2}),

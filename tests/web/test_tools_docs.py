@@ -25,12 +25,7 @@ CURL = re.compile(rf"^curl [^\n]*{SHOWN_URL}(\S+) [^\n]*-d '(.*?)'$", re.MULTILI
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with (
-        loaded_client(
-            tmp_path_factory.mktemp("data"),
-        ) as client,
-        served(client) as url,
-    ):
+    with loaded_client(tmp_path_factory.mktemp("data")) as client, served(client) as url:
         yield url.rstrip("/")
 
 
