@@ -18,6 +18,7 @@ from fastapi import FastAPI
 from llm_core.client import LLMClient
 from llm_core.errors import SettingsError
 from llm_core.settings import SERVER_NAME_VARIABLE, SERVER_PORT_VARIABLE, Settings, is_loopback
+from llm_core.web.lean_import import lean_import
 
 DRAIN_SECONDS = 30.0
 LOOK_SECONDS = 0.1  # between two looks at whether replies still run
@@ -38,8 +39,9 @@ def serve(client: LLMClient) -> None:
     try:
         with _stop_signals() as signals, listen(settings) as listener:
             client.start()
-            # Gradio takes seconds to import. By now what is wrong has been said, and the model is being loaded.
-            from llm_core.web.server import build_server
+            # Gradio takes a second to import. By now what is wrong has been said, and the model is being loaded.
+            with lean_import():
+                from llm_core.web.server import build_server
 
             with running(build_server(client), listener) as url:
                 print(f"Chat: {url}", flush=True)
