@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from llm_core.client import LLMClient
 from llm_core.settings import SERVER_PORT_VARIABLE, Settings
@@ -20,6 +21,7 @@ from tests.waiting import free_port
 from .scripted_client import ScriptedClient
 
 PATIENCE_MS = 60_000
+DESKTOP = {"width": 1180, "height": 820}
 expect.set_options(timeout=PATIENCE_MS)
 
 
@@ -66,23 +68,50 @@ def page_url(page_client: LLMClient) -> Iterator[str]:
         yield url
 
 
-@pytest.fixture
-def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
-    """Opens a URL as a new visitor, with nothing in common with other visitors."""
-    contexts = []
+@pytest.fixture(scope="module")
+def first_context(browser: Browser) -> Iterator[BrowserContext]:
+    """The context of each test's first visitor: one for a file, as in a new one all scripts are fetched and compiled
+    again. An empty page of the same site stays open in it, else its process would end with a test's last page."""
+    with browser.new_context(viewport=DESKTOP) as context:
+        keeper = context.new_page()
+        keeper.route("**/*", lambda route: route.fulfill(body=""))
+        keeper.goto("http://127.0.0.1/")
+        yield context
 
-    def open_one(url: str, **options: object) -> Page:
-        context = browser.new_context(viewport={"width": 1180, "height": 820}, **options)  # type: ignore[arg-type]
-        contexts.append(context)
-        page = context.new_page()
+
+@pytest.fixture
+def open_page(browser: Browser, first_context: BrowserContext) -> Iterator[Callable[..., Page]]:
+    """Opens a URL as a new visitor, with nothing in common with other visitors but what the browser has compiled."""
+    opened: dict[Page, str] = {}
+
+    def open_one(url: str, **options: Any) -> Page:
+        if opened or options:
+            page = browser.new_context(**({"viewport": DESKTOP} | options)).new_page()
+        else:
+            page = first_context.new_page()
+        opened[page] = url
         page.set_default_timeout(PATIENCE_MS)
         page.goto(url)
         page.wait_for_selector("#message textarea")
         return page
 
     yield open_one
-    for context in contexts:
-        context.close()
+    for page, url in opened.items():
+        if page.context is first_context:
+            forget_visitor(first_context, url)
+        else:
+            page.context.close()
+
+
+def forget_visitor(context: BrowserContext, url: str) -> None:
+    """Closes the visitor's pages, and takes all that they left in the browser."""
+    keeper, *pages = context.pages
+    for page in pages:
+        page.close()
+    context.clear_cookies()
+    site = urlsplit(url)
+    storage = {"origin": f"{site.scheme}://{site.netloc}", "storageTypes": "all"}
+    context.new_cdp_session(keeper).send("Storage.clearDataForOrigin", storage)
 
 
 @pytest.fixture(scope="module")

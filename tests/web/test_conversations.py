@@ -21,7 +21,7 @@ from llm_core.web.sidebar import list_html
 from llm_core.web.transcript import ShownMessage, ShownReply, shown
 from tests.waiting import free_port, is_idle, wait_until
 
-from .conftest import PATIENCE_MS, loaded_client, served
+from .conftest import DESKTOP, PATIENCE_MS, loaded_client, served
 from .visitor import REPLY, STOP, line, send, wait_for_text, wait_until_done
 
 Open = Callable[..., Page]
@@ -177,7 +177,7 @@ def test_what_is_taken_back_is_gone_after_a_reload(open_page: Open, url: str) ->
 
 
 def test_a_message_that_is_sent_before_the_page_knows_what_to_show_stays(browser: Browser, url: str) -> None:
-    with browser.new_context(viewport={"width": 1180, "height": 820}) as context:
+    with browser.new_context(viewport=DESKTOP) as context:
         page = context.new_page()
         page.set_default_timeout(PATIENCE_MS)
         held: list[Route] = []
