@@ -179,6 +179,7 @@ class ChatPage(gr.ChatInterface):
 
     def _setup_events(self) -> None:
         super()._setup_events()
+        self._setup_box()
         self._setup_status()
         self._setup_editing()
         self._setup_conversations()
@@ -207,6 +208,15 @@ class ChatPage(gr.ChatInterface):
         self._replies += events_to_cancel
         self._sent = after_success
         super()._setup_stop_events(event_triggers, events_to_cancel, after_success)
+
+    def _setup_box(self) -> None:
+        """Gradio closes and frees the message box by events of its queue. Its client may lose a message that is sent in
+        the moment in which the queue's stream of events ends, and that would be when the box has become free."""
+        for function in self.fns.values():
+            if function.queue and function.outputs == [self.textbox]:
+                assert function.fn is not None
+                function.fn = free_box if function.fn()["interactive"] else busy_box
+                function.queue = False
 
     def _setup_editing(self) -> None:
         """Gradio's own edit has no stop button. This one has."""
@@ -278,8 +288,10 @@ class ChatPage(gr.ChatInterface):
             "outputs": [sidebar.list],
             **QUIET,
         }
+        loaded = self.load(beside.open_addressed, None, shown, **QUIET)
+        loaded.then(**listed)
+        loaded.then(**self._keeping())  # and the box is as a quick visitor has left it
         for opened in (
-            self.load(beside.open_addressed, None, shown, **QUIET),
             sidebar.new.click(beside.open_new, None, shown, **QUIET),
             sidebar.list.open_conversation(beside.open_picked, None, shown, **QUIET),
         ):

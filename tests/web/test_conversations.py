@@ -17,6 +17,7 @@ from llm_core.messages import FunctionCall, Message, ToolCall
 from llm_core.sessions.records import Session, SessionSummary, Turn, TurnStatus
 from llm_core.settings import Settings
 from llm_core.web.conversations import shown_session, stored_turns
+from llm_core.web.page import build_app
 from llm_core.web.sidebar import list_html
 from llm_core.web.transcript import ShownMessage, ShownReply, shown
 from tests.waiting import free_port, is_idle, wait_until
@@ -201,12 +202,13 @@ def test_a_message_that_is_sent_before_the_page_knows_what_to_show_stays(browser
         expect(page.locator("#chat .user-row")).to_have_text([QUESTION])
 
 
-def test_there_is_no_stream_before_that_of_a_reply(open_page: Open, url: str) -> None:
-    """Gradio's client may lose a message that is sent in the moment in which one ends, so opening a page or a
-    conversation must have none."""
+def test_there_is_no_stream_but_those_of_a_message_and_its_reply(open_page: Open, url: str) -> None:
+    """Gradio's client may lose a message that is sent in the moment in which one ends. So opening a page or a
+    conversation must have none, nor must what frees the message box."""
     page = open_page(url)
     queued: list[Any] = []
     page.on("request", lambda request: queued.append(request.post_data) if "/queue/join" in request.url else None)
+    box = page.locator("#message textarea")
 
     page.reload()
     expect(page.locator("#header")).to_contain_text("SmolLM2")
@@ -214,6 +216,27 @@ def test_there_is_no_stream_before_that_of_a_reply(open_page: Open, url: str) ->
     send(page, QUESTION)
     assert "Paris" in wait_until_done(page)
     assert QUESTION in queued[0]
+    expect(box).to_be_enabled()
+    assert len(queued) == 2
+
+    with page.expect_request("**/queue/join*"):
+        page.get_by_role("button", name="Retry").click()
+    expect(box).to_be_enabled()
+    assert len(queued) == 3
+    expect(box).to_have_attribute("placeholder", "Type a message")
+
+
+def test_what_follows_the_loading_of_a_page_leaves_the_message_box_alone(client: LLMClient) -> None:
+    """A quick visitor has sent a message by then, and the box is closed."""
+    page = build_app(client)
+    events = page.get_config_file()["dependencies"]
+    following = {event["id"] for event in events if any(name == "load" for _, name in event["targets"])}
+    for event in events:  # each comes later than the one it follows
+        if event["trigger_after"] in following:
+            following.add(event["id"])
+    assert len(following) > 2
+    touched = {output for event in events if event["id"] in following for output in event["outputs"]}
+    assert page.textbox._id not in touched
 
 
 def test_another_browser_sees_nothing_of_it(open_page: Open, url: str) -> None:
