@@ -94,7 +94,8 @@ def _figures(measured: Iterable[Line]) -> str:
 def _verdict(line: Line) -> str:
     if line.reached is None:
         return ""
-    return f"   target {line.target}: {'reached' if line.reached else 'NOT REACHED'}"
+    verdict = "not measured" if math.isnan(line.value) else "reached" if line.reached else "NOT REACHED"
+    return f"   target {line.target}: {verdict}"
 
 
 def _cell(column: str, value: Any) -> str:

@@ -39,10 +39,14 @@ def test_only_our_own_systems_are_held_to_a_figure_that_all_have() -> None:
 
 
 def test_the_report_says_for_each_figure_what_it_should_reach_and_whether_it_did() -> None:
-    found = {"single": Findings({"engine_to_bare": 0.98, "engine_to_llama": 0.5})}
+    found = {
+        "single": Findings({"engine_to_bare": 0.98, "engine_to_llama": 0.5}),
+        "http": Findings({"gap_p50_ratio": math.nan}),
+    }
     text = report.text(found)
     assert "0.98   target ≥ 0.97: reached" in text
     assert "0.50   target ≥ 1.00: NOT REACHED" in text
+    assert "nan   target ≤ 1.02: not measured" in text
 
 
 def test_the_json_has_every_figure_and_null_for_what_is_no_number() -> None:
