@@ -217,6 +217,10 @@ class ChatPage(gr.ChatInterface):
                 assert function.fn is not None
                 function.fn = free_box if function.fn()["interactive"] else busy_box
                 function.queue = False
+        # An example leaves it open: what was sent while its reply was made would be refused, and gone.
+        self.chatbot.example_select(busy_box, None, [self.textbox], **QUIET)
+        for reply in self._replies:
+            reply.then(free_box, None, [self.textbox], **QUIET)
 
     def _setup_editing(self) -> None:
         """Gradio's own edit has no stop button. This one has."""

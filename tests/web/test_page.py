@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 from gradio_client import Client
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
 from llm_core.client import LLMClient
 from llm_core.settings import Settings
@@ -142,11 +142,16 @@ def test_a_closed_tab_stops_the_generation_after_a_time(open_page: Open, page_ur
     wait_until_idle(page_client)
 
 
-def test_an_example_runs_when_it_is_clicked(open_page: Open, page_url: str) -> None:
+def test_an_example_runs_when_it_is_clicked_and_the_box_is_closed_meanwhile(open_page: Open, page_url: str) -> None:
     page = open_page(page_url)
+    box = page.locator("#message textarea")
     page.locator("button.example").first.click()
     assert wait_for_text(page, 20)
+    expect(box).to_be_disabled()
     page.locator(STOP).click()
+    expect(box).to_be_enabled()
+    send(page, QUESTION)
+    assert wait_until_done(page, replies=2)
 
 
 def test_settings_reach_the_model(open_page: Open, page_url: str) -> None:
