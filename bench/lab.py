@@ -24,7 +24,7 @@ from llm_core.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """How much is measured. The defaults take about half an hour on two cores with the bundled model.
+    """How much is measured. The defaults take about 40 minutes on two cores with the bundled model.
 
     Attributes:
         users: Numbers of users who chat at once.
