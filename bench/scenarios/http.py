@@ -88,7 +88,7 @@ async def run(lab: Lab) -> Findings:
 @asynccontextmanager
 async def _app(lab: Lab) -> AsyncIterator[tuple[EngineInProcess, int]]:
     """The engine, and the port of the app around it."""
-    # Gradio takes seconds to import, and other scenarios have no use for it.
+    # Gradio takes a second or two to import, and other scenarios have no use for it.
     from llm_core.web.serve import listen, running
     from llm_core.web.server import build_server
 

@@ -204,7 +204,7 @@ class ChatPage(gr.ChatInterface):
         )
 
     def _setup_stop_events(self, event_triggers: Any, events_to_cancel: Any, after_success: Any) -> None:
-        """Notes under which events Gradio shows a reply."""
+        """Notes under which events Gradio shows a reply: to a message, again, and to an example."""
         self._replies += events_to_cancel
         self._sent = after_success
         super()._setup_stop_events(event_triggers, events_to_cancel, after_success)
@@ -218,9 +218,9 @@ class ChatPage(gr.ChatInterface):
                 function.fn = free_box if function.fn()["interactive"] else busy_box
                 function.queue = False
         # An example leaves it open: what was sent while its reply was made would be refused, and gone.
+        _, _, of_example = self._replies
         self.chatbot.example_select(busy_box, None, [self.textbox], **QUIET)
-        for reply in self._replies:
-            reply.then(free_box, None, [self.textbox], **QUIET)
+        of_example.then(**self._keeping()).then(free_box, None, [self.textbox], **QUIET)
 
     def _setup_editing(self) -> None:
         """Gradio's own edit has no stop button. This one has."""
