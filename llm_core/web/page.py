@@ -220,7 +220,7 @@ class ChatPage(gr.ChatInterface):
         # An example leaves it open: what was sent while its reply was made would be refused, and gone.
         _, _, of_example = self._replies
         self.chatbot.example_select(busy_box, None, [self.textbox], **QUIET)
-        of_example.then(**self._keeping()).then(free_box, None, [self.textbox], **QUIET)
+        self._when_ended(of_example)
 
     def _setup_editing(self) -> None:
         """Gradio's own edit has no stop button. This one has."""
@@ -240,11 +240,15 @@ class ChatPage(gr.ChatInterface):
             )
         )
         self._replies.append(answered)
-        answered.then(**self._keeping()).then(free_box, None, [self.textbox], **QUIET)
+        self._when_ended(answered)
         # Undo and retry are Gradio's. They take back in the store too, for which they need to know where.
         for function in self.fns.values():
             if function.fn == self._pop_last_user_message:
                 function.fn, function.inputs = self._take_back, [*function.inputs, self._conversation]
+
+    def _when_ended(self, reply: Any) -> None:
+        """What the reply was is then the past of what comes next, and the message box is free."""
+        reply.then(**self._keeping()).then(free_box, None, [self.textbox], **QUIET)
 
     def _keeping(self) -> dict[str, Any]:
         """An event that makes what is shown the past of what comes next."""

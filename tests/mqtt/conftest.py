@@ -32,8 +32,8 @@ from tests.waiting import free_port, is_open
 PATIENCE_SECONDS = 60.0
 Message = dict[str, Any]
 QUESTION = [{"role": "user", "content": "What is the capital of France?"}]
-wait_until = partial(waiting.wait_until, seconds=PATIENCE_SECONDS)
 STORY = [{"role": "user", "content": "Tell me a very long story about the sea."}]
+wait_until = partial(waiting.wait_until, seconds=PATIENCE_SECONDS)
 
 
 class Broker:
@@ -62,7 +62,7 @@ class Broker:
         program = find_mosquitto()
         assert program is not None
         self._process = subprocess.Popen([program, "-c", str(self._configuration)], stderr=subprocess.DEVNULL)
-        wait_until(self._answers, "Mosquitto is up", seconds=10)
+        wait_until(lambda: is_open(self.port), "Mosquitto is up", seconds=10)
         return self
 
     def kill(self) -> None:
@@ -79,9 +79,6 @@ class Broker:
     def go_on(self) -> None:
         assert self._process is not None
         self._process.send_signal(signal.SIGCONT)
-
-    def _answers(self) -> bool:
-        return is_open(self.port)
 
 
 @contextmanager

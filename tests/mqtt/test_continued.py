@@ -13,6 +13,7 @@ from llm_core.mqtt import MQTTChatClient
 from llm_core.web.serve import listen, running
 from llm_core.web.server import build_server
 from tests.waiting import free_port
+from tests.web.conftest import DESKTOP
 
 from .conftest import Broker, Device, serving, settings_for, wait_until
 
@@ -76,7 +77,7 @@ def test_it_is_in_the_list_on_the_page_and_goes_on_there(
     broker: Broker, house: tuple[LLMClient, str], begun: str, browser: Browser
 ) -> None:
     client, url = house
-    context = browser.new_context(viewport={"width": 1180, "height": 820})
+    context = browser.new_context(viewport=DESKTOP)
     try:
         page = context.new_page()
         page.set_default_timeout(60_000)

@@ -274,9 +274,7 @@ def test_what_fails_inside_is_a_500_that_shows_no_inner_thing(
     assert failed.value.status_code == 500
     assert failed.value.type == "server_error"
     assert "secret" not in str(failed.value.body)
-    wait_until(
-        lambda: "/secret/path" in caplog.text, "it is in the log"
-    )  # the operator finds it in the log, soon after the answer
+    wait_until(lambda: "/secret/path" in caplog.text, "the operator finds it in the log, soon after the answer")
 
 
 @pytest.mark.local_engine
