@@ -119,6 +119,12 @@ class SessionBusy(LLMError):
     code = "session_busy"
 
 
+class SessionChanged(LLMError):
+    """Turns have come or gone in this session since the caller has seen it. Nothing was done."""
+
+    code = "session_changed"
+
+
 class SessionNotFound(LLMError):
     """There is no such session, or it belongs to somebody else."""
 

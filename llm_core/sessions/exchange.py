@@ -130,7 +130,7 @@ def open_calls(turns: Sequence[Turn]) -> tuple[ToolCall, ...]:
     for turn in reversed(turns):
         if _has_reply(turn):
             return _unanswered(turn.messages)
-        if turn.messages[0].role == "user" and turn.status != "failed":
+        if turn.messages[0].role == "user" and not _came_to_nothing(turn):
             return ()
     return ()
 
@@ -167,10 +167,15 @@ def prompt_messages(earlier: Sequence[Turn], now: Sequence[Message]) -> list[Mes
 
     Messages in a row from one speaker, left by a reply that was stopped before its first word, become one: many chat
     templates insist that the speakers take turns. What failed to be answered is left out, since it may be the reason,
-    and would fail every message after it too. Calls without a result are left out as well: templates insist on results.
+    and would fail every message after it too, whether it failed alone or took the engine or the server with it. Calls
+    without a result are left out as well: templates insist on results.
     """
-    told = [message for turn in earlier if turn.status != "failed" or _has_reply(turn) for message in turn.messages]
+    told = [message for turn in earlier if not _came_to_nothing(turn) for message in turn.messages]
     return _newest(_joined(_with_results([*told, *now])))
+
+
+def _came_to_nothing(turn: Turn) -> bool:
+    return turn.status in ("failed", "interrupted") and not _has_reply(turn)
 
 
 def _has_reply(turn: Turn) -> bool:

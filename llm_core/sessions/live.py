@@ -38,6 +38,7 @@ class LiveReply:
 
     def __init__(self, turn: OpenTurn, store: SessionStore, *, resume_seconds: float) -> None:
         self._turn, self._store = turn, store
+        self._version, self._discarded = turn.version, False
         self._log = ReplyLog()
         self._saved = 0
         self._over = False
@@ -59,6 +60,16 @@ class LiveReply:
         return self._turn.session_id
 
     @property
+    def version(self) -> int:
+        """Of the session, when this turn came into it, or was taken out of it because it had been refused."""
+        return self._version
+
+    @property
+    def discarded(self) -> bool:
+        """Whether the turn is in no session: it was refused before it began."""
+        return self._discarded
+
+    @property
     def cancellation(self) -> Cancellation:
         return self._cancellation
 
@@ -69,6 +80,10 @@ class LiveReply:
     def wait(self, timeout: float) -> bool:
         """Waits until the reply has ended and is saved, at most `timeout` seconds. Whether it has."""
         return self._log.wait(timeout)
+
+    def wait_for_first(self, timeout: float) -> bool:
+        """Waits until the engine has taken or refused the request, at most `timeout` seconds. Whether it has."""
+        return self._log.wait(timeout, events=1)
 
     # ── readers ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -119,6 +134,8 @@ class LiveReply:
         try:
             with closing(generate()) as events:
                 for event in events:
+                    if self._turn.replaces and not len(self._log) and not isinstance(event, Done):
+                        self._version = self._store.admit_turn(self._turn)
                     if isinstance(event, Done):
                         done = event  # told to readers when it is saved, so that they find it in the history
                     else:
@@ -133,8 +150,8 @@ class LiveReply:
     def _end(self, done: Done | None, error: LLMError | None) -> None:
         """Saves the rest and tells the readers."""
         try:
-            if not len(self._log) and error is not None:
-                self._store.discard_turn(self._turn)
+            if not len(self._log) and (error is not None or self._turn.replaces):
+                self._version, self._discarded = self._store.discard_turn(self._turn), True
             else:
                 self._save_end(done, error)
         except StorageError as failed:

@@ -65,13 +65,18 @@ class SessionSummary:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A session and what was said in it, oldest first."""
+    """A session and what was said in it, oldest first.
+
+    Attributes:
+        version: Another one whenever a turn has come or gone.
+    """
 
     session_id: str
     title: str
     system_prompt: str | None
     created_at: float
     updated_at: float
+    version: int
     turns: tuple[Turn, ...]
 
     def messages(self) -> tuple[Message, ...]:

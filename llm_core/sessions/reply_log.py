@@ -6,6 +6,7 @@ The log has each event once, however many read it and however slowly: a reader i
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 from collections.abc import AsyncGenerator, Callable, Generator
 
@@ -42,10 +43,10 @@ class ReplyLog:
             self._ended, self._error = True, error
             self._tell()
 
-    def wait(self, timeout: float) -> bool:
-        """Waits until the reply has ended, at most `timeout` seconds. Whether it has."""
+    def wait(self, timeout: float, events: float = math.inf) -> bool:
+        """Waits until the reply has ended or has so many events, at most `timeout` seconds. Whether it has."""
         with self._changed:
-            return self._changed.wait_for(lambda: self._ended, timeout)
+            return self._changed.wait_for(lambda: self._ended or len(self._events) >= events, timeout)
 
     def since(self, after: int) -> list[NumberedEvent]:
         """The events there are, without the first `after`."""

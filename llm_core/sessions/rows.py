@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, CursorResult, RowMapping, insert, null, select
+from sqlalchemy import ColumnElement, Connection, CursorResult, RowMapping, insert, null, select, update
 
-from llm_core.errors import SessionNotFound
+from llm_core.errors import SessionChanged, SessionNotFound
 from llm_core.events import Done, event_from_dict, event_to_dict
 from llm_core.messages import Message
 from llm_core.sessions.exchange import reply_messages
@@ -53,7 +53,9 @@ def insert_session(
     return _key(connection.execute(insert(sessions).values(row)))
 
 
-def insert_turn(connection: Connection, session: int, stream_id: str, worker: str, now: float) -> int:
+def insert_turn(
+    connection: Connection, session: int, stream_id: str, worker: str, now: float, *, replaces: int | None = None
+) -> int:
     row = {
         "session": session,
         "stream_id": stream_id,
@@ -61,8 +63,28 @@ def insert_turn(connection: Connection, session: int, stream_id: str, worker: st
         "worker": worker,
         "heartbeat_at": now,
         "created_at": now,
+        "replaces": replaces,
     }
     return _key(connection.execute(insert(turns).values(row)))
+
+
+def place_of_turn(connection: Connection, session: int, stream_id: str) -> int:
+    """The key of one of a session's turns; those after it have higher ones.
+
+    Raises:
+        SessionChanged: It has no such turn.
+    """
+    query = select(turns.c.id).where(turns.c.session == session, turns.c.stream_id == stream_id)
+    place: int | None = connection.execute(query).scalar()
+    if place is None:
+        raise SessionChanged("The session does not have this turn any more. Look at it again.")
+    return place
+
+
+def raise_version(connection: Connection, session: int) -> int:
+    """The session's new version, since a turn has come or gone."""
+    raised = update(sessions).where(sessions.c.id == session).values(version=sessions.c.version + 1)
+    return int(connection.execute(raised.returning(sessions.c.version)).scalar_one())
 
 
 def _key(result: CursorResult[Any]) -> int:
@@ -110,11 +132,19 @@ def load_events(connection: Connection, turn: int, after: int = 0) -> tuple[Numb
     return tuple((number, event_from_dict(data)) for batch in batches for number, data in batch)
 
 
-def load_turns(connection: Connection, session: int) -> tuple[Turn, ...]:
-    rows = connection.execute(select(turns).where(turns.c.session == session).order_by(turns.c.id)).mappings().all()
+def load_turns(connection: Connection, session: int, *, before: int | None = None) -> tuple[Turn, ...]:
+    """What was said in a session.
+
+    Args:
+        before: Only the turns before this one.
+    """
+    of_session = select(turns).where(turns.c.session == session, turns.c.replaces.is_(None)).order_by(turns.c.id)
+    if before is not None:
+        of_session = of_session.where(turns.c.id < before)
+    rows = connection.execute(of_session).mappings().all()
     said: defaultdict[int, list[Message]] = defaultdict(list)
-    of_session = select(messages).join(turns, turns.c.id == messages.c.turn).where(turns.c.session == session)
-    for row in connection.execute(of_session.order_by(messages.c.id)).mappings():
+    in_turns = select(messages).join(turns, turns.c.id == messages.c.turn).where(turns.c.session == session)
+    for row in connection.execute(in_turns.order_by(messages.c.id)).mappings():
         said[row["turn"]].append(Message(**{name: row[name] for name in Message.model_fields}))
     for row in rows:
         if row["status"] == "running":

@@ -50,6 +50,8 @@ sessions = Table(
     Column("system_prompt", Said),
     Column("created_at", Float, nullable=False),
     Column("updated_at", Float, nullable=False),
+    # Raised whenever a turn comes or goes: whoever has seen this version has seen these turns.
+    Column("version", Integer, nullable=False, default=0),
     UniqueConstraint("owner", "session_id", name="uq_sessions_owner_session_id"),
     Index("ix_sessions_owner_updated_at", "owner", "updated_at"),
 )
@@ -71,6 +73,9 @@ turns = Table(
     # Of readers on other processes: whether one has stopped the reply, and when one last read it.
     Column("stop_wanted", Boolean, nullable=False, default=False),
     Column("followed_at", Float),
+    # The first of the turns whose place this one takes, with all after it, as soon as it is admitted. Until then they
+    # are what was said, and this one is not.
+    Column("replaces", Integer),
     Column("created_at", Float, nullable=False),
     Column("ended_at", Float),
 )

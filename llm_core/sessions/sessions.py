@@ -36,6 +36,7 @@ MAX_LISTED = 500
 SESSION_ID_RULE = "1 to 128 letters, digits, dots, colons, dashes or underscores"
 SESSION_ID_PATTERN = r"^[A-Za-z0-9._:-]{1,128}$"
 _SESSION_ID = re.compile(SESSION_ID_PATTERN)
+_STREAM_ID = re.compile(r"[0-9a-f]{32}")
 _ANYTHING = Message(role="user", content="")  # what is said is checked by itself
 
 
@@ -85,6 +86,9 @@ class Sessions:
         tool_results: Iterable[Mapping[str, Any]] | None = None,
         owner: str = "",
         system_prompt: str | None = None,
+        stream_id: str | None = None,
+        version: int | None = None,
+        replaces: str | None = None,
         **options: Any,
     ) -> LiveReply:
         """Says `message` in a session, which is made on first use, or gives the results of the calls of its last reply.
@@ -94,22 +98,41 @@ class Sessions:
         Args:
             tool_results: In place of `message`: `{"tool_call_id": ..., "content": ...}` for each of the calls.
             system_prompt: From now on in this session; None leaves it as it is, in a new one as in the settings.
+            stream_id: Of the reply, as long and random as the one that is made where this is None.
+            version: The session that the caller has seen, 0 for one that does not exist; None for any.
+            replaces: The stream of the turn that this one is to take the place of, with all after it. They go away when
+                the engine has taken the request; where it refuses it, they stay.
             options: As of every request. `overflow` is "drop_oldest" unless said otherwise.
 
         Raises:
             InvalidRequest: The id, the message, a result or an option is not allowed.
             SessionNotFound: There are results, and this owner has no such session.
             SessionBusy: A reply is being made in this session already.
+            SessionChanged: It has another version, or not the turn to replace.
             StorageFull, StorageError: What was said could not be saved.
         """
         if not _SESSION_ID.fullmatch(session_id):
             raise InvalidRequest(f"session_id: {SESSION_ID_RULE}", param="session_id")
+        if stream_id is not None and not _STREAM_ID.fullmatch(stream_id):
+            raise InvalidRequest("stream_id: 32 lower-case hexadecimal digits", param="stream_id")
         now = said(message, tool_results)
         given = {name: value for name, value in options.items() if value is not None}
         options = {"overflow": "drop_oldest"} | given | {"owner": owner}
         self._prepare([*_system(system_prompt), _ANYTHING], options)  # what is refused leaves no trace
-        turn = self._store().open_turn(owner, session_id, *now, system_prompt=system_prompt)
-        request = self._prepare([*_system(turn.system_prompt), *prompt_messages(turn.earlier, now)], options)
+        turn = self._store().open_turn(
+            owner,
+            session_id,
+            *now,
+            system_prompt=system_prompt,
+            stream_id=stream_id,
+            version=version,
+            replaces=replaces,
+        )
+        try:
+            request = self._prepare([*_system(turn.system_prompt), *prompt_messages(turn.earlier, now)], options)
+        except BaseException:
+            self._store().discard_turn(turn)
+            raise
         reply = LiveReply(turn, self._store(), resume_seconds=self._settings.resume_seconds)
         self._start(owner, reply, request)
         return reply
@@ -201,14 +224,19 @@ class Sessions:
             raise InvalidRequest(f"title: 1 to {MAX_TITLE_CHARS} characters", param="title")
         self._store().rename(owner, session_id, title)
 
-    def truncate(self, session_id: str, keep_turns: int, *, owner: str = "") -> None:
-        """Forgets all turns after the first `keep_turns`, so that another answer can take their place.
+    def forget_from(self, session_id: str, stream_id: str, *, version: int | None = None, owner: str = "") -> None:
+        """Takes back a turn and all after it.
+
+        Args:
+            stream_id: Of the turn.
+            version: The session that the caller has seen; None for any.
 
         Raises:
             SessionNotFound: This owner has no such session.
             SessionBusy: A reply is being made in it.
+            SessionChanged: It has another version, or no such turn.
         """
-        self._store().truncate(owner, session_id, max(0, keep_turns))
+        self._store().forget_from(owner, session_id, stream_id, version=version)
 
     def delete(self, session_id: str, *, owner: str = "") -> None:
         """Forgets a session.

@@ -10,14 +10,14 @@ import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, Engine, delete, func, or_, select, update
+from sqlalchemy import Connection, Engine, RowMapping, delete, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
-from llm_core.errors import LLMError, ReplyInterrupted, SessionBusy, StreamNotFound, error_of
+from llm_core.errors import LLMError, SessionBusy, SessionChanged, StreamNotFound, error_of
 from llm_core.events import Done
 from llm_core.messages import Message
 from llm_core.sessions.database import ONLY_READS, hold, storage_errors
-from llm_core.sessions.exchange import check_results, open_calls, reply_messages
+from llm_core.sessions.exchange import check_results, open_calls
 from llm_core.sessions.records import NumberedEvent, Session, SessionSummary, StoredReply, Turn, TurnStatus
 from llm_core.sessions.rows import (
     figures_of,
@@ -28,16 +28,16 @@ from llm_core.sessions.rows import (
     insert_messages,
     insert_session,
     insert_turn,
-    is_idle,
     load_events,
     load_turns,
+    place_of_turn,
+    raise_version,
 )
-from llm_core.sessions.schema import messages, sessions, stream_events, turns
-from llm_core.sessions.worker import is_gone, this_worker
+from llm_core.sessions.schema import messages, sessions, turns
+from llm_core.sessions.upkeep import EVENTS_KEPT_SECONDS, end_orphans, forget_old, make_room
+from llm_core.sessions.worker import this_worker
 
-EVENTS_KEPT_SECONDS = 3600.0  # how long an ended stream can still be read from any of its events on
 TITLE_CHARS = 60
-_INTERRUPTED = "The server ended while it made this reply. What had been saved of it is kept."
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,8 @@ class OpenTurn:
 
     Attributes:
         is_first: Whether the session was made for it.
+        version: Of the session from now on.
+        replaces: Whether it is to take the place of other turns, which `admit_turn` does.
     """
 
     key: int
@@ -54,6 +56,8 @@ class OpenTurn:
     system_prompt: str | None
     earlier: tuple[Turn, ...]
     is_first: bool
+    version: int
+    replaces: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,15 +93,28 @@ class SessionStore:
 
     # ── a turn ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def open_turn(self, owner: str, session_id: str, *said: Message, system_prompt: str | None) -> OpenTurn:
+    def open_turn(
+        self,
+        owner: str,
+        session_id: str,
+        *said: Message,
+        system_prompt: str | None,
+        stream_id: str | None = None,
+        version: int | None = None,
+        replaces: str | None = None,
+    ) -> OpenTurn:
         """Begins a turn and saves what is said. A user's message makes the session where there is none.
 
         Args:
             said: The user's message, or the results of the calls of the last reply.
             system_prompt: Takes the place of the session's own; None leaves that as it is.
+            stream_id: Of the turn, new in this database; None makes one.
+            version: The session that the caller has seen, 0 for one that does not exist; None for any.
+            replaces: The stream of the turn whose place this one takes, with all after it, once `admit_turn` says so.
 
         Raises:
             SessionBusy: A reply is being made in it, by this process or another.
+            SessionChanged: It has another version, or not the turn to replace.
             SessionNotFound: There are results, and this owner has no such session.
             InvalidRequest: They are not the results of the calls of the last reply.
             StorageFull, StorageError: Nothing was saved.
@@ -105,21 +122,24 @@ class SessionStore:
         now = time.time()
         with storage_errors(), self._engine.begin() as connection:
             hold(connection, "open a turn")  # other processes make sessions and tidy up too
-            self._tidy(connection, now)
+            forget_old(connection, now, session_days=self._session_days)
             are_results = said[0].role == "tool"
             find = get_session if are_results else find_session
             found = find(connection, owner, session_id)
+            seen = found["version"] if found is not None else 0
+            _check_version(seen, version)
             if found is None:
-                self._make_room(connection, owner)
+                make_room(connection, owner, self._session_limit)
                 key = insert_session(connection, owner, session_id, title_of(said[0].content), system_prompt, now)
             else:
                 key = found["id"]
                 system_prompt = found["system_prompt"] if system_prompt is None else system_prompt
-                self._end_orphans(connection, key, now)
-            earlier = load_turns(connection, key)
-            stream_id = uuid.uuid4().hex
+                end_orphans(connection, key, now)
+            place = None if replaces is None else place_of_turn(connection, key, replaces)
+            earlier = load_turns(connection, key, before=place)
+            stream_id = stream_id or uuid.uuid4().hex
             try:
-                turn = insert_turn(connection, key, stream_id, self._worker, now)
+                turn = insert_turn(connection, key, stream_id, self._worker, now, replaces=place)
             except IntegrityError:
                 raise SessionBusy(
                     f"A reply is already being made in session {session_id!r}. Wait for it or stop it."
@@ -129,7 +149,26 @@ class SessionStore:
             insert_messages(connection, turn, said)
             changed = {"updated_at": now, "system_prompt": system_prompt}
             connection.execute(update(sessions).where(sessions.c.id == key).values(changed))
-        return OpenTurn(turn, stream_id, session_id, system_prompt, earlier, is_first=not earlier)
+            if place is None:
+                seen = raise_version(connection, key)
+        is_first = found is None
+        return OpenTurn(turn, stream_id, session_id, system_prompt, earlier, is_first, seen, replaces=place is not None)
+
+    def admit_turn(self, turn: OpenTurn) -> int:
+        """The turns whose place it takes go away, in the moment in which it becomes one of what was said.
+
+        Returns:
+            The session's version from now on.
+        """
+        with storage_errors(), self._engine.begin() as connection:
+            session = hold_session_of(connection, turn.key)
+            place = connection.execute(select(turns.c.replaces).where(turns.c.id == turn.key)).scalar()
+            if session is None or place is None:
+                return turn.version
+            replaced = (turns.c.session == session, turns.c.id >= place, turns.c.id < turn.key)
+            connection.execute(delete(turns).where(*replaced))
+            connection.execute(update(turns).where(turns.c.id == turn.key).values(replaces=None))
+            return raise_version(connection, session)
 
     def checkpoint(self, turn: int, events: Sequence[NumberedEvent]) -> Wishes:
         """Saves the newest events of a running turn, and that it still runs.
@@ -185,13 +224,19 @@ class SessionStore:
             insert_messages(connection, turn, replies)
             connection.execute(update(sessions).where(sessions.c.id == session).values(updated_at=now))
 
-    def discard_turn(self, turn: OpenTurn) -> None:
-        """Forgets a turn that was refused before it began, and the session that was made for it."""
+    def discard_turn(self, turn: OpenTurn) -> int:
+        """Forgets a turn that was refused before it began, and the session that was made for it.
+
+        Returns:
+            The session's version from now on, 0 where there is none.
+        """
         with storage_errors(), self._engine.begin() as connection:
-            key = hold_session_of(connection, turn.key)
+            session = hold_session_of(connection, turn.key)
             connection.execute(delete(turns).where(turns.c.id == turn.key))
-            if turn.is_first:
-                connection.execute(delete(sessions).where(sessions.c.id == key))
+            if turn.is_first or session is None:
+                connection.execute(delete(sessions).where(sessions.c.id == session))
+                return 0
+            return turn.version if turn.replaces else raise_version(connection, session)
 
     # ── reading ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -203,9 +248,9 @@ class SessionStore:
         """
         with storage_errors(), self._engine.begin() as connection:
             found = get_session(connection, owner, session_id)
-            self._end_orphans(connection, found["id"], time.time())
+            end_orphans(connection, found["id"], time.time())
             said = load_turns(connection, found["id"])
-        fields = ("session_id", "title", "system_prompt", "created_at", "updated_at")
+        fields = ("session_id", "title", "system_prompt", "created_at", "updated_at", "version")
         return Session(**{name: found[name] for name in fields}, turns=said)
 
     def list_sessions(
@@ -216,7 +261,8 @@ class SessionStore:
         Args:
             search: Only those whose title or messages have this text, in any case.
         """
-        count = select(func.count()).where(turns.c.session == sessions.c.id).scalar_subquery()
+        said = (turns.c.session == sessions.c.id, turns.c.replaces.is_(None))
+        count = select(func.count()).where(*said).scalar_subquery()
         busy = select(func.count()).where(turns.c.session == sessions.c.id, turns.c.status == "running")
         query = (
             select(sessions, count.label("turns"), busy.scalar_subquery().label("busy"))
@@ -226,12 +272,12 @@ class SessionStore:
             .offset(offset)
         )
         if search:
-            said = (
+            found = (
                 select(messages.c.id)
                 .join(turns, turns.c.id == messages.c.turn)
-                .where(turns.c.session == sessions.c.id, messages.c.content.icontains(search, autoescape=True))
+                .where(*said, messages.c.content.icontains(search, autoescape=True))
             )
-            query = query.where(or_(sessions.c.title.icontains(search, autoescape=True), said.exists()))
+            query = query.where(or_(sessions.c.title.icontains(search, autoescape=True), found.exists()))
         with storage_errors(), self._reads.connect() as connection:
             rows = connection.execute(query).mappings().all()
         return tuple(
@@ -257,7 +303,7 @@ class SessionStore:
         )
         with storage_errors(), self._engine.begin() as connection:
             turn = connection.execute(query).mappings().first()
-            if turn is not None and self._end_orphans(connection, turn["session"], time.time()):
+            if turn is not None and end_orphans(connection, turn["session"], time.time()):
                 turn = connection.execute(query).mappings().first()
             if turn is None:
                 raise StreamNotFound("There is no such stream.")
@@ -293,17 +339,23 @@ class SessionStore:
             key = get_session(connection, owner, session_id)["id"]
             connection.execute(update(sessions).where(sessions.c.id == key).values(title=title))
 
-    def truncate(self, owner: str, session_id: str, keep_turns: int) -> None:
-        """Forgets all turns after the first `keep_turns`.
+    def forget_from(self, owner: str, session_id: str, stream_id: str, *, version: int | None = None) -> None:
+        """Forgets a turn and all after it.
+
+        Args:
+            version: The session that the caller has seen; None for any.
 
         Raises:
             SessionNotFound: This owner has no such session.
             SessionBusy: A reply is being made in it.
+            SessionChanged: It has another version, or no such turn.
         """
         with storage_errors(), self._engine.begin() as connection:
-            key = self._get_idle(connection, owner, session_id)
-            kept = select(turns.c.id).where(turns.c.session == key).order_by(turns.c.id).limit(keep_turns)
-            connection.execute(delete(turns).where(turns.c.session == key, turns.c.id.not_in(kept)))
+            found = self._get_idle(connection, owner, session_id)
+            _check_version(found["version"], version)
+            place = place_of_turn(connection, found["id"], stream_id)
+            connection.execute(delete(turns).where(turns.c.session == found["id"], turns.c.id >= place))
+            raise_version(connection, found["id"])
 
     def delete(self, owner: str, session_id: str) -> None:
         """Forgets a session.
@@ -313,54 +365,21 @@ class SessionStore:
             SessionBusy: A reply is being made in it.
         """
         with storage_errors(), self._engine.begin() as connection:
-            key = self._get_idle(connection, owner, session_id)
-            connection.execute(delete(sessions).where(sessions.c.id == key))
+            found = self._get_idle(connection, owner, session_id)
+            connection.execute(delete(sessions).where(sessions.c.id == found["id"]))
 
-    def _get_idle(self, connection: Connection, owner: str, session_id: str) -> int:
-        key: int = get_session(connection, owner, session_id)["id"]
-        self._end_orphans(connection, key, time.time())
-        running = select(turns.c.id).where(turns.c.session == key, turns.c.status == "running")
+    def _get_idle(self, connection: Connection, owner: str, session_id: str) -> RowMapping:
+        found = get_session(connection, owner, session_id)
+        end_orphans(connection, found["id"], time.time())
+        running = select(turns.c.id).where(turns.c.session == found["id"], turns.c.status == "running")
         if connection.execute(running).first():
             raise SessionBusy(f"A reply is being made in session {session_id!r}. Stop it first.")
-        return key
+        return found
 
-    def _tidy(self, connection: Connection, now: float) -> None:
-        """Forgets what is kept for a time only."""
-        old = select(turns.c.id).where(turns.c.ended_at < now - EVENTS_KEPT_SECONDS)
-        connection.execute(delete(stream_events).where(stream_events.c.turn.in_(old)))
-        if self._session_days:
-            connection.execute(
-                delete(sessions).where(sessions.c.updated_at < now - self._session_days * 86_400, is_idle())
-            )
 
-    def _make_room(self, connection: Connection, owner: str) -> None:
-        if not self._session_limit:
-            return
-        kept = (
-            select(sessions.c.id)
-            .where(sessions.c.owner == owner)
-            .order_by(sessions.c.updated_at.desc(), sessions.c.id.desc())
-            .limit(self._session_limit - 1)
-        )
-        connection.execute(delete(sessions).where(sessions.c.owner == owner, sessions.c.id.not_in(kept), is_idle()))
-
-    def _end_orphans(self, connection: Connection, session: int, now: float) -> bool:
-        """Ends the running turn of a session whose process has gone, with what was saved of it. Whether there was."""
-        running = select(turns).where(turns.c.session == session, turns.c.status == "running").with_for_update()
-        turn = connection.execute(running).mappings().first()
-        if turn is None or not is_gone(turn["worker"], turn["heartbeat_at"], now):
-            return False
-        insert_messages(
-            connection, turn["id"], reply_messages(event for _, event in load_events(connection, turn["id"]))
-        )
-        ended = {
-            "status": "interrupted",
-            "error_code": ReplyInterrupted.code,
-            "error_message": _INTERRUPTED,
-            "ended_at": now,
-        }
-        connection.execute(update(turns).where(turns.c.id == turn["id"]).values(ended))
-        return True
+def _check_version(version: int, seen: int | None) -> None:
+    if seen is not None and seen != version:
+        raise SessionChanged("The session has changed since you saw it. Look at it again.")
 
 
 def title_of(message: str) -> str:

@@ -27,7 +27,7 @@ SIGN_IN_PATH = "/sign-in"
 OPEN_PATHS = frozenset({"/api/llm/health"})
 NAMED_PREFIX = "name:"
 
-_FORM = (Path(__file__).parent / "static" / "sign_in.html").read_text(encoding="utf-8")
+_FORM = (Path(__file__).with_name("sign_in.html")).read_text(encoding="utf-8")
 _WRONG = "Nobody has this token."
 _MAX_FORM_BYTES = 4 * MAX_TOKEN_CHARS
 

@@ -49,7 +49,7 @@ def add_endpoints(client: LLMClient, admit: Admit) -> None:
         events = client.achat_stream(
             messages, temperature=temperature, max_tokens=max_tokens, response_format=response_format, owner=owner
         )
-        async with aclosing(_texts_so_far(events)) as texts:
+        async with aclosing(texts_so_far(events)) as texts:
             async for text in texts:
                 yield text
 
@@ -80,7 +80,7 @@ def add_endpoints(client: LLMClient, admit: Admit) -> None:
         owner = admitted(request, admit)
         options = {"temperature": temperature, "max_tokens": max_tokens, "response_format": response_format}
         events = client.achat_session_stream(session_id, message, owner=owner, **options)
-        async with aclosing(_texts_so_far(events)) as texts:
+        async with aclosing(texts_so_far(events)) as texts:
             async for text in texts:
                 yield text
 
@@ -132,7 +132,8 @@ def add_endpoints(client: LLMClient, admit: Admit) -> None:
         gr.api(endpoint, api_name=endpoint.__name__, concurrency_limit=None)  # type: ignore[attr-defined]
 
 
-async def _texts_so_far(events: AsyncGenerator[ChatEvent]) -> AsyncGenerator[str]:
+async def texts_so_far(events: AsyncGenerator[ChatEvent]) -> AsyncGenerator[str]:
+    """The reply's text as far as it has come, at the pace of a reader who pays for each update."""
     text = ""
     async with aclosing(paced(events, interval=UPDATE_SECONDS, heartbeat=HEARTBEAT_SECONDS)) as groups:
         async for group in groups:

@@ -24,6 +24,7 @@ STATUS = {
     "session_not_found": 404,
     "stream_not_found": 404,
     "session_busy": 409,
+    "session_changed": 409,
     "request_too_large": 413,
     "rate_limited": 429,
     "queue_full": 503,

@@ -19,10 +19,11 @@ from llm_core.web.gate import Gate
 from llm_core.web.limits import BodyLimit, CallerLimit
 from llm_core.web.openai import openai_routes
 from llm_core.web.operations import Metrics, operations_routes
-from llm_core.web.page import build_app
+from llm_core.web.page.app import build_app
+from llm_core.web.page.gradio_private import STORAGE_STAND_IN
+from llm_core.web.page.theme import CSS, page_theme
 from llm_core.web.request_log import RequestLog
 from llm_core.web.session_routes import session_routes
-from llm_core.web.theme import CSS, page_theme
 from llm_core.web.visitors import BrowserKey
 
 MAX_BODY_BYTES = 4 * 1024 * 1024
@@ -33,7 +34,7 @@ Where the server has tokens, send `Authorization: Bearer TOKEN`. Everything that
 `{"error": {"message", "type", "code"}}` with the fitting status."""
 # A reply may hold the address of a picture. Were it fetched, its server would learn who reads, and whatever of the
 # conversation a model was talked into putting in the address.
-_HEAD = """<meta http-equiv="Content-Security-Policy" content="img-src 'self' data: blob:">"""
+_HEAD = f"""<meta http-equiv="Content-Security-Policy" content="img-src 'self' data: blob:">{STORAGE_STAND_IN}"""
 
 
 def build_server(client: LLMClient) -> FastAPI:

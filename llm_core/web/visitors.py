@@ -31,6 +31,11 @@ def visitor_of(connection: HTTPConnection) -> str:
     return f"browser:{key}" if key else ""
 
 
+def page_visitor(connection: HTTPConnection, key: str) -> str:
+    """`visitor_of` an open page. Where the browser keeps no cookie, the open page has made a `key` of its own."""
+    return visitor_of(connection) or f"page:{key}"
+
+
 def browser_key(connection: HTTPConnection) -> str | None:
     """The key of the browser that calls; None for a program."""
     key: str | None = connection.scope.get(_SCOPE_KEY)

@@ -12,6 +12,7 @@ import pytest
 from llm_core.cancellation import Cancellation
 from llm_core.errors import (
     EngineClosed,
+    EngineFailed,
     InvalidRequest,
     LLMError,
     QueueFull,
@@ -235,6 +236,98 @@ def test_what_is_refused_before_it_begins_leaves_no_trace(make_sessions: Make) -
         sessions.begin("not/an/id", "Hello")
 
     assert sessions.list() == ()
+
+
+def test_a_reply_takes_the_place_of_another_when_the_engine_has_taken_it(make_sessions: Make) -> None:
+    model = Slowly()
+    sessions = make_sessions(says("One."))
+    first = sessions.begin("s", "one", owner="ann")
+    list(first.events())
+    sessions._generate = model  # type: ignore[assignment]
+
+    again = sessions.begin("s", "eins", owner="ann", version=1, replaces=first.stream_id, stream_id="a" * 32)
+
+    assert again.wait_for_first(60)
+    assert (again.stream_id, again.version, again.discarded) == ("a" * 32, 2, False)
+    session = sessions.get("s", owner="ann")
+    assert [turn.messages[0].content for turn in session.turns] == ["eins"]
+    assert [message.content for message in model.requests[0].messages] == ["eins"], "what it replaces is not told"
+    again.cancel()
+    assert again.wait(60)
+
+
+@pytest.mark.parametrize("refuses", [QueueFull("Full."), SequenceFailed("Too long.")])
+def test_a_reply_that_is_refused_leaves_what_it_was_to_replace(make_sessions: Make, refuses: Exception) -> None:
+    def refuse(_request: ChatRequest, _cancellation: Cancellation) -> Generator[ChatEvent]:
+        raise refuses
+        yield DONE
+
+    sessions = make_sessions(says("One."))
+    first = sessions.begin("s", "one", owner="ann")
+    list(first.events())
+    sessions._generate = refuse
+
+    again = sessions.begin("s", "eins", owner="ann", replaces=first.stream_id)
+
+    assert again.wait(60)
+    assert again.discarded
+    session = sessions.get("s", owner="ann")
+    assert [message.content for message in session.messages()] == ["one", "One."]
+    assert session.version == again.version == 1
+
+
+def test_a_reply_that_is_stopped_before_the_engine_took_it_leaves_what_it_was_to_replace(make_sessions: Make) -> None:
+    def stopped(_request: ChatRequest, _cancellation: Cancellation) -> Generator[ChatEvent]:
+        yield Done("cancelled", Usage(), Timings())
+
+    sessions = make_sessions(says("One."))
+    first = sessions.begin("s", "one", owner="ann")
+    list(first.events())
+    sessions._generate = stopped
+
+    again = sessions.begin("s", "eins", owner="ann", replaces=first.stream_id)
+
+    assert again.wait(60)
+    assert again.discarded
+    assert [message.content for message in sessions.get("s", owner="ann").messages()] == ["one", "One."]
+
+
+def test_a_message_that_cannot_become_a_request_leaves_no_turn_behind(make_sessions: Make) -> None:
+    sessions = make_sessions(says("Yes."))
+    prepare = sessions._prepare
+    calls: list[None] = []
+
+    def second_time_refused(messages: Any, options: Any) -> ChatRequest:
+        calls.append(None)
+        if len(calls) == 2:  # after the message was saved
+            raise QueueFull("Full.")
+        return prepare(messages, options)
+
+    sessions._prepare = second_time_refused
+    with pytest.raises(QueueFull):
+        sessions.begin("s", "Hello", owner="ann")
+
+    assert sessions.list(owner="ann") == ()
+    list(sessions.begin("s", "Hello", owner="ann").events())
+
+
+@pytest.mark.parametrize("error", [EngineClosed("Over."), EngineFailed("Broke."), SequenceFailed("No.")])
+def test_a_message_that_came_to_nothing_is_not_told_again(make_sessions: Make, error: Exception) -> None:
+    asked: list[ChatRequest] = []
+
+    def fails_first(request: ChatRequest, cancellation: Cancellation) -> Generator[ChatEvent]:
+        asked.append(request)
+        if len(asked) == 1:
+            yield Queued(0)
+            raise error
+        yield from says("Fine.")(request, cancellation)
+
+    sessions = make_sessions(fails_first)
+    with pytest.raises(type(error)):
+        list(sessions.begin("s", "poison", owner="ann").events())
+    list(sessions.begin("s", "Hello", owner="ann").events())
+
+    assert [message.content for message in asked[1].messages] == ["Hello"]
 
 
 def test_a_message_that_failed_is_not_told_again_and_one_that_was_stopped_is(make_sessions: Make) -> None:

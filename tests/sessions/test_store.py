@@ -6,11 +6,12 @@ import dataclasses
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, insert, inspect, make_url, text, update
+from sqlalchemy import MetaData, Table, create_engine, insert, inspect, make_url, text, update
 
 from llm_core.errors import (
     ReplyInterrupted,
     SessionBusy,
+    SessionChanged,
     SessionNotFound,
     SettingsError,
     StorageFull,
@@ -111,7 +112,7 @@ def test_another_owner_finds_nothing_and_changes_nothing(store: SessionStore) ->
     with pytest.raises(SessionNotFound):
         store.delete("bob", "one")
     with pytest.raises(SessionNotFound):
-        store.truncate("bob", "one", 0)
+        store.forget_from("bob", "one", turn.stream_id)
     with pytest.raises(StreamNotFound):
         store.reply("bob", turn.stream_id)
     assert store.list_sessions("bob") == ()
@@ -135,16 +136,89 @@ def test_the_list_has_the_newest_first_and_can_be_searched(store: SessionStore) 
 
 
 def test_a_session_can_be_renamed_cut_and_deleted(store: SessionStore) -> None:
-    for said in ("one", "two", "three"):
-        say(store, "s", said)
+    turns = [say(store, "s", said) for said in ("one", "two", "three")]
 
     store.rename("ann", "s", "Numbers")
     assert store.session("ann", "s").title == "Numbers"
-    store.truncate("ann", "s", 1)
+    store.forget_from("ann", "s", turns[1].stream_id)
     assert [message.content for message in store.session("ann", "s").messages()] == ["one", "Yes."]
     store.delete("ann", "s")
     with pytest.raises(SessionNotFound):
         store.session("ann", "s")
+
+
+def said_in(store: SessionStore, session_id: str) -> list[str]:
+    return [turn.messages[0].content for turn in store.session("ann", session_id).turns]
+
+
+def test_the_version_is_raised_whenever_a_turn_comes_or_goes_and_never_else(store: SessionStore) -> None:
+    def version() -> int:
+        return store.session("ann", "s").version
+
+    turn = say(store, "s", "one")
+    assert (turn.version, version()) == (1, 1)
+    store.rename("ann", "s", "Numbers")
+    assert version() == 1
+    two = say(store, "s", "two")
+    assert version() == 2
+    refused = store.open_turn("ann", "s", user("three"), system_prompt=None)
+    assert store.discard_turn(refused) == version() == 4
+    store.forget_from("ann", "s", two.stream_id, version=4)
+    assert version() == 5
+    assert said_in(store, "s") == ["one"]
+
+
+def test_what_is_done_on_a_version_that_is_not_there_any_more_is_refused_and_changes_nothing(
+    store: SessionStore,
+) -> None:
+    turn = say(store, "s", "one")
+    say(store, "s", "two")
+
+    with pytest.raises(SessionChanged):
+        store.open_turn("ann", "s", user("three"), system_prompt="Be brief.", version=1)
+    with pytest.raises(SessionChanged):
+        store.open_turn("ann", "new", user("three"), system_prompt=None, version=1)
+    with pytest.raises(SessionChanged):
+        store.forget_from("ann", "s", turn.stream_id, version=1)
+    with pytest.raises(SessionChanged):
+        store.forget_from("ann", "s", "0" * 32)
+    with pytest.raises(SessionChanged):
+        store.open_turn("ann", "s", user("three"), system_prompt=None, replaces="0" * 32)
+
+    assert said_in(store, "s") == ["one", "two"]
+    assert store.session("ann", "s").system_prompt is None
+    assert [each.session_id for each in store.list_sessions("ann")] == ["s"]
+
+
+def test_a_turn_that_replaces_others_takes_their_place_when_it_is_admitted(store: SessionStore) -> None:
+    turns = [say(store, "s", said) for said in ("one", "two", "three")]
+
+    turn = store.open_turn("ann", "s", user("zwei"), system_prompt=None, version=3, replaces=turns[1].stream_id)
+
+    assert [each.messages[0].content for each in turn.earlier] == ["one"]
+    assert said_in(store, "s") == ["one", "two", "three"]
+    assert store.list_sessions("ann")[0].turns == 3
+    assert store.list_sessions("ann", search="zwei") == ()
+    with pytest.raises(SessionBusy):
+        store.open_turn("ann", "s", user("four"), system_prompt=None)
+    assert store.admit_turn(turn) == 4
+    assert said_in(store, "s") == ["one", "zwei"]
+    assert store.session("ann", "s").version == 4
+
+
+def test_a_turn_that_was_to_replace_others_and_is_refused_leaves_them(store: SessionStore) -> None:
+    one = say(store, "s", "one")
+
+    assert (
+        store.discard_turn(store.open_turn("ann", "s", user("eins"), system_prompt=None, replaces=one.stream_id)) == 1
+    )
+    assert said_in(store, "s") == ["one"]
+
+    abandon(store, store.open_turn("ann", "s", user("eins"), system_prompt=None, replaces=one.stream_id))
+    assert said_in(store, "s") == ["one"]
+    assert store.session("ann", "s").version == 1
+    say(store, "s", "two")
+    assert said_in(store, "s") == ["one", "two"], "a killed process holds nothing up"
 
 
 def test_a_refused_turn_leaves_no_trace(store: SessionStore) -> None:
@@ -236,7 +310,8 @@ def test_an_older_database_is_brought_up_to_date_with_what_is_in_it(url: str) ->
     with old.begin() as connection:
         upgrade(connection, "0001")
         row = {"owner": "ann", "session_id": "one", "title": "Hello", "created_at": 1.0, "updated_at": 1.0}
-        connection.execute(insert(sessions).values(row))
+        then = Table("sessions", MetaData(), autoload_with=connection)
+        connection.execute(insert(then).values(row))
     assert "uq_turns_one_running" not in {index["name"] for index in inspect(old).get_indexes("turns")}
     old.dispose()
 

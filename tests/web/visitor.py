@@ -10,9 +10,20 @@ REPLY = "#chat .bot-row .prose"
 STOP = "#message button.stop-button"
 
 
+IDLE, BUSY = "body[data-chat=idle]", "body[data-chat=busy]"
+UNSENT = "#notes .unsent"
+
+
+def wait_until_idle(page: Page) -> None:
+    """Until a conversation is open and no reply is being made in it."""
+    page.wait_for_selector(IDLE, timeout=PATIENCE_MS)
+
+
 def send(page: Page, text: str) -> None:
+    """Types a message and sends it as soon as the reply before it has ended."""
     page.fill("#message textarea", text)
-    page.keyboard.press("Enter")
+    wait_until_idle(page)
+    page.press("#message textarea", "Enter")
 
 
 def wait_for_text(page: Page, length: int) -> str:

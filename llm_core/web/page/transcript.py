@@ -8,18 +8,16 @@ something that was said.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from itertools import groupby
-from typing import Any, Literal, NotRequired, TypedDict
+from typing import Literal, NotRequired, TypedDict
 
 from llm_core.events import ChatEvent, ContentDelta, Done, Queued, ReasoningDelta, ToolCallDelta, ToolResult
 from llm_core.figures import done_line, seconds, waiting_line
-from llm_core.web import steps
-from llm_core.web.steps import Step
+from llm_core.web.page.blocks import Blocks
+from llm_core.web.page.steps import Step
 
-# refused: it failed before it began, and the message is not kept either.
-ReplyState = Literal["waiting", "writing", "done", "failed", "refused"]
+ReplyState = Literal["waiting", "writing", "done", "failed"]
 STOPPED = "Stopped"
 THINKING = "Thinking"
 READING_RESULTS = "Reading what came of it"
@@ -53,7 +51,7 @@ def shown(role: Literal["user", "assistant"], text: str, metadata: Metadata | No
 
 @dataclass(slots=True)
 class _Text:
-    pieces: list[str] = field(default_factory=list)
+    blocks: Blocks = field(default_factory=Blocks)
 
 
 @dataclass(slots=True)
@@ -103,7 +101,7 @@ class ShownReply:
             case ToolResult():
                 self._take_result(event)
             case Done(finish_reason="cancelled"):
-                self._end("done", STOPPED)  # as `settled` has it: which of the two comes first is left to chance
+                self._end("done", STOPPED)
             case Done():
                 self._end("done", done_line(event))
 
@@ -111,17 +109,18 @@ class ShownReply:
         """Says what is waited for."""
         self._line = line
 
-    def fail(self, sentence: str, *, kept: bool = True) -> None:
-        """Ends the reply with what went wrong; the text that came before stays.
+    def fail(self, sentence: str) -> None:
+        """Ends the reply with what went wrong; the text that came before stays."""
+        self._end("failed", sentence)
 
-        Args:
-            kept: Whether the message that it answers is remembered.
-        """
-        self._end("failed" if kept else "refused", sentence)
+    @property
+    def text(self) -> str:
+        """What was said in it, without thoughts and calls: what is copied."""
+        return "\n\n".join(part.blocks.text() for part in self._parts if isinstance(part, _Text))
 
     def messages(self) -> list[ShownMessage]:
         """The reply as it stands. The last message is one of text, and has the reply's line and state."""
-        messages = [_shown_part(part) for part in self._parts]
+        messages = [message for part in self._parts for message in _shown_part(part)]
         if not (self._parts and isinstance(self._parts[-1], _Text)):
             messages.append(shown("assistant", ""))
         messages[-1]["metadata"] = {"log": self._line, "id": self._state}
@@ -131,20 +130,16 @@ class ShownReply:
         self._state, self._line = "waiting", line
 
     def _think(self, text: str) -> None:
-        if not (self._parts and isinstance(self._parts[-1], _Thought)):
-            self._parts.append(_Thought(self._now()))
-        self._go_on(text)
+        if not (self._parts and isinstance(part := self._parts[-1], _Thought)):
+            self._parts.append(part := _Thought(self._now()))
+        part.pieces.append(text)
+        self._state, self._line = "writing", ""
 
     def _write(self, text: str) -> None:
         self._stop_thinking()
-        if not (self._parts and isinstance(self._parts[-1], _Text)):
-            self._parts.append(_Text())
-        self._go_on(text)
-
-    def _go_on(self, text: str) -> None:
-        part = self._parts[-1]
-        assert not isinstance(part, Step)
-        part.pieces.append(text)
+        if not (self._parts and isinstance(part := self._parts[-1], _Text)):
+            self._parts.append(part := _Text())
+        part.blocks.append(text)
         self._state, self._line = "writing", ""
 
     def _call(self, delta: ToolCallDelta) -> None:
@@ -173,78 +168,15 @@ class ShownReply:
             part.took = self._now() - part.since
 
 
-def _shown_part(part: _Text | _Thought | Step) -> ShownMessage:
+def _shown_part(part: _Text | _Thought | Step) -> list[ShownMessage]:
     match part:
-        case _Text(pieces):
-            return shown("assistant", "".join(pieces))
+        case _Text(blocks):
+            return [shown("assistant", block) for block in blocks.parts()]
         case _Thought(pieces=pieces, took=None):
-            return shown("assistant", "".join(pieces), {"title": THINKING, "status": "pending"})
+            return [shown("assistant", "".join(pieces), {"title": THINKING, "status": "pending"})]
         case _Thought(pieces=pieces, took=took):
             title = f"Thought for {seconds(took)}" if took else "Thought"
-            return shown("assistant", "".join(pieces), {"title": title, "status": "done"})
+            return [shown("assistant", "".join(pieces), {"title": title, "status": "done"})]
         case Step():
             status: Literal["pending", "done"] = "done" if part.is_over else "pending"
-            return shown("assistant", part.text, {"title": part.title, "log": part.brief, "status": status})
-
-
-def settled(history: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The conversation with no reply left half-done: one that was stopped can no longer say so itself."""
-    return [_settle(message) for message in history]
-
-
-def _settle(message: dict[str, Any]) -> dict[str, Any]:
-    metadata = message.get("metadata") or {}
-    if metadata.get("status") == "pending":
-        stopped = {"title": "Stopped thinking"} if metadata.get("title") == THINKING else {"log": steps.STOPPED}
-        return {**message, "metadata": {**metadata, **stopped, "status": "done"}}
-    if metadata.get("id") in ("waiting", "writing"):
-        return {**message, "metadata": {**metadata, "log": STOPPED, "id": "done"}}
-    return message
-
-
-def conversation(history: Iterable[dict[str, Any]]) -> list[dict[str, str]]:
-    """What was said, for the model: no reasoning, no calls, no lines about a reply, and no message that failed to be
-    answered.
-
-    Messages in a row from one speaker, left by a reply that was stopped before its first word, become one: many chat
-    templates insist that the speakers take turns.
-    """
-    said: list[dict[str, str]] = []
-    for message in history:
-        text = spoken_text(message)
-        if text:
-            said.append({"role": message["role"], "content": text})
-        elif _failed(message) and said and said[-1]["role"] == "user":
-            said.pop()  # it may be the reason for the failure, and would fail every message after it too
-    return _taking_turns(said)
-
-
-def _taking_turns(said: list[dict[str, str]]) -> list[dict[str, str]]:
-    turns = []
-    for role, messages in groupby(said, key=lambda message: message["role"]):
-        turns.append({"role": role, "content": "\n\n".join(message["content"] for message in messages)})
-    return turns
-
-
-def _failed(message: Mapping[str, Any]) -> bool:
-    return (message.get("metadata") or {}).get("id") in ("failed", "refused")
-
-
-def spoken_text(message: Mapping[str, Any]) -> str:
-    """The text that a shown message adds to the conversation; "" for a thought or a call."""
-    if (message.get("metadata") or {}).get("title"):
-        return ""
-    content = message["content"]
-    if isinstance(content, str):
-        return content
-    return "".join(part["text"] for part in content if part.get("type") == "text")
-
-
-def spoken(messages: Iterable[ShownMessage]) -> str:
-    """The text of a shown reply: what was said between calls too."""
-    return "\n\n".join(filter(None, map(spoken_text, messages)))
-
-
-def failure(messages: Iterable[ShownMessage]) -> str | None:
-    """What went wrong with a shown reply, or None."""
-    return next((message["metadata"]["log"] for message in messages if _failed(message)), None)
+            return [shown("assistant", part.text, {"title": part.title, "log": part.brief, "status": status})]

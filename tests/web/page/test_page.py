@@ -12,8 +12,8 @@ from llm_core.client import LLMClient
 from llm_core.settings import Settings
 from tests.waiting import free_port, wait_until
 
-from .conftest import served
-from .visitor import REPLY, STOP, line, send, wait_for_text, wait_until_done
+from ..conftest import served
+from ..visitor import BUSY, REPLY, STOP, UNSENT, line, send, wait_for_text, wait_until_done, wait_until_idle
 
 Open = Callable[..., Page]
 
@@ -27,7 +27,7 @@ def running(client: LLMClient) -> int:
     return stats.running + stats.waiting
 
 
-def wait_until_idle(client: LLMClient) -> None:
+def wait_until_engine_idle(client: LLMClient) -> None:
     wait_until(lambda: running(client) == 0, "the engine is idle")
 
 
@@ -39,7 +39,6 @@ def test_text_grows_while_it_is_made_and_ends_with_its_figures(open_page: Open, 
         length = len(wait_for_text(page, max(least, length + 1)))
     assert page.locator(STOP).is_visible(), "it is still being made"
     page.locator(STOP).click()
-
     send(page, QUESTION)
     assert "Paris" in wait_until_done(page, replies=2)
     assert "tokens/s" in line(page)
@@ -50,16 +49,16 @@ def test_text_grows_while_it_is_made_and_ends_with_its_figures(open_page: Open, 
 def test_stop_really_stops_the_engine_and_keeps_what_came(
     open_page: Open, page_url: str, page_client: LLMClient
 ) -> None:
-    wait_until_idle(page_client)
+    wait_until_engine_idle(page_client)
     page = open_page(page_url)
     send(page, STORY)
     wait_for_text(page, 40)
     assert running(page_client) == 1
     page.locator(STOP).click()
-    wait_until_idle(page_client)
+    wait_until_engine_idle(page_client)
     page.wait_for_function("() => [...document.querySelectorAll('.reply-line')].at(-1)?.innerText === 'Stopped'")
     assert len(page.locator(REPLY).last.inner_text()) >= 40
-    page.wait_for_function("() => !document.querySelector('#message textarea').disabled")
+    expect(page.locator("#message textarea")).to_be_enabled()
 
 
 def test_retry_answers_again_and_undo_takes_the_turn_back(open_page: Open, page_url: str) -> None:
@@ -67,7 +66,7 @@ def test_retry_answers_again_and_undo_takes_the_turn_back(open_page: Open, page_
     send(page, QUESTION)
     wait_until_done(page)
     page.get_by_role("button", name="Retry").click()
-    page.wait_for_function("() => document.querySelectorAll('.reply-line.done:not(:empty)').length === 0")
+    page.wait_for_selector(BUSY)
     wait_until_done(page)
     assert page.locator("#chat .user-row").count() == 1
 
@@ -81,8 +80,8 @@ def test_an_edited_message_is_answered_afresh(open_page: Open, page_url: str) ->
     send(page, "What is the capital of Italy?")
     wait_until_done(page)
     page.get_by_label("Edit").first.click()
-    page.locator("textarea.edit-textarea").fill(QUESTION)
-    page.get_by_label("Submit").click()
+    expect(page.locator("#notes .editing")).to_be_visible()
+    send(page, QUESTION)
     page.wait_for_function("text => document.querySelector('#chat .user-row')?.innerText.includes(text)", arg=QUESTION)
     page.wait_for_function("() => /Paris/.test([...document.querySelectorAll('#chat .bot-row')].at(-1)?.innerText)")
     assert "Paris" in wait_until_done(page)
@@ -94,31 +93,25 @@ def test_the_reply_to_an_edited_message_can_be_stopped(open_page: Open, page_url
     send(page, QUESTION)
     wait_until_done(page)
     page.get_by_label("Edit").first.click()
-    page.locator("textarea.edit-textarea").fill(STORY)
-    page.get_by_label("Submit").click()
+    send(page, STORY)
     wait_for_text(page, 60)
     page.locator(STOP).click()
-    wait_until_idle(page_client)
+    wait_until_engine_idle(page_client)
     page.get_by_text("Stopped", exact=True).wait_for()
 
 
 def test_an_empty_message_is_not_sent(open_page: Open, page_url: str) -> None:
     page = open_page(page_url)
-    with page.expect_response(lambda response: response.status == 422):
-        send(page, "   ")
-    page.fill("#message textarea", QUESTION)
-
-    def is_sent() -> bool:
-        page.keyboard.press("Enter")  # again, since the page takes no message until it has dealt with the one before
-        return page.locator("#chat .user-row").count() > 0
-
-    wait_until(is_sent, "the message is sent")
+    send(page, "   ")
+    expect(page.locator("#notes .notice")).to_have_text("Type a message first.")
+    send(page, QUESTION)
     wait_until_done(page)
+    expect(page.locator("#notes .notice")).to_have_count(0)
     assert page.locator("#chat .user-row").count() == 1
 
 
 def test_two_browsers_stream_at_once(open_page: Open, page_url: str, page_client: LLMClient) -> None:
-    wait_until_idle(page_client)
+    wait_until_engine_idle(page_client)
     one, two = open_page(page_url), open_page(page_url)
     send(one, STORY)
     send(two, "Tell me a very long story about the mountains, the snow and a wolf.")
@@ -129,28 +122,32 @@ def test_two_browsers_stream_at_once(open_page: Open, page_url: str, page_client
     assert later[0][:40] != later[1][:40]
     for page in (one, two):
         page.locator(STOP).click()
-    wait_until_idle(page_client)
+    wait_until_engine_idle(page_client)
 
 
 def test_a_closed_tab_stops_the_generation_after_a_time(open_page: Open, page_url: str, page_client: LLMClient) -> None:
-    wait_until_idle(page_client)
+    wait_until_engine_idle(page_client)
     page = open_page(page_url)
     send(page, STORY)
     wait_for_text(page, 20)
     assert running(page_client) == 1
     page.close()
-    wait_until_idle(page_client)
+    wait_until_engine_idle(page_client)
 
 
-def test_an_example_runs_when_it_is_clicked_and_the_box_is_closed_meanwhile(open_page: Open, page_url: str) -> None:
+def test_an_example_runs_when_it_is_clicked_and_what_is_typed_meanwhile_waits(open_page: Open, page_url: str) -> None:
     page = open_page(page_url)
     box = page.locator("#message textarea")
     page.locator("button.example").first.click()
     assert wait_for_text(page, 20)
-    expect(box).to_be_disabled()
+    assert "rainbow" in page.locator("#chat .user-row").inner_text()
+    box.fill(QUESTION)
+    box.press("Enter")
+    expect(page.locator("#notes .notice")).to_contain_text("Wait for the reply, or stop it.")
+    expect(box).to_have_value(QUESTION)
     page.locator(STOP).click()
-    expect(box).to_be_enabled()
-    send(page, QUESTION)
+    wait_until_idle(page)
+    box.press("Enter")
     assert wait_until_done(page, replies=2)
 
 
@@ -187,7 +184,7 @@ def test_all_text_can_be_read_in_light_and_dark(open_page: Open, page_url: str, 
     page.wait_for_selector("#header .model")
     send(page, QUESTION)
     wait_until_done(page)
-    texts = ["#header h1", "#header .model", "#chat .user-row p", f"{REPLY} p", ".reply-line", "#message textarea"]
+    texts = ["#header h1", "#header .model", "#chat .user-row .typed", f"{REPLY} p", ".reply-line", "#message textarea"]
     contrasts = {text: contrast(page, text) for text in texts}
 
     assert min(contrasts.values()) >= 4.5, f"WCAG 2.2 AA asks for 4.5 : 1, and these have {contrasts}"
@@ -236,7 +233,7 @@ def test_the_page_says_why_the_model_cannot_be_loaded(open_page: Open) -> None:
         page = open_page(url)
         page.locator("#header [role=alert]", has_text="missing.gguf").wait_for()
         send(page, QUESTION)
-        page.locator(".reply-line.failed", has_text="missing.gguf").wait_for()
+        page.locator(UNSENT, has_text="missing.gguf").wait_for()
 
 
 def test_the_endpoint_of_the_chat_streams_plain_text_to_gradio_client(page_url: str) -> None:

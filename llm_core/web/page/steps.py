@@ -10,7 +10,7 @@ from typing import Any
 from llm_core.tools.builtin import BUILTIN_TOOLS
 
 MAX_BRIEF_CHARS = 60
-FAILED, NOT_RUN, STOPPED = "failed", "not run", "stopped"
+FAILED, NOT_RUN = "failed", "not run"
 
 _LABELS = {tool.name: label for label, tool in BUILTIN_TOOLS.items()}
 _NOT_PLAIN = re.compile(r"[^A-Za-z0-9.-]+")

@@ -13,10 +13,10 @@ from llm_core.events import ChatEvent, ContentDelta, Done, Timings, ToolCallDelt
 from llm_core.tools.builtin import BUILTIN_TOOLS
 from llm_core.tools.python_tool import tool
 
-from .conftest import PATIENCE_MS
-from .scripted_client import END, ScriptedClient, Signal
+from ..conftest import PATIENCE_MS
+from ..scripted_client import END, ScriptedClient, Signal
+from ..visitor import BUSY, REPLY, STOP, line, send, wait_until_done, wait_until_idle
 from .test_page import contrast
-from .visitor import REPLY, STOP, line, send, wait_until_done
 
 Open = Callable[..., Page]
 
@@ -139,11 +139,11 @@ def test_what_is_taken_back_takes_its_calls_with_it(page: Page, scripted: Script
     for replies, question in enumerate(("6 * 7?", "And again?"), start=1):
         send(page, question)
         wait_until_done(page, replies)
-        expect(page.locator("#message textarea")).to_be_enabled()
+    wait_until_idle(page)
     page.get_by_role("button", name="Retry", exact=True).click()
-    page.wait_for_function("() => document.querySelectorAll('.reply-line.done:not(:empty)').length === 1")
+    page.wait_for_selector(BUSY)
     wait_until_done(page, replies=2)
-    expect(page.locator("#message textarea")).to_be_enabled()
+    wait_until_idle(page)
     page.get_by_role("button", name="Undo").click()
     expect(page.locator("#chat .user-row")).to_have_count(1)
     expect(page.locator(STEP)).to_have_count(1)
@@ -178,7 +178,6 @@ def test_a_stop_in_the_middle_of_a_tool_leaves_nothing_pending(
     page.locator(STOP).click()
     expect(page.locator(".reply-line")).to_have_text("Stopped")
     expect(pending(page)).to_have_count(0)
-    expect(page.locator("#message textarea")).to_be_enabled()
     assert len(scripted.asked) == 1, "the model is not asked again"
     page.reload()
     expect(page.locator(STEP)).to_contain_text("Calculator")

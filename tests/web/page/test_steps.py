@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from llm_core.web.steps import Step
+from llm_core.web.page.steps import Step
 
 
 def step(arguments: str, result: str | None = None, *, name: str = "calculate", failed: bool = False) -> Step:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from llm_core.backends.backend import LoadStatus
 from llm_core.models.info import ModelInfo
-from llm_core.web.header import header_html
+from llm_core.web.page.header import header_html
 
 READY = LoadStatus("ready", 1.0, "It is ready.")
 INFO = ModelInfo(

@@ -14,23 +14,21 @@ from playwright.sync_api import Browser, Page, Request, Route, expect
 from llm_core.client import LLMClient
 from llm_core.events import ContentDelta, Done, Timings, ToolCallDelta, ToolResult, Usage
 from llm_core.messages import FunctionCall, Message, ToolCall
-from llm_core.sessions.records import Session, SessionSummary, Turn, TurnStatus
+from llm_core.sessions.records import Turn, TurnStatus
 from llm_core.settings import Settings
-from llm_core.web.conversations import shown_session, stored_turns
-from llm_core.web.page import build_app
-from llm_core.web.sidebar import list_html
-from llm_core.web.transcript import ShownMessage, ShownReply, shown
+from llm_core.web.page.transcript import ShownMessage, ShownReply
+from llm_core.web.page.view import shown_turns
 from tests.waiting import free_port, is_idle, wait_until
 
-from .conftest import DESKTOP, PATIENCE_MS, loaded_client, served
-from .visitor import REPLY, STOP, line, send, wait_for_text, wait_until_done
+from ..conftest import DESKTOP, PATIENCE_MS, loaded_client, served
+from ..visitor import BUSY, IDLE, REPLY, STOP, line, send, wait_for_text, wait_until_done, wait_until_idle
 
 Open = Callable[..., Page]
 
 STORY = "Tell me a very long story about the sea, the ship and its captain."
 QUESTION = "What is the capital of France?"
 ROWS = "#conversations li"
-SEARCH = "#search textarea, #search input"
+SEARCH = "#search :is(textarea, input)"
 
 
 NOTE_NUMBERS_OF_ROWS = """(rows) => {
@@ -100,30 +98,27 @@ def test_an_answer_to_an_earlier_search_does_not_stay(open_page: Open, url: str)
     page = open_page(url)
     for question in (QUESTION, "Name a large animal."):
         page.get_by_role("button", name="New chat").click()
-        expect(page.locator("#chat .user-row")).to_have_count(0)
         send(page, question)
         wait_until_done(page)
+    expect(page.locator(ROWS)).to_have_count(2)
     held: list[Route] = []
-    page.fill(SEARCH, "capital")
-    expect(page.locator(ROWS)).to_have_count(1)
     page.route(
-        "**/gradio_api/run/**", lambda route: held.append(route) if is_search(route.request) else route.continue_()
+        "**/component_server/", lambda route: held.append(route) if is_search(route.request) else route.continue_()
     )
     with page.expect_request(is_search):
-        row(page, QUESTION).locator(".open").click()
-    page.fill(SEARCH, "")
-    expect(page.locator(ROWS)).to_have_count(2)
+        page.locator(SEARCH).fill("capital")
+    page.fill(SEARCH, "large")
+    expect(page.locator(ROWS)).to_have_count(1)
 
     page.evaluate(NOTE_NUMBERS_OF_ROWS, ROWS)
-    for request in held:
-        request.continue_()
-    page.wait_for_function("() => numbersOfRows.includes(1)")  # the answer has come
-
-    expect(page.locator(ROWS)).to_have_count(2)
+    with page.expect_response("**/component_server/"):
+        held[0].continue_()
+    expect(page.locator(ROWS)).to_contain_text(["Name a large animal."])
+    assert page.evaluate("numbersOfRows") == []
 
 
 def is_search(request: Request) -> bool:
-    return '"capital",' in (request.post_data or "")
+    return '"capital"' in (request.post_data or "")
 
 
 def test_a_reply_goes_on_over_a_reload_and_can_be_stopped_then(open_page: Open, url: str, client: LLMClient) -> None:
@@ -140,7 +135,6 @@ def test_a_reply_goes_on_over_a_reload_and_can_be_stopped_then(open_page: Open, 
     page.locator(STOP).click()
     wait_until(lambda: is_idle(client), "the engine is idle")
     page.get_by_text("Stopped", exact=True).wait_for()
-    expect(page.locator("#message textarea")).to_be_enabled()
 
 
 def test_leaving_for_another_conversation_does_not_mix_them(open_page: Open, url: str, client: LLMClient) -> None:
@@ -152,7 +146,7 @@ def test_leaving_for_another_conversation_does_not_mix_them(open_page: Open, url
     wait_for_text(page, 40)
     row(page, QUESTION).locator(".open").click()
     expect(page.locator("#chat .user-row")).to_have_text([QUESTION])
-    expect(page.locator("#message textarea")).to_be_enabled()
+    wait_until_idle(page)
     assert not is_idle(client), "the story goes on"
     row(page, "Tell me a very long story").locator(".open").click()
     wait_for_text(page, 80)
@@ -166,11 +160,11 @@ def test_what_is_taken_back_is_gone_after_a_reload(open_page: Open, url: str) ->
     for replies, question in enumerate((QUESTION, "And of Italy?"), start=1):
         send(page, question)
         wait_until_done(page, replies)
-        expect(page.locator("#message textarea")).to_be_enabled()
+    wait_until_idle(page)
     page.get_by_role("button", name="Undo").click()
     expect(page.locator("#chat .user-row")).to_have_count(1)
     page.get_by_role("button", name="Retry", exact=True).click()
-    page.wait_for_function("() => document.querySelectorAll('.reply-line.done:not(:empty)').length === 0")
+    page.wait_for_selector(BUSY)
     wait_until_done(page)
     page.reload()
     expect(page.locator("#chat .user-row")).to_have_text([QUESTION])
@@ -183,10 +177,10 @@ def test_a_message_that_is_sent_before_the_page_knows_what_to_show_stays(browser
         page.set_default_timeout(PATIENCE_MS)
         held: list[Route] = []
         has_sent = False
-        page.route("**/gradio_api/run/**", lambda route: route.continue_() if has_sent else held.append(route))
+        page.route("**/component_server/", lambda route: route.continue_() if has_sent else held.append(route))
         page.goto(url)
         page.wait_for_selector("#message textarea")
-        page.wait_for_function("() => performance.getEntriesByType('navigation')[0].loadEventEnd > 0")
+        page.wait_for_selector(IDLE)
         has_sent = True
         send(page, QUESTION)
         wait_until_done(page)
@@ -200,43 +194,6 @@ def test_a_message_that_is_sent_before_the_page_knows_what_to_show_stays(browser
         page.reload()
 
         expect(page.locator("#chat .user-row")).to_have_text([QUESTION])
-
-
-def test_there_is_no_stream_but_those_of_a_message_and_its_reply(open_page: Open, url: str) -> None:
-    """Gradio's client may lose a message that is sent in the moment in which one ends. So opening a page or a
-    conversation must have none, nor must what frees the message box."""
-    page = open_page(url)
-    queued: list[Any] = []
-    page.on("request", lambda request: queued.append(request.post_data) if "/queue/join" in request.url else None)
-    box = page.locator("#message textarea")
-
-    page.reload()
-    expect(page.locator("#header")).to_contain_text("SmolLM2")
-    page.get_by_role("button", name="New chat").click()
-    send(page, QUESTION)
-    assert "Paris" in wait_until_done(page)
-    assert QUESTION in queued[0]
-    expect(box).to_be_enabled()
-    assert len(queued) == 2
-
-    with page.expect_request("**/queue/join*"):
-        page.get_by_role("button", name="Retry").click()
-    expect(box).to_be_enabled()
-    assert len(queued) == 3
-    expect(box).to_have_attribute("placeholder", "Type a message")
-
-
-def test_what_follows_the_loading_of_a_page_leaves_the_message_box_alone(client: LLMClient) -> None:
-    """A quick visitor has sent a message by then, and the box is closed."""
-    page = build_app(client)
-    events = page.get_config_file()["dependencies"]
-    following = {event["id"] for event in events if any(name == "load" for _, name in event["targets"])}
-    for event in events:  # each comes later than the one it follows
-        if event["trigger_after"] in following:
-            following.add(event["id"])
-    assert len(following) > 2
-    touched = {output for event in events if event["id"] in following for output in event["outputs"]}
-    assert page.textbox._id not in touched
 
 
 def test_another_browser_sees_nothing_of_it(open_page: Open, url: str) -> None:
@@ -277,35 +234,12 @@ def test_the_key_is_unguessable_and_out_of_reach_of_scripts(url: str) -> None:
     assert "set-cookie" not in httpx.get(f"{url}api/llm/health").headers
 
 
-def test_titles_are_escaped_in_the_list() -> None:
-    hostile = SessionSummary("a", '<script>x</script>" onclick="y', 1, False, 0, 0)
-    listed = list_html([hostile], "a", "")
-    assert "<script>" not in listed
-    assert '" onclick="' not in listed
-
-
-def test_a_refused_message_is_no_turn_of_the_store() -> None:
-    done = ShownReply()
-    done.add(ContentDelta("Yes."))
-    done.add(Done("stop", Usage(1, 0, 1), Timings()))
-    failed, refused = ShownReply(), ShownReply()
-    failed.fail("The engine failed.")
-    refused.fail("Everyone is busy.", kept=False)
-    history = [shown("user", "a"), *done.messages(), shown("user", "b"), *failed.messages()]
-    assert stored_turns(history) == 2
-    assert stored_turns([*history, shown("user", "c"), *refused.messages()]) == 2
-
-
 # ── calls of tools ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def turn(*messages: Message, status: TurnStatus = "complete") -> Turn:
     figures = {"usage": asdict(Usage(1, 0, 1)), "timings": asdict(Timings())}
     return Turn("a", status, messages, "stop" if status == "complete" else None, figures, None, 0.0, 0.0)
-
-
-def session_of(*turns: Turn) -> Session:
-    return Session("a", "Title", None, 0.0, 0.0, turns)
 
 
 def user(text: str) -> Message:
@@ -325,13 +259,13 @@ def result(call: str, content: str) -> Message:
     return Message(role="tool", tool_call_id=call, content=content)
 
 
-def outline(messages: Iterable[ShownMessage]) -> list[tuple[str, str]]:
-    """Of each message who speaks, and the text or, where it folds, what is on its line."""
+def outline(messages: Iterable[ShownMessage]) -> list[str]:
+    """Of each message of a reply the text or, where it folds, what is on its line."""
     lines = []
     for message in messages:
         metadata = message["metadata"]
-        title = f"[{metadata['title']}: {metadata['log']}]" if "title" in metadata else message["content"][0]["text"]
-        lines.append((message["role"], title))
+        folded = "title" in metadata
+        lines.append(f"[{metadata['title']}: {metadata['log']}]" if folded else message["content"][0]["text"])
     return lines
 
 
@@ -348,42 +282,26 @@ def test_a_stored_conversation_shows_its_calls_as_they_were_shown_when_made() ->
     live.add(ContentDelta("42."))
     live.add(Done("stop", Usage(1, 0, 1), Timings()))
 
-    assert shown_session(session_of(stored))[1:] == live.messages()
+    (shown,) = shown_turns([stored])
+    assert shown["question"] == "6 * 7?"
+    assert shown["reply"] == live.messages()
+    assert shown["text"] == live.text
 
 
 def test_results_that_a_program_gave_later_are_shown_at_their_calls() -> None:
-    session = session_of(
-        turn(user("6 * 7?"), said("", "one")),
-        turn(result("one", "42"), said("It is 42.")),
-        turn(user("Thanks."), said("Welcome.")),
+    turns = shown_turns(
+        [
+            turn(user("6 * 7?"), said("", "one")),
+            turn(result("one", "42"), said("It is 42.")),
+            turn(user("Thanks."), said("Welcome.")),
+        ]
     )
-    messages = shown_session(session)
 
-    assert outline(messages) == [
-        ("user", "6 * 7?"),
-        ("assistant", "[Calculator: 6 * 7]"),
-        ("assistant", ""),
-        ("assistant", "It is 42."),
-        ("user", "Thanks."),
-        ("assistant", "Welcome."),
-    ]
-    assert "42" in messages[1]["content"][0]["text"]
+    assert [each["question"] for each in turns] == ["6 * 7?", None, "Thanks."]
+    assert [outline(each["reply"]) for each in turns] == [["[Calculator: 6 * 7]", ""], ["It is 42."], ["Welcome."]]
+    assert "42" in turns[0]["reply"][0]["content"][0]["text"]
 
 
 def test_a_call_without_a_result_is_shown_as_not_run() -> None:
-    messages = shown_session(session_of(turn(user("6 * 7?"), said("", "one")), turn(user("Well?"), said("Hm."))))
-    assert ("assistant", "[Calculator: not run]") in outline(messages)
-
-
-def test_turns_are_counted_whatever_is_shown_of_them() -> None:
-    turns = (
-        turn(
-            user("a"), said("Let me see.", "one"), result("one", "1"), said("", "two"), result("two", "2"), said("3.")
-        ),
-        turn(user("b"), said("", "three")),
-        turn(result("three", "3"), said("", "four")),
-        turn(result("four", "4"), said("Four.")),
-        turn(user("c"), status="failed"),
-    )
-    for length in range(len(turns) + 1):
-        assert stored_turns(shown_session(session_of(*turns[:length]))) == length
+    first, _ = shown_turns([turn(user("6 * 7?"), said("", "one")), turn(user("Well?"), said("Hm."))])
+    assert "[Calculator: not run]" in outline(first["reply"])

@@ -17,9 +17,9 @@ from llm_core.events import ChatEvent, ContentDelta, Queued, ReasoningDelta
 from llm_core.settings import Settings
 from tests.waiting import free_port
 
-from .conftest import PATIENCE_MS, served
-from .scripted_client import END, ScriptedClient, Signal
-from .visitor import REPLY, line, send, wait_until_done
+from ..conftest import PATIENCE_MS, served
+from ..scripted_client import END, ScriptedClient, Signal
+from ..visitor import REPLY, UNSENT, line, send, wait_until_done, wait_until_idle
 
 Open = Callable[..., Page]
 
@@ -87,7 +87,6 @@ def test_reasoning_folds_away_when_it_is_done_and_is_not_sent_back(page: Page, s
     wait_until_done(page)
     expect(thought).to_contain_text("Thought for")
     expect(thought).not_to_contain_text("The visitor wants a colour.")
-    expect(page.locator("#message textarea")).to_be_enabled()
     send(page, "And another.")
     wait_until_done(page, replies=2)
 
@@ -103,7 +102,7 @@ def test_indentation_in_a_message_reaches_the_model_whole_also_as_history(page: 
     scripted.script = formatted
     send(page, code)
     wait_until_done(page)
-    expect(page.locator("#message textarea")).to_be_enabled()
+    expect(page.locator("#chat .user-row")).to_have_text([code])
     send(page, "Well?")
     wait_until_done(page, replies=2)
 
@@ -135,8 +134,16 @@ def refused() -> Generator[ChatEvent]:
 def test_a_refusal_is_shown_in_its_own_words_and_can_be_tried_again(page: Page, scripted: ScriptedClient) -> None:
     scripted.script = refused
     send(page, "Hello")
-    expect(page.locator(".reply-line.failed")).to_have_text("Everyone is busy. Try again in a minute.")
-    expect(page.get_by_role("button", name="Retry", exact=True)).to_be_enabled()
+    expect(page.locator(f"{UNSENT} p")).to_have_text("Everyone is busy. Try again in a minute.")
+    expect(page.locator("#chat .user-row")).to_have_count(0)
+    page.reload()
+    expect(page.locator(f"{UNSENT} pre")).to_have_text("Hello")
+    wait_until_idle(page)
+    scripted.script = formatted
+    page.get_by_role("button", name="Send again").click()
+    wait_until_done(page)
+    expect(page.locator("#chat .user-row")).to_have_text(["Hello"])
+    expect(page.locator(UNSENT)).to_have_count(0)
 
 
 def broken() -> Generator[ChatEvent]:

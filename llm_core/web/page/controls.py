@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import gradio as gr
@@ -10,6 +11,7 @@ from annotated_types import Ge, Gt, Le
 from llm_core.request import SamplingParams
 from llm_core.settings import Settings
 from llm_core.tools.builtin import BUILTIN_TOOLS
+from llm_core.tools.python_tool import PythonTool
 
 MAX_TOKENS_SHOWN = 4096
 
@@ -67,8 +69,13 @@ class Controls:
             ),
         )
 
-    def inputs(self) -> list[str | gr.components.Component]:
+    def inputs(self) -> list[gr.components.Component]:
         return [self.system_prompt, self.temperature, self.top_p, self.max_tokens, self.thinking, self.tools]
+
+    @staticmethod
+    def tools_named(labels: Sequence[str]) -> list[PythonTool] | None:
+        """What the visitor has switched on; None for nothing."""
+        return [BUILTIN_TOOLS[label] for label in labels if label in BUILTIN_TOOLS] or None
 
     def render(self) -> None:
         """Puts them on the page that is being built."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from llm_core.events import ContentDelta, Done, Queued, ReasoningDelta, Timings, ToolCallDelta, ToolResult, Usage
-from llm_core.web.transcript import ShownReply, conversation, failure, settled, shown, spoken, spoken_text
+from llm_core.web.page.transcript import ShownReply
 
 END = Done("stop", Usage(10, 0, 5), Timings(0, 100, 50))
 
@@ -24,27 +24,6 @@ def metadata_of(reply: ShownReply) -> list[dict[str, Any]]:
     return [dict(message["metadata"]) for message in reply.messages()]
 
 
-def asked(text: str) -> dict[str, Any]:
-    return dict(shown("user", text))
-
-
-def answered(text: str) -> list[dict[str, Any]]:
-    reply = ShownReply()
-    reply.add(ContentDelta(text))
-    reply.add(END)
-    return [dict(message) for message in reply.messages()]
-
-
-def refused() -> list[dict[str, Any]]:
-    reply = ShownReply()
-    reply.fail("Try again in a minute.")
-    return [dict(message) for message in reply.messages()]
-
-
-def stopped_before_its_first_word() -> list[dict[str, Any]]:
-    return [dict(message) for message in ShownReply().messages()]
-
-
 def test_a_reply_that_waits_says_for_what() -> None:
     reply = ShownReply()
     reply.add(Queued(3))
@@ -58,7 +37,7 @@ def test_a_reply_that_is_written_has_no_line() -> None:
     reply.add(ContentDelta("Hello"))
 
     assert metadata_of(reply) == [{"log": "", "id": "writing"}]
-    assert "".join(map(spoken_text, reply.messages())) == "Hello"
+    assert reply.text == "Hello"
 
 
 def test_an_empty_delta_does_not_end_the_waiting() -> None:
@@ -90,70 +69,8 @@ def test_a_failure_keeps_the_text_that_came_before_it() -> None:
     reply.add(ContentDelta("Half a"))
     reply.fail("The engine failed.")
 
-    assert failure(reply.messages()) == "The engine failed."
-    assert "".join(map(spoken_text, reply.messages())) == "Half a"
-
-
-def test_the_model_is_told_what_was_said_and_nothing_about_it() -> None:
-    thoughtful = ShownReply()
-    thoughtful.add(ReasoningDelta("Hm."))
-    thoughtful.add(ContentDelta("Blue."))
-    thoughtful.add(END)
-    history = [asked("A colour?"), *(dict(message) for message in thoughtful.messages()), asked("Another?")]
-
-    assert conversation(history) == [
-        {"role": "user", "content": "A colour?"},
-        {"role": "assistant", "content": "Blue."},
-        {"role": "user", "content": "Another?"},
-    ]
-
-
-def test_a_message_that_was_refused_is_not_said_again() -> None:
-    history = [asked("One"), *answered("1"), asked("far too long"), *refused(), asked("Two")]
-
-    assert [message["content"] for message in conversation(history)] == ["One", "1", "Two"]
-
-
-def test_a_message_whose_reply_was_stopped_at_once_is_joined_to_the_next() -> None:
-    history = [asked("I am Ann."), *stopped_before_its_first_word(), asked("Who am I?")]
-
-    assert conversation(history) == [{"role": "user", "content": "I am Ann.\n\nWho am I?"}]
-
-
-def test_plain_strings_as_callers_of_the_endpoint_have_them_are_understood() -> None:
-    history = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello", "metadata": None}]
-
-    assert conversation(history) == [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
-
-
-def test_what_is_not_text_is_left_out() -> None:
-    file = {"type": "file", "file": {"path": "/etc/passwd"}}
-    history = [{"role": "user", "content": [{"type": "text", "text": "See "}, file, {"type": "text", "text": "it."}]}]
-
-    assert conversation(history) == [{"role": "user", "content": "See it."}]
-
-
-def test_a_reply_that_was_stopped_is_settled_as_such() -> None:
-    reply = ShownReply()
-    reply.add(ReasoningDelta("Hm"))
-    history = [asked("Well?"), *(dict(message) for message in reply.messages())]
-
-    assert [message["metadata"] for message in settled(history)][1:] == [
-        {"title": "Stopped thinking", "status": "done"},
-        {"log": "Stopped", "id": "done"},
-    ]
-
-
-def test_what_has_ended_stays_as_it_is_when_settled() -> None:
-    history = [asked("One"), *answered("1"), asked("Two"), *refused()]
-
-    assert settled(history) == history
-
-
-def test_indentation_and_empty_lines_are_kept() -> None:
-    text = "  Look:\n\n    if a:\n        b()\n"
-
-    assert conversation([asked(text)]) == [{"role": "user", "content": text}]
+    assert metadata_of(reply) == [{"log": "The engine failed.", "id": "failed"}]
+    assert reply.text == "Half a"
 
 
 # ── calls of tools ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -212,21 +129,6 @@ def test_thoughts_between_calls_are_messages_of_their_own() -> None:
     assert "1" in text_of(reply.messages()[3]), "calls of two steps have the same place and are two calls"
 
 
-def test_a_call_is_never_said_to_the_model() -> None:
-    reply = calling()
-    reply.add(ToolResult("one", "calculate", "42"))
-    reply.add(ContentDelta("It is 42."))
-    reply.add(END)
-    history = [asked("6 * 7?"), *(dict(message) for message in reply.messages()), asked("Sure?")]
-
-    assert conversation(history) == [
-        {"role": "user", "content": "6 * 7?"},
-        {"role": "assistant", "content": "Let me see.\n\nIt is 42."},
-        {"role": "user", "content": "Sure?"},
-    ]
-    assert spoken(reply.messages()) == "Let me see.\n\nIt is 42."
-
-
 def test_a_call_that_nobody_ran_says_so_when_the_reply_has_ended() -> None:
     reply = calling()
     reply.add(Done("length", Usage(10, 0, 5), Timings()))
@@ -234,10 +136,27 @@ def test_a_call_that_nobody_ran_says_so_when_the_reply_has_ended() -> None:
     assert metadata_of(reply)[1] == {"title": "Calculator", "log": "not run", "status": "done"}
 
 
-def test_a_call_that_was_stopped_is_settled_as_such() -> None:
-    history = [asked("Well?"), *(dict(message) for message in calling().messages())]
+def test_what_is_copied_is_what_was_said_without_thoughts_and_calls() -> None:
+    reply = ShownReply()
+    reply.add(ReasoningDelta("Hm."))
+    reply.add(ContentDelta("Let me see."))
+    reply.add(ToolCallDelta(0, id="one", name="calculate", arguments="{}"))
+    reply.add(ToolResult("one", "calculate", "42"))
+    reply.add(ContentDelta("It is 42."))
+    reply.add(END)
 
-    assert [message["metadata"] for message in settled(history)][2:] == [
-        {"title": "Calculator", "log": "stopped", "status": "done"},
-        {"log": "Stopped", "id": "done"},
-    ]
+    assert reply.text == "Let me see.\n\nIt is 42."
+
+
+def test_a_long_reply_grows_at_its_end_alone() -> None:
+    reply = ShownReply()
+    paragraph = "word " * 150 + "\n\n"
+    for _ in range(3):
+        reply.add(ContentDelta(paragraph))
+    before = [text_of(message) for message in reply.messages()]
+    reply.add(ContentDelta(paragraph))
+    after = [text_of(message) for message in reply.messages()]
+
+    assert len(before) > 1
+    assert after[: len(before) - 1] == before[:-1], "what is finished is drawn once"
+    assert "".join(after) == reply.text == paragraph * 4

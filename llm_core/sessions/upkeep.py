@@ -1,0 +1,67 @@
+"""What a database of sessions needs from time to time: turns that nobody ends are ended, what is old is forgotten."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, delete, select, update
+
+from llm_core.errors import ReplyInterrupted
+from llm_core.sessions.exchange import reply_messages
+from llm_core.sessions.rows import insert_messages, is_idle, load_events
+from llm_core.sessions.schema import sessions, stream_events, turns
+from llm_core.sessions.worker import is_gone
+
+EVENTS_KEPT_SECONDS = 3600.0  # how long an ended stream can still be read from any of its events on
+_INTERRUPTED = "The server ended while it made this reply. What had been saved of it is kept."
+
+
+def forget_old(connection: Connection, now: float, *, session_days: float) -> None:
+    """Forgets what is kept for a time only.
+
+    Args:
+        session_days: Days after which an unused session is deleted. 0: never.
+    """
+    old = select(turns.c.id).where(turns.c.ended_at < now - EVENTS_KEPT_SECONDS)
+    connection.execute(delete(stream_events).where(stream_events.c.turn.in_(old)))
+    if session_days:
+        connection.execute(delete(sessions).where(sessions.c.updated_at < now - session_days * 86_400, is_idle()))
+
+
+def make_room(connection: Connection, owner: str, session_limit: int) -> None:
+    """Forgets an owner's sessions that were used least recently, so that one more is within the limit.
+
+    Args:
+        session_limit: 0: any number.
+    """
+    if not session_limit:
+        return
+    kept = (
+        select(sessions.c.id)
+        .where(sessions.c.owner == owner)
+        .order_by(sessions.c.updated_at.desc(), sessions.c.id.desc())
+        .limit(session_limit - 1)
+    )
+    connection.execute(delete(sessions).where(sessions.c.owner == owner, sessions.c.id.not_in(kept), is_idle()))
+
+
+def end_orphans(connection: Connection, session: int, now: float) -> bool:
+    """Ends the running turn of a session whose process has gone, with what was saved of it. Whether there was.
+
+    One that was to take the place of others and was not admitted yet is forgotten: they are still there.
+    """
+    running = select(turns).where(turns.c.session == session, turns.c.status == "running").with_for_update()
+    turn = connection.execute(running).mappings().first()
+    if turn is None or not is_gone(turn["worker"], turn["heartbeat_at"], now):
+        return False
+    if turn["replaces"] is not None:
+        connection.execute(delete(turns).where(turns.c.id == turn["id"]))
+        return True
+    said = reply_messages(event for _, event in load_events(connection, turn["id"]))
+    insert_messages(connection, turn["id"], said)
+    ended = {
+        "status": "interrupted",
+        "error_code": ReplyInterrupted.code,
+        "error_message": _INTERRUPTED,
+        "ended_at": now,
+    }
+    connection.execute(update(turns).where(turns.c.id == turn["id"]).values(ended))
+    return True

@@ -1,0 +1,109 @@
+"""What the page leans on of Gradio that is not public. All of it stands here; test_gradio_private.py has a test each.
+
+Gradio is pinned. When it is raised, those tests say what has changed. `ChatInterface` stays the page's frame: its chat,
+its message box, its endpoint for programs. Its chain of events goes: each link of it reads the page's state when it
+runs and not when the visitor pressed, so that what is pressed quickly is done to another conversation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Literal
+
+import gradio as gr
+from starlette.requests import HTTPConnection
+
+# How often Gradio's queue looks for something to do, all the time. Its own 1 ms wakes the process a thousand times a
+# second, and every time a thread of llama.cpp may lose its core while the others wait for it: prompts took 6 % longer.
+_LOOK_SECONDS = 0.02
+
+# Gradio's `BrowserState`, which `ChatInterface` always makes, fails where the browser denies storage: in the frame of
+# another site, for those who block its cookies. Then it gets one that lasts as long as the page.
+STORAGE_STAND_IN = """<script>
+for (const name of ["localStorage", "sessionStorage"]) {
+	try {
+		window[name].length;
+	} catch {
+		const kept = new Map();
+		const storage = {
+			getItem: (key) => kept.get(String(key)) ?? null,
+			setItem: (key, value) => void kept.set(String(key), String(value)),
+			removeItem: (key) => void kept.delete(String(key)),
+			clear: () => kept.clear(),
+			key: (index) => [...kept.keys()][index] ?? null,
+			get length() { return kept.size; },
+		};
+		Object.defineProperty(window, name, { value: storage, configurable: true });
+	}
+}
+</script>"""
+
+
+class ChatFrame(gr.ChatInterface):
+    """`ChatInterface` without its chain of events."""
+
+    def _setup_events(self) -> None:
+        """Only the endpoint for programs, whose history Gradio keeps for as long as their session lasts."""
+        self._queue.sleep_when_free = self._queue.progress_update_sleep_when_free = _LOOK_SECONDS
+        self.textbox.stop_btn = self.original_stop_btn  # the page's style shows it while a reply is made
+        self.fake_api_btn.click(
+            self._api_wrapper(self.fn, self._stream_fn),  # type: ignore[no-untyped-call]
+            [self.textbox, self.chatbot_state, *self.additional_inputs],
+            [self.api_response, self.chatbot_state],
+            api_name=self.api_name,
+            concurrency_limit=None,  # the engine's queue is the one gate
+            postprocess=False,
+        )
+        self.setup_page()
+
+    def setup_page(self) -> None:
+        """The page's own events."""
+        raise NotImplementedError
+
+    def _render_header(self) -> None:
+        self.render_head()
+
+    def render_head(self) -> None:
+        """What stands above the chat."""
+        raise NotImplementedError
+
+    def _render_footer(self) -> None:
+        self.render_foot()
+
+    def render_foot(self) -> None:
+        """What stands below the message box."""
+        raise NotImplementedError
+
+    def _message_as_message_dict(self, message: Any, role: Literal["user", "assistant"]) -> list[Any]:
+        """Keeps a text as it is: of a plain string Gradio would take away indentation (`inspect.cleandoc`)."""
+        if isinstance(message, str):
+            return [{"role": role, "content": [{"type": "text", "text": message}], "metadata": {}}]
+        return super()._message_as_message_dict(message, role)
+
+
+def said_to_a_program(history: list[dict[str, Any]]) -> list[dict[str, str]]:
+    """What Gradio has kept of a program's conversation, as messages."""
+    return [{"role": message["role"], "content": _text_of(message["content"])} for message in history]
+
+
+def _text_of(content: Any) -> str:
+    return content if isinstance(content, str) else "".join(part.get("text", "") for part in content)
+
+
+def data_of(event: gr.EventData) -> Any:
+    """What the page's script gave with `trigger`."""
+    return event._data
+
+
+Call = Callable[[Any, HTTPConnection], Awaitable[Any]]
+
+
+def server_function(name: str, call: Call) -> Callable[..., Awaitable[Any]]:
+    """`call` as a function that the page's script can call as `server.<name>(data)`."""
+
+    async def called(data: Any, request: gr.Request) -> Any:
+        # Not a gr.Request, whatever Gradio asks for in the annotation: it is the request itself.
+        return await call(data, request)  # type: ignore[arg-type]
+
+    called.__name__ = name
+    return called

@@ -1,0 +1,423 @@
+// What the visitor does. Each command has the conversation and the version that were on the screen when it was pressed.
+const QUIET_MS = 5000; // a reply from which nothing was heard for so long is asked for again
+const OPTIONS = ["system_prompt", "temperature", "top_p", "max_tokens", "thinking", "tools"];
+const NOT_THERE = "The server did not get this message.";
+const inFlight = new Set();
+const following = { stream: null, generation: 0, heardAt: 0 };
+
+function random(bytes) {
+	const numbers = crypto.getRandomValues(new Uint8Array(bytes));
+	return Array.from(numbers, (number) => number.toString(16).padStart(2, "0")).join("");
+}
+const newStream = () => random(16);
+const newConversation = () => random(16);
+
+// Whose conversations these are where the browser keeps no cookie.
+const key = sessionStorage.getItem("llm-core-key") ?? random(24);
+sessionStorage.setItem("llm-core-key", key);
+
+// The answer of the server; undefined where there is none.
+async function ask(name, { conversation = screen.conversation, ...more }) {
+	return server[name]({ key, conversation, ...more });
+}
+
+const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
+const pressedAt = () => ({ conversation: screen.conversation, version: screen.version, generation: screen.generation });
+const isHere = (at) => at.generation === screen.generation;
+
+function draw() {
+	drawBox();
+	drawNotes();
+	drawing.ask();
+}
+
+// ── conversations ──
+
+// What leaves the screen leaves nothing behind that could be taken for the next conversation's.
+function leaveFor(conversation, address) {
+	if (screen.conversation) keepBox();
+	const generation = screen.generation + 1;
+	Object.assign(screen, { conversation, generation, version: 0, turns: [], earlier: 0, isOpen: false, sending: null });
+	following.stream = null;
+	sentence = "";
+	drawing.followsText = true;
+	const kept = drafts.of(conversation);
+	box.set(kept.box, kept.editing);
+	setAddress(conversation, address);
+	list.mark();
+	draw();
+}
+
+function setAddress(conversation, how) {
+	const address = new URL(location);
+	address.searchParams.set("c", conversation);
+	if (how === "push" && address.href !== location.href) history.pushState(null, "", address);
+	else if (how !== "stay") history.replaceState(null, "", address);
+}
+
+async function openConversation(conversation, { address = "push", latest = false } = {}) {
+	foldOnPhone();
+	leaveFor(conversation, address);
+	const at = pressedAt();
+	for (;;) {
+		const found = await ask("open", { conversation, latest });
+		if (!isHere(at)) return;
+		if (found?.turns) {
+			if (found.conversation !== conversation) {
+				screen.conversation = found.conversation;
+				setAddress(found.conversation, "replace");
+				list.mark();
+			}
+			arrive(found);
+			return;
+		}
+		notice(found?.refused ?? "The server cannot be reached. Trying again…");
+		await pause(1500);
+		if (!isHere(at)) return;
+	}
+}
+
+function arrive(found) {
+	screen.isOpen = true;
+	sentence = "";
+	screen.prompt = found.system_prompt;
+	trigger("opened");
+	show(found);
+	box.focus();
+}
+
+function newChat(address = "push") {
+	foldOnPhone();
+	if (screen.isOpen && screen.version === 0 && !shownTurns().length) {
+		box.focus();
+		return;
+	}
+	leaveFor(newConversation(), address);
+	arrive({ version: 0, turns: [], earlier: 0, system_prompt: props.system_prompt });
+}
+
+// The conversation as the server has it now.
+function show(found) {
+	const place = screen.turns.findIndex((turn) => turn.stream === found.turns[0]?.stream);
+	const before = place > 0 ? screen.turns.slice(0, place) : []; // earlier ones that the visitor has asked for
+	const known = new Map(screen.turns.map((turn) => [turn.stream, turn]));
+	const turns = found.turns.map((turn) => (turn.running && known.get(turn.stream)?.running ? known.get(turn.stream) : turn));
+	screen.version = found.version;
+	screen.turns = [...before, ...turns];
+	screen.earlier = found.earlier - before.length;
+	reconcile();
+	const running = screen.turns.findLast((turn) => turn.running);
+	if (running) follow(running.stream);
+	draw();
+}
+
+// Of each message that was on its way: it is there, or it is not.
+function reconcile() {
+	const { conversation } = screen;
+	for (const { stream, reason } of drafts.of(conversation).unsent) {
+		if (reason !== null || inFlight.has(stream)) continue;
+		const turn = screen.turns.find((each) => each.stream === stream);
+		if (!turn) drafts.refuse(conversation, stream, NOT_THERE);
+		else if (!turn.running) drafts.drop(conversation, stream);
+	}
+}
+
+let looks = 0;
+// Looks whether something has changed behind this screen. What the visitor does meanwhile comes first.
+async function look() {
+	const at = pressedAt();
+	const nth = ++looks;
+	if (!screen.isOpen || screen.sending) return;
+	const found = await ask("open", {});
+	if (!isHere(at) || nth !== looks || screen.sending || !found?.turns) return;
+	if (found.version === 0 && screen.version > 0) notice("This conversation was deleted in another tab.");
+	show(found);
+}
+
+async function removeConversation(conversation) {
+	if (conversation === screen.conversation) newChat();
+	const answer = await ask("remove", { conversation });
+	if (answer === undefined || answer.refused !== undefined) notice(answer?.refused ?? UNREACHABLE);
+	tellTabs(conversation);
+	list.refresh();
+}
+
+// ── replies ──
+
+async function begin(at, text, options, replaces = null, stream = newStream()) {
+	const { conversation } = at;
+	looks++;
+	drafts.put(conversation, { stream, text, replaces, reason: null });
+	inFlight.add(stream);
+	sentence = "";
+	const sending = { stream, question: text, reply: null, text: "", running: true, replaces, stop: false };
+	if (isHere(at)) {
+		screen.sending = sending;
+		drawing.followsText = true;
+		draw();
+	}
+	const set = Object.fromEntries(OPTIONS.map((name, place) => [name, options[place]]));
+	let answer = await ask("begin", { conversation, version: at.version, stream, message: text, replaces, options: set });
+	answer ??= await outcome(at, stream);
+	inFlight.delete(stream);
+	if (answer.refused !== undefined) {
+		drafts.refuse(conversation, stream, answer.refused);
+		if (!isHere(at)) return;
+		screen.sending = null;
+		draw();
+		if (answer.changed) look();
+		return;
+	}
+	list.refresh();
+	tellTabs(conversation);
+	if (!isHere(at)) return;
+	if (replaces === null) keepSending(answer.version);
+	follow(stream);
+	if (sending.stop) chatScreen.stop();
+}
+
+// What was being sent is in the store.
+function keepSending(version) {
+	screen.turns = shownTurns();
+	screen.sending = null;
+	if (version === null) look();
+	else screen.version = version;
+	draw();
+}
+
+// Nobody has answered: whether the message is there is asked until somebody does.
+async function outcome(at, stream) {
+	for (;;) {
+		if (isHere(at)) notice("The connection to the server was lost. Trying again…");
+		await pause(1500);
+		const found = await ask("open", { conversation: at.conversation });
+		if (!found?.turns) continue;
+		if (isHere(at)) notice("");
+		return found.turns.some((turn) => turn.stream === stream) ? { version: null } : { refused: NOT_THERE };
+	}
+}
+
+function follow(stream) {
+	const { conversation, generation } = screen;
+	if (following.stream === stream && following.generation === generation) return;
+	Object.assign(following, { stream, generation, heardAt: performance.now() });
+	trigger("show", { key, conversation, generation, stream });
+}
+
+// An update is for the opening that it was made for, and for no other.
+function takeUpdate(update) {
+	if (update.generation !== screen.generation || update.conversation !== screen.conversation) return;
+	if (update.stream !== following.stream) return;
+	following.heardAt = performance.now();
+	const { stream } = update;
+	if (update.refused !== undefined || update.gone) {
+		following.stream = null;
+		if (update.refused !== undefined) drafts.refuse(screen.conversation, stream, update.refused);
+		if (screen.sending?.stream === stream) screen.sending = null;
+		screen.turns = screen.turns.filter((turn) => turn.stream !== stream);
+		if (update.version !== undefined && update.version !== null) screen.version = update.version;
+		draw();
+		list.refresh();
+		look();
+		return;
+	}
+	if (update.admitted || update.ended) {
+		drafts.drop(screen.conversation, stream);
+		if (screen.sending?.stream === stream) keepSending(update.version);
+	}
+	const turn = shownTurns().find((each) => each.stream === stream);
+	if (!turn) return;
+	const { reply, text } = update.turn;
+	const drawn = { ...turn, reply, text, running: !update.ended };
+	if (screen.sending?.stream === stream) screen.sending = drawn;
+	else screen.turns = screen.turns.map((each) => (each.stream === stream ? drawn : each));
+	if (update.ended) {
+		following.stream = null;
+		tellTabs(screen.conversation);
+		if (update.version === null) look();
+	}
+	draw();
+}
+
+// The reply that is being made ends.
+async function stopped() {
+	const running = runningTurn();
+	const at = pressedAt();
+	if (!running) return;
+	chatScreen.stop();
+	for (let waited = 0; isHere(at) && waited < 12000 && runningTurn()?.stream === running.stream; waited += 20) await pause(20);
+}
+
+function lastAsked() {
+	return shownTurns().findLast((turn) => turn.question !== null);
+}
+
+function isBusy() {
+	if (!screen.isOpen) notice("The conversation is still being opened. Your text stays here.");
+	else if (runningTurn()) notice("Wait for the reply, or stop it. Your text stays here.");
+	return !screen.isOpen || Boolean(runningTurn());
+}
+
+window.chatScreen = {
+	send(options) {
+		const text = box.text;
+		if (isBusy()) return;
+		if (!text.trim()) {
+			notice("Type a message first.");
+			return;
+		}
+		const replaces = isThere(box.editing) ? box.editing : null;
+		box.set("");
+		keepBox();
+		begin(pressedAt(), text, options, replaces);
+	},
+	sendAgain(options) {
+		const message = toSendAgain;
+		if (!message || isBusy()) return;
+		toSendAgain = null;
+		begin(pressedAt(), message.text, options, isThere(message.replaces) ? message.replaces : null, message.stream);
+	},
+	example(options) {
+		if (pressedExample && !isBusy()) begin(pressedAt(), pressedExample, options);
+	},
+	async retry(options) {
+		const turn = lastAsked();
+		const at = pressedAt();
+		if (!turn) return;
+		await stopped();
+		begin(at, turn.question, options, turn.stream);
+	},
+	async undo() {
+		const turn = lastAsked();
+		const at = pressedAt();
+		if (!turn) return;
+		await stopped();
+		looks++;
+		const answer = await ask("take_back", { conversation: at.conversation, version: at.version, stream: turn.stream });
+		if (answer?.now) {
+			drafts.drop(at.conversation, turn.stream);
+			if (isHere(at)) {
+				show(answer.now);
+				intoBox(turn.question);
+			} else drafts.put(at.conversation, { stream: turn.stream, text: turn.question, replaces: null, reason: "Taken back." });
+			tellTabs(at.conversation);
+			list.refresh();
+		} else if (isHere(at)) {
+			notice(answer?.refused ?? UNREACHABLE);
+			if (answer?.changed) look();
+		}
+	},
+	stop() {
+		const running = runningTurn();
+		if (running && running === screen.sending && inFlight.has(running.stream)) running.stop = true;
+		else if (running) ask("stop", { stream: running.stream });
+	},
+	drawn: () => drawing.done(),
+	systemPrompt: () => screen.prompt,
+};
+
+// ── what Gradio has no event for ──
+
+let pressedExample = null;
+window.addEventListener(
+	"click",
+	(event) => {
+		const pressed = event.target.closest?.("button");
+		if (!pressed) return;
+		if (pressed.closest("#chat .examples, #chat .example")) pressedExample = pressed.innerText.trim();
+		if (pressed.matches("#new-chat")) newChat();
+		const panel = pressed.closest("#chat .message-buttons");
+		if (!panel) return;
+		const buttons = [...panel.querySelectorAll("button")];
+		const isUser = panel.matches(".message-buttons-right");
+		if (pressed === buttons[0]) copy(event, panel, isUser);
+		else if (isUser && pressed === buttons.at(-1)) edit(event, panel);
+	},
+	true
+);
+
+function rowOf(panel, isUser) {
+	const side = isUser ? ".message-buttons-right" : ".message-buttons-left";
+	return [...document.querySelectorAll(`#chat ${side}`)].indexOf(panel);
+}
+
+// Gradio's own edit takes the text away from where it can be lost. Here it is in the message box, like any other.
+function edit(event, panel) {
+	event.stopImmediatePropagation();
+	event.preventDefault();
+	const turn = shownTurns().filter((each) => each.question !== null)[rowOf(panel, true)];
+	if (!turn) return;
+	if (turn === screen.sending) notice("Wait until it is sent.");
+	else intoBox(turn.question, turn.stream);
+}
+
+// Gradio would copy thoughts and calls along with what was said.
+function copy(event, panel, isUser) {
+	const turns = shownTurns();
+	const asked = turns.filter((turn) => turn.question !== null);
+	const nth = rowOf(panel, isUser);
+	let text = asked[nth]?.question;
+	if (!isUser) {
+		const groups = [];
+		for (const turn of turns) {
+			if (turn.question === null && groups.length) groups.at(-1).push(turn.text);
+			else groups.push([turn.text]);
+		}
+		text = groups[nth]?.filter(Boolean).join("\n\n");
+	}
+	if (text === undefined || !navigator.clipboard) return; // then Gradio's way has to do
+	event.stopImmediatePropagation();
+	navigator.clipboard.writeText(text).then(() => {
+		panel.classList.add("copied");
+		setTimeout(() => panel.classList.remove("copied"), 1000);
+	});
+}
+
+// On a phone the list covers the chat, so it is only there when it is asked for.
+function foldOnPhone() {
+	if (window.innerWidth <= 768) document.querySelector("#sidebar.open .toggle-button")?.click();
+}
+
+// ── other tabs, other moments ──
+
+let channel = null;
+try {
+	channel = new BroadcastChannel("llm-core");
+} catch {
+	// a frame that may not: then its tabs learn of each other when they are looked at
+}
+function tellTabs(conversation) {
+	channel?.postMessage({ conversation });
+}
+channel?.addEventListener("message", ({ data }) => {
+	list.refresh();
+	if (data.conversation === screen.conversation) look();
+});
+document.addEventListener("visibilitychange", () => {
+	if (document.hidden) keepBox();
+	else {
+		list.refresh();
+		look();
+	}
+});
+window.addEventListener("pagehide", keepBox);
+window.addEventListener("popstate", () => {
+	const conversation = new URL(location).searchParams.get("c");
+	if (conversation && conversation !== screen.conversation) openConversation(conversation, { address: "stay" });
+});
+setInterval(() => {
+	const { stream, generation, heardAt } = following;
+	if (!stream || generation !== screen.generation || performance.now() - heardAt < QUIET_MS) return;
+	following.stream = null;
+	follow(stream);
+}, 1000);
+
+watch("value", () => {
+	if (props.value?.stream) takeUpdate(props.value);
+});
+
+const addressed = new URL(location).searchParams.get("c") ?? "";
+if (/^[A-Za-z0-9._:-]{1,128}$/.test(addressed)) openConversation(addressed, { address: "replace" });
+else if (window.parent !== window) openConversation(newConversation(), { address: "replace", latest: true });
+else newChat("replace");
+list.refresh();
