@@ -198,7 +198,7 @@ class SessionStore:
         done: Done | None,
         error: LLMError | None,
     ) -> None:
-        """Saves the rest of a turn.
+        """Saves the rest of a turn. The session stays where it is in the list: it was used when the turn began.
 
         Args:
             events: Those that no checkpoint has saved.
@@ -208,7 +208,7 @@ class SessionStore:
         """
         now = time.time()
         with storage_errors(), self._engine.begin() as connection:
-            session = hold_session_of(connection, turn)
+            hold_session_of(connection, turn)
             ended = {
                 "status": status,
                 "finish_reason": done.finish_reason if done else None,
@@ -222,7 +222,6 @@ class SessionStore:
                 return  # another process took this one for dead, and has ended the turn with what was saved
             insert_events(connection, turn, events)
             insert_messages(connection, turn, replies)
-            connection.execute(update(sessions).where(sessions.c.id == session).values(updated_at=now))
 
     def discard_turn(self, turn: OpenTurn) -> int:
         """Forgets a turn that was refused before it began, and the session that was made for it.

@@ -192,18 +192,18 @@ class Commands:
 
     async def _begin(self, asked: Begin, visitor: str, connection: HTTPConnection) -> Any:
         if await asyncio.to_thread(self._has_begun, asked, visitor):
-            return {"version": None}
+            return {"version": None, "admitted": False}
         await asyncio.to_thread(self._admit, connection)  # it may have to ask a shared counter
         if not asked.message.strip():
             raise InvalidRequest("Type a message first.", param="message")
         reply = await asyncio.to_thread(self._begun, asked, visitor)
-        await asyncio.to_thread(reply.wait_for_first, FIRST_EVENT_SECONDS)
+        admitted = await asyncio.to_thread(reply.wait_for_first, FIRST_EVENT_SECONDS)
         if reply.discarded:
             async with aclosing(reply.aevents()) as events:
                 async for _ in events:  # there is none: it raises what it was refused with
                     pass
             raise InvalidRequest(_STOPPED_EARLY)
-        return {"version": reply.version}
+        return {"version": reply.version, "admitted": admitted}
 
     def _begun(self, asked: Begin, visitor: str) -> LiveReply:
         options = asked.options

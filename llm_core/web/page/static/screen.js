@@ -160,6 +160,8 @@ async function begin(at, text, options, replaces = null, stream = newStream()) {
 	let answer = await ask("begin", { conversation, version: at.version, stream, message: text, replaces, options: set });
 	answer ??= await outcome(at, stream);
 	inFlight.delete(stream);
+	list.refresh();
+	tellTabs(conversation);
 	if (answer.refused !== undefined) {
 		drafts.refuse(conversation, stream, answer.refused);
 		if (!isHere(at)) return;
@@ -168,8 +170,7 @@ async function begin(at, text, options, replaces = null, stream = newStream()) {
 		if (answer.changed) look();
 		return;
 	}
-	list.refresh();
-	tellTabs(conversation);
+	if (answer.admitted) drafts.drop(conversation, stream);
 	if (!isHere(at)) return;
 	if (replaces === null) keepSending(answer.version);
 	follow(stream);
