@@ -18,7 +18,7 @@ import httpx
 from bench import plot, report
 from bench.bare import silence
 from bench.lab import QUICK, Findings, Lab, Sizes
-from bench.scenarios import arrival, cold, constraint, dropped, hop, http, memory, mqtt, single, stop, throughput
+from bench.scenarios import arrival, cold, constraint, dropped, hop, http, memory, mqtt, page, single, stop, throughput
 from bench.servers import ServerFailed
 from bench.systems import SystemFailed
 from llm_core.errors import LLMError
@@ -40,6 +40,7 @@ SCENARIOS: dict[str, Callable[[Lab], Awaitable[Findings]]] = {
     "constraint": constraint.run,
     "hop": hop.run,
     "http": http.run,
+    "page": page.run,
 }
 
 

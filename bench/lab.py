@@ -41,6 +41,8 @@ class Sizes:
         http_rounds, http_replies, http_tokens: Runs of each way to the engine, replies of each reader in one, and the
             length of the first; the others are shorter.
         stall_seconds: How long a reader reads nothing.
+        page_chars, page_rounds: Length of the page's long reply, and how often it is made.
+        page_messages: Messages of the long conversation.
     """
 
     users: tuple[int, ...] = (1, 4, 8, 16)
@@ -60,6 +62,9 @@ class Sizes:
     http_replies: int = 3
     http_tokens: int = 64
     stall_seconds: float = 60.0
+    page_chars: int = 17_000
+    page_rounds: int = 3
+    page_messages: int = 500
 
 
 QUICK = Sizes(
@@ -80,6 +85,9 @@ QUICK = Sizes(
     http_replies=2,
     http_tokens=16,
     stall_seconds=1.0,
+    page_chars=1_500,
+    page_rounds=1,
+    page_messages=24,
 )
 
 

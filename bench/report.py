@@ -28,6 +28,7 @@ TITLES = {
     "constraint": "8 streams held to a schema against 8 free ones",
     "hop": "8 streams of a remote engine through the app against its own /v1",
     "http": "8 streams over HTTP against the engine called directly",
+    "page": "The page: a long reply in Chromium slowed 4 times, and a reply after many messages",
 }
 _COLUMNS = {
     "users": "users",

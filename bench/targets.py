@@ -114,6 +114,14 @@ FIGURES = (
     Figure("http.stalled_gap_p95", "gap p95 of 7 streams beside a reader who stalls", "seconds"),
     Figure("http.stalled_gap_p95_ratio", "beside a reader who stalls / beside one more", "ratio", at_most=1.1),
     Figure("http.stalled_mib", "growth of the process meanwhile", "MiB", at_most=8),
+    Figure("page.plain.behind", "plain text: seen after its last token", "seconds"),
+    Figure("page.rich.behind", "formulas, tables, code: seen after the last token", "seconds"),
+    Figure("page.plain.long_tasks", "plain text: long tasks in all", "seconds"),
+    Figure("page.rich.long_tasks", "formulas, tables, code: long tasks in all", "seconds"),
+    Figure("page.long_tasks_ratio", "long tasks, formulas, tables, code / plain", "ratio", at_most=2.0),
+    Figure("page.after_few", "a reply of 3 s after 10 messages", "seconds"),
+    Figure("page.after_many", "a reply of 3 s after many messages", "seconds"),
+    Figure("page.after_ratio", "after many / after 10", "ratio", at_most=1.3),
 )
 
 

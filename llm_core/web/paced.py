@@ -6,7 +6,7 @@ The page redraws for each update, and Gradio looks for a closed tab only between
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Final, TypeVar
 
@@ -15,14 +15,16 @@ T = TypeVar("T")
 _END: Final = object()
 
 
-async def paced(source: AsyncGenerator[T], *, interval: float, heartbeat: float) -> AsyncGenerator[list[T]]:
+async def paced(
+    source: AsyncGenerator[T], *, interval: float | Callable[[], float], heartbeat: float
+) -> AsyncGenerator[list[T]]:
     """Yields what `source` has yielded since the last time, in order, nothing lost; an empty list after silence.
 
     Closing this generator closes `source`, also while it waits.
 
     Args:
         source: Is closed at the end, whatever the end is.
-        interval: Least time between two groups, in seconds. The first item never waits.
+        interval: Least time between two groups, in seconds; a function is asked after each. The first item never waits.
         heartbeat: Longest time without a group, in seconds.
 
     Raises:
@@ -44,7 +46,7 @@ async def paced(source: AsyncGenerator[T], *, interval: float, heartbeat: float)
                     if now() < due:
                         continue
                 yield group
-                group, due = [], now() + interval
+                group, due = [], now() + (interval() if callable(interval) else interval)
             if group:
                 yield group
             arriving.result()

@@ -6,6 +6,7 @@ answer to one call, and reads a reply as a stream of Gradio's queue, which consu
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
@@ -133,7 +134,8 @@ class ChatPage(ChatFrame):
         self._screen.opened(None, None, [self._controls.system_prompt], js="() => chatScreen.systemPrompt()", **SCRIPT)
         self._screen.show(self._show, None, [self._screen], trigger_mode="multiple", **STREAM)
 
-    async def _show(self, event: gr.EventData, request: gr.Request) -> AsyncGenerator[dict[str, Any]]:
+    async def _show(self, event: gr.EventData, request: gr.Request) -> AsyncGenerator[str]:
+        """Updates as JSON: of an object Gradio's scripts would make copies and compare them, each time."""
         async with aclosing(self._commands.show(data_of(event), connection_of(request))) as updates:
             async for update in updates:
-                yield update
+                yield json.dumps(update, ensure_ascii=False)

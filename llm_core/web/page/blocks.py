@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-LEAST_CHARS = 600  # shorter parts would cost more as messages than they save as text
+LEAST_CHARS = 120  # shorter parts would cost more as messages than they save as text
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
 _FORMULA = {"$$": "$$", "\\[": "\\]"}
 # What may still belong to the block above it: an indented line, an item of a list, a quotation, a row of a table, HTML.

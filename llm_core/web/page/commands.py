@@ -26,8 +26,8 @@ from llm_core.sessions.sessions import MAX_SEARCH_CHARS, MAX_TITLE_CHARS, SESSIO
 from llm_core.web.gradio_requests import Admit
 from llm_core.web.paced import paced
 from llm_core.web.page.controls import Controls
-from llm_core.web.page.transcript import ShownReply
-from llm_core.web.page.view import WINDOW_TURNS, Conversation, new_conversation, shown_session, shown_turn, shown_turns
+from llm_core.web.page.transcript import ShownMessage, ShownReply
+from llm_core.web.page.view import WINDOW_TURNS, Conversation, new_conversation, shown_session, shown_turns
 from llm_core.web.visitors import page_visitor
 
 log = logging.getLogger(__name__)
@@ -117,6 +117,13 @@ class Stop(_Command):
     stream: StreamId
 
 
+class Pace(_Command):
+    """How often the browser can draw a reply."""
+
+    stream: StreamId
+    seconds: Annotated[float, Field(ge=UPDATE_SECONDS, le=BEAT_SECONDS)]
+
+
 class TakeBack(_Command):
     """A turn and all after it."""
 
@@ -146,6 +153,7 @@ class Commands:
     def __init__(self, client: LLMClient, admit: Admit) -> None:
         self._client, self._sessions = client, client.sessions
         self._admit = admit
+        self._paces: dict[tuple[str, str], float] = {}  # seconds between updates, where a browser has asked for fewer
 
     def all(self) -> dict[str, Callable[[Any, HTTPConnection], Awaitable[Any]]]:
         """By the names under which the page's script calls them."""
@@ -154,6 +162,7 @@ class Commands:
             "earlier": _answering(self._earlier, Earlier),
             "begin": _answering(self._begin, Begin),
             "stop": _answering(self._stop, Stop),
+            "pace": _answering(self._pace, Pace),
             "take_back": _answering(self._take_back, TakeBack),
             "rename": _answering(self._rename, Rename),
             "remove": _answering(self._delete, Delete),
@@ -235,6 +244,11 @@ class Commands:
         await asyncio.to_thread(lambda: self._sessions.attach(asked.stream, owner=visitor).cancel())
         return {}
 
+    async def _pace(self, asked: Pace, visitor: str, _connection: HTTPConnection) -> Any:
+        await asyncio.to_thread(self._sessions.attach, asked.stream, owner=visitor)  # its own, and there
+        self._paces[asked.key, asked.stream] = asked.seconds
+        return {}
+
     async def _take_back(self, asked: TakeBack, visitor: str, _connection: HTTPConnection) -> Any:
         def forget() -> Conversation:
             self._sessions.forget_from(asked.conversation, asked.stream, version=asked.version, owner=visitor)
@@ -264,37 +278,48 @@ class Commands:
     # ── a reply ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def show(self, data: Any, connection: HTTPConnection) -> AsyncGenerator[dict[str, Any]]:
-        """The reply of a turn as it grows: each update is the whole of it, labelled with the opening it is made for.
+        """The reply of a turn as it grows, in numbered updates, labelled with the opening that they are made for.
 
-        An update has the `turn` as far as it has come; the last one has `ended` or, where the turn is not in the store,
-        `refused` with the reason, or `gone`. `version` is the conversation's from when on the turn is in it.
+        An update has what has changed: the first `keep` messages of the reply stay, and `add` follows them. The last
+        one has `ended` or, where the turn is not in the store, `refused` with the reason, or `gone`. `version` is the
+        conversation's from when on the turn is in it.
         """
         asked = _read(Show, data)
         visitor = page_visitor(connection, asked.key)
         label = {"conversation": asked.conversation, "generation": asked.generation, "stream": asked.stream}
         try:
-            async for update in self._updates(asked, visitor):
-                yield label | update
+            async with aclosing(self._updates(asked, visitor)) as updates:
+                async for update in updates:
+                    yield label | update
         except StreamNotFound:
-            yield label | {"gone": True}
+            yield label | {"number": 0, "gone": True}
         except Exception:
             log.exception("a reply on the page failed")
-            yield label | {"gone": True}
+            yield label | {"number": 0, "gone": True}
+        finally:
+            self._paces.pop((asked.key, asked.stream), None)
 
     async def _updates(self, asked: Show, visitor: str) -> AsyncGenerator[dict[str, Any]]:
         running = await asyncio.to_thread(self._sessions.attach, asked.stream, owner=visitor)
         if running.session_id != asked.conversation:
             raise StreamNotFound("There is no such stream.")
-        shown, beats = ShownReply(), count()
+        shown, numbers = ShownReply(), count()
+        drawn: list[ShownMessage] = []
         admitted = False
 
         def update(**more: Any) -> dict[str, Any]:
+            nonlocal drawn
+            before, drawn = drawn, shown.messages()
+            keep = _equal_at_first(before, drawn)
             version = running.version if isinstance(running, LiveReply) else None
-            turn = shown_turn(asked.stream, None, shown, running=not more)
-            return {"turn": turn, "admitted": admitted, "version": version, "beat": next(beats)} | more
+            news = {"keep": keep, "add": drawn[keep:], "admitted": admitted, "version": version}
+            return {"number": next(numbers)} | news | more
+
+        def interval() -> float:
+            return self._paces.get((asked.key, asked.stream), UPDATE_SECONDS)
 
         try:
-            async with aclosing(paced(_events_of(running), interval=UPDATE_SECONDS, heartbeat=BEAT_SECONDS)) as groups:
+            async with aclosing(paced(_events_of(running), interval=interval, heartbeat=BEAT_SECONDS)) as groups:
                 async for group in groups:
                     for event in group:
                         shown.add(event)
@@ -337,6 +362,14 @@ def _answering(
             return {"refused": _SOMETHING_WRONG}
 
     return answer
+
+
+def _equal_at_first(before: list[ShownMessage], now: list[ShownMessage]) -> int:
+    """How many messages at the beginning are the same."""
+    return next(
+        (place for place, pair in enumerate(zip(before, now, strict=False)) if pair[0] != pair[1]),
+        min(len(before), len(now)),
+    )
 
 
 def _read(kind: type[Any], data: Any) -> Any:

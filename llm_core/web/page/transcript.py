@@ -113,11 +113,6 @@ class ShownReply:
         """Ends the reply with what went wrong; the text that came before stays."""
         self._end("failed", sentence)
 
-    @property
-    def text(self) -> str:
-        """What was said in it, without thoughts and calls: what is copied."""
-        return "\n\n".join(part.blocks.text() for part in self._parts if isinstance(part, _Text))
-
     def messages(self) -> list[ShownMessage]:
         """The reply as it stands. The last message is one of text, and has the reply's line and state."""
         messages = [message for part in self._parts for message in _shown_part(part)]

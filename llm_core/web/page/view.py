@@ -28,14 +28,12 @@ class ShownTurn(TypedDict):
         stream: Its id.
         question: What the visitor said; None where a program gave the results of calls.
         reply: What is drawn below it.
-        text: What was said in the reply, for the clipboard.
         running: Whether the reply is being made.
     """
 
     stream: str
     question: str | None
     reply: list[ShownMessage]
-    text: str
     running: bool
 
 
@@ -81,16 +79,6 @@ def shown_turns(turns: Sequence[Turn]) -> list[ShownTurn]:
     return [_shown_turn(turn, later=_results(following)) for turn, following in zip_longest(turns, turns[1:])]
 
 
-def shown_turn(stream: str, question: str | None, reply: ShownReply, *, running: bool) -> ShownTurn:
-    return {
-        "stream": stream,
-        "question": question,
-        "reply": reply.messages(),
-        "text": reply.text,
-        "running": running,
-    }
-
-
 def _results(turn: Turn | None) -> list[Message]:
     """The results that a turn begins with."""
     return list(takewhile(lambda message: message.role == "tool", turn.messages if turn else ()))
@@ -113,7 +101,7 @@ def _shown_turn(turn: Turn, *, later: Iterable[Message]) -> ShownTurn:
             reply.add(turn.done)
         else:
             reply.fail(turn.error or INTERRUPTED)
-    return shown_turn(turn.stream_id, question, reply, running=is_running)
+    return {"stream": turn.stream_id, "question": question, "reply": reply.messages(), "running": is_running}
 
 
 def _events(messages: Iterable[Message]) -> Iterator[ChatEvent]:

@@ -79,7 +79,6 @@ def make_screen(server_functions: Sequence[Callable[..., Any]], system_prompt: s
     """
     scripts = "\n".join((_STATIC / name).read_text(encoding="utf-8") for name in _SCRIPTS)
     return gr.HTML(
-        {},
         elem_id="screen",
         visible="hidden",
         html_template="",

@@ -285,7 +285,6 @@ def test_a_stored_conversation_shows_its_calls_as_they_were_shown_when_made() ->
     (shown,) = shown_turns([stored])
     assert shown["question"] == "6 * 7?"
     assert shown["reply"] == live.messages()
-    assert shown["text"] == live.text
 
 
 def test_results_that_a_program_gave_later_are_shown_at_their_calls() -> None:

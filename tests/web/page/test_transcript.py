@@ -37,7 +37,7 @@ def test_a_reply_that_is_written_has_no_line() -> None:
     reply.add(ContentDelta("Hello"))
 
     assert metadata_of(reply) == [{"log": "", "id": "writing"}]
-    assert reply.text == "Hello"
+    assert [text_of(message) for message in reply.messages()] == ["Hello"]
 
 
 def test_an_empty_delta_does_not_end_the_waiting() -> None:
@@ -70,7 +70,7 @@ def test_a_failure_keeps_the_text_that_came_before_it() -> None:
     reply.fail("The engine failed.")
 
     assert metadata_of(reply) == [{"log": "The engine failed.", "id": "failed"}]
-    assert reply.text == "Half a"
+    assert [text_of(message) for message in reply.messages()] == ["Half a"]
 
 
 # ── calls of tools ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -136,18 +136,6 @@ def test_a_call_that_nobody_ran_says_so_when_the_reply_has_ended() -> None:
     assert metadata_of(reply)[1] == {"title": "Calculator", "log": "not run", "status": "done"}
 
 
-def test_what_is_copied_is_what_was_said_without_thoughts_and_calls() -> None:
-    reply = ShownReply()
-    reply.add(ReasoningDelta("Hm."))
-    reply.add(ContentDelta("Let me see."))
-    reply.add(ToolCallDelta(0, id="one", name="calculate", arguments="{}"))
-    reply.add(ToolResult("one", "calculate", "42"))
-    reply.add(ContentDelta("It is 42."))
-    reply.add(END)
-
-    assert reply.text == "Let me see.\n\nIt is 42."
-
-
 def test_a_long_reply_grows_at_its_end_alone() -> None:
     reply = ShownReply()
     paragraph = "word " * 150 + "\n\n"
@@ -159,4 +147,4 @@ def test_a_long_reply_grows_at_its_end_alone() -> None:
 
     assert len(before) > 1
     assert after[: len(before) - 1] == before[:-1], "what is finished is drawn once"
-    assert "".join(after) == reply.text == paragraph * 4
+    assert "".join(after) == paragraph * 4

@@ -157,11 +157,11 @@ class Walk:
         self.released.add(before)
 
     def send(self, page: Page) -> str:
-        self._release_edited(page)
         text = f"text {next(self._numbers)} of the walk"
         self._type(page, text)
         conversation = self._conversation(page)
         self.typed[text] = conversation
+        self._release_edited(page)
         if self._random.random() < 0.2:
             page.locator("#message .submit-button").dblclick(timeout=PATIENCE_MS)
             return f"sends {text!r} with a double click in {conversation[:6]}"
@@ -192,7 +192,7 @@ class Walk:
         button = page.locator("#chat .message-buttons-left button[title=Retry]")
         if not button.count():
             return None
-        self._release_from(self._conversation(page), last=True)
+        self._release_shown(page)
         self._press(page, button.last)
         return "retries"
 
@@ -214,10 +214,10 @@ class Walk:
         self._press(page, buttons.nth(nth))
         if self._random.random() < 0.3:
             return f"edits {question!r} and leaves it"
-        self._release_from(self._conversation(page), question)
         text = f"text {next(self._numbers)} of the walk, edited"
         self._type(page, text)
         self.typed[text] = self._conversation(page)
+        self._release_shown(page, question)
         page.press(BOX, "Enter")
         return f"edits {question!r} to {text!r}"
 
@@ -281,24 +281,22 @@ class Walk:
         )
         return f"now: queue full {self._client.full}, rate limit reached {self._limit.is_reached}"
 
-    def _release_from(self, conversation: str, question: str | None = None, *, last: bool = False) -> None:
-        """The turns that the visitor asks to be replaced."""
-        session = self._stored(conversation)
-        questions = [turn.messages[0].content for turn in session.turns] if session else []
-        if last and questions:
-            self.released.add(questions[-1])
-        elif question in questions:
+    def _release_shown(self, page: Page, question: str | None = None) -> None:
+        """What the visitor asks to be replaced: the turns on the screen from this one on, or the last."""
+        questions = page.evaluate(SHOWN)["questions"]
+        if question in questions:
             self.released |= set(questions[questions.index(question) :])
+        elif question is None:
+            self.released |= set(questions[-1:])
 
     def _release_edited(self, page: Page) -> None:
         """The turns whose place what is in the box, or was not sent, is to take."""
         shown = page.evaluate(SHOWN)
         kept = shown["drafts"].get(shown["conversation"], {"editing": None, "unsent": []})
         session = self._stored(shown["conversation"])
-        for stream in (kept["editing"], *(message["replaces"] for message in kept["unsent"])):
-            turns = [turn.stream_id for turn in session.turns] if session else []
-            if session and stream in turns:
-                self.released |= {turn.messages[0].content for turn in session.turns[turns.index(stream) :]}
+        for turn in session.turns if session else ():
+            if turn.stream_id in (kept["editing"], *(message["replaces"] for message in kept["unsent"])):
+                self._release_shown(page, turn.messages[0].content)
 
     # ── what must hold ───────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -117,6 +117,7 @@ function keepBox() {
 
 function drawBox() {
 	const state = !screen.isOpen ? "opening" : runningTurn() ? "busy" : "idle";
+	if (document.body.dataset.chat === state) return;
 	for (const part of [document.body, ...document.querySelectorAll("#chat, #message")]) part.dataset.chat = state;
 }
 

@@ -64,6 +64,7 @@ const drawing = {
 	},
 	end() {
 		const took = performance.now() - this.since;
+		keepPace(took);
 		this.notBefore = performance.now() + Math.max(LEAST_MS - took, took);
 		this.isBusy = false;
 		if (this.isDirty) this.ask();

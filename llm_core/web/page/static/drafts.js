@@ -39,6 +39,7 @@ const drafts = {
 		this.change(conversation, { unsent: unsent.map((each) => (each.stream === stream ? { ...each, reason } : each)) });
 	},
 	drop(conversation, stream) {
+		if (!this.of(conversation).unsent.some((each) => each.stream === stream)) return;
 		this.change(conversation, { unsent: this.of(conversation).unsent.filter((each) => each.stream !== stream) });
 	},
 	refused(conversation) {

@@ -1,9 +1,10 @@
 // What the visitor does. Each command has the conversation and the version that were on the screen when it was pressed.
+const UNSURE_MS = 1500; // a message that was sent is with the server by then, or never
 const QUIET_MS = 5000; // a reply from which nothing was heard for so long is asked for again
 const OPTIONS = ["system_prompt", "temperature", "top_p", "max_tokens", "thinking", "tools"];
 const NOT_THERE = "The server did not get this message.";
 const inFlight = new Set();
-const following = { stream: null, generation: 0, heardAt: 0 };
+const following = { stream: null, generation: 0, next: 0, heardAt: 0, pace: LEAST_MS };
 
 function random(bytes) {
 	const numbers = crypto.getRandomValues(new Uint8Array(bytes));
@@ -97,7 +98,7 @@ function newChat(address = "push") {
 }
 
 // The conversation as the server has it now.
-function show(found) {
+function show(found, isSure = false) {
 	const place = screen.turns.findIndex((turn) => turn.stream === found.turns[0]?.stream);
 	const before = place > 0 ? screen.turns.slice(0, place) : []; // earlier ones that the visitor has asked for
 	const known = new Map(screen.turns.map((turn) => [turn.stream, turn]));
@@ -105,33 +106,44 @@ function show(found) {
 	screen.version = found.version;
 	screen.turns = [...before, ...turns];
 	screen.earlier = found.earlier - before.length;
-	reconcile();
+	reconcile(isSure);
 	const running = screen.turns.findLast((turn) => turn.running);
 	if (running) follow(running.stream);
 	draw();
 }
 
 // Of each message that was on its way: it is there, or it is not.
-function reconcile() {
+function reconcile(isSure) {
 	const { conversation } = screen;
+	let isOpenYet = false;
 	for (const { stream, reason } of drafts.of(conversation).unsent) {
 		if (reason !== null || inFlight.has(stream)) continue;
 		const turn = screen.turns.find((each) => each.stream === stream);
-		if (!turn) drafts.refuse(conversation, stream, NOT_THERE);
-		else if (!turn.running) drafts.drop(conversation, stream);
+		if (turn && !turn.running) drafts.drop(conversation, stream);
+		else if (!turn && isSure) drafts.refuse(conversation, stream, NOT_THERE);
+		else if (!turn) isOpenYet = true;
 	}
+	// Who reloads the page while a message is on its way is quicker than the message.
+	if (isOpenYet) setTimeout(lookAgain, UNSURE_MS, screen.generation);
 }
 
 let looks = 0;
 // Looks whether something has changed behind this screen. What the visitor does meanwhile comes first.
-async function look() {
+async function look(isSure = false) {
 	const at = pressedAt();
 	const nth = ++looks;
-	if (!screen.isOpen || screen.sending) return;
+	if (!screen.isOpen || screen.sending) return false;
 	const found = await ask("open", {});
-	if (!isHere(at) || nth !== looks || screen.sending || !found?.turns) return;
+	if (!isHere(at) || nth !== looks || screen.sending || !found?.turns) return false;
 	if (found.version === 0 && screen.version > 0) notice("This conversation was deleted in another tab.");
-	show(found);
+	show(found, isSure);
+	return true;
+}
+
+async function lookAgain(generation) {
+	while (generation === screen.generation && !(await look(true))) await pause(UNSURE_MS);
+	list.refresh();
+	tellTabs(screen.conversation);
 }
 
 async function removeConversation(conversation) {
@@ -150,7 +162,7 @@ async function begin(at, text, options, replaces = null, stream = newStream()) {
 	drafts.put(conversation, { stream, text, replaces, reason: null });
 	inFlight.add(stream);
 	sentence = "";
-	const sending = { stream, question: text, reply: null, text: "", running: true, replaces, stop: false };
+	const sending = { stream, question: text, reply: null, running: true, replaces, stop: false };
 	if (isHere(at)) {
 		screen.sending = sending;
 		drawing.followsText = true;
@@ -201,7 +213,7 @@ async function outcome(at, stream) {
 function follow(stream) {
 	const { conversation, generation } = screen;
 	if (following.stream === stream && following.generation === generation) return;
-	Object.assign(following, { stream, generation, heardAt: performance.now() });
+	Object.assign(following, { stream, generation, next: 0, heardAt: performance.now(), pace: LEAST_MS });
 	trigger("show", { key, conversation, generation, stream });
 }
 
@@ -209,8 +221,14 @@ function follow(stream) {
 function takeUpdate(update) {
 	if (update.generation !== screen.generation || update.conversation !== screen.conversation) return;
 	if (update.stream !== following.stream) return;
-	following.heardAt = performance.now();
 	const { stream } = update;
+	following.heardAt = performance.now();
+	if (update.number > 0 && update.number !== following.next) {
+		following.stream = null; // one has been missed: then from the beginning
+		follow(stream);
+		return;
+	}
+	following.next = update.number + 1;
 	if (update.refused !== undefined || update.gone) {
 		following.stream = null;
 		if (update.refused !== undefined) drafts.refuse(screen.conversation, stream, update.refused);
@@ -228,8 +246,8 @@ function takeUpdate(update) {
 	}
 	const turn = shownTurns().find((each) => each.stream === stream);
 	if (!turn) return;
-	const { reply, text } = update.turn;
-	const drawn = { ...turn, reply, text, running: !update.ended };
+	const reply = [...(turn.reply ?? []).slice(0, update.keep), ...update.add];
+	const drawn = { ...turn, reply, running: !update.ended };
 	if (screen.sending?.stream === stream) screen.sending = drawn;
 	else screen.turns = screen.turns.map((each) => (each.stream === stream ? drawn : each));
 	if (update.ended) {
@@ -237,7 +255,17 @@ function takeUpdate(update) {
 		tellTabs(screen.conversation);
 		if (update.version === null) look();
 	}
-	draw();
+	drawBox();
+	drawing.ask();
+}
+
+// No more updates come than this machine can draw: else it would draw ever older ones.
+function keepPace(drawingTook) {
+	const wanted = Math.min(1000, Math.max(LEAST_MS, 2 * drawingTook));
+	const isOff = wanted > 1.5 * following.pace || wanted < following.pace / 3;
+	if (!following.stream || !isOff) return;
+	following.pace = wanted;
+	ask("pace", { stream: following.stream, seconds: wanted / 1000 });
 }
 
 // The reply that is being made ends.
@@ -352,6 +380,16 @@ function edit(event, panel) {
 	else intoBox(turn.question, turn.stream);
 }
 
+// What was said in a reply: the parts of one text as they are, texts with a thought or a call between them apart.
+function said({ reply }) {
+	const texts = [""];
+	for (const { content, metadata } of reply ?? []) {
+		if (metadata.title) texts.push("");
+		else texts[texts.length - 1] += content[0].text;
+	}
+	return texts.filter(Boolean).join("\n\n");
+}
+
 // Gradio would copy thoughts and calls along with what was said.
 function copy(event, panel, isUser) {
 	const turns = shownTurns();
@@ -361,8 +399,8 @@ function copy(event, panel, isUser) {
 	if (!isUser) {
 		const groups = [];
 		for (const turn of turns) {
-			if (turn.question === null && groups.length) groups.at(-1).push(turn.text);
-			else groups.push([turn.text]);
+			if (turn.question === null && groups.length) groups.at(-1).push(said(turn));
+			else groups.push([said(turn)]);
 		}
 		text = groups[nth]?.filter(Boolean).join("\n\n");
 	}
@@ -413,9 +451,7 @@ setInterval(() => {
 	follow(stream);
 }, 1000);
 
-watch("value", () => {
-	if (props.value?.stream) takeUpdate(props.value);
-});
+watch("value", () => props.value && takeUpdate(JSON.parse(props.value)));
 
 const addressed = new URL(location).searchParams.get("c") ?? "";
 if (/^[A-Za-z0-9._:-]{1,128}$/.test(addressed)) openConversation(addressed, { address: "replace" });
