@@ -36,7 +36,7 @@ from llm_core.chat.schema_limits import (
 )
 from llm_core.chat.schema_plain import adds_none, make_bounds_plain, make_plain
 from llm_core.chat.schema_values import count
-from llm_core.chat.schema_written import HELD_FORMATS, object_text, scalar_text
+from llm_core.chat.schema_written import HELD_FORMATS, PARTLY_HELD_FORMATS, object_text, scalar_text
 from llm_core.engine.constraint import NOTHING_FITS
 
 TYPES = ("null", "boolean", "integer", "number", "string", "array", "object")
@@ -193,7 +193,9 @@ class _Reader:
             if said is None:
                 break
             at = next(key for key in facets if key in held)
-            if said.startswith(NOTHING_FITS):
+            if held.get("format") in PARTLY_HELD_FORMATS:
+                at, said = "format", f"{held['format']} cannot be held beside the rest"
+            elif said.startswith(NOTHING_FITS):
                 raise refuse(f"{place}.{at}", said)
             self._leave_out(f"{place}.{at}", said)
             del held[at]

@@ -35,22 +35,24 @@ _DATE = (
 )
 _TIME = "([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\\.[0-9]{1,9})?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])"
 _POINTER = "(/([^~/]|~[01])*)*"
+_PATH, _QUERY = "[A-Za-z0-9._~/-]*", "[A-Za-z0-9._~/=&-]*"
+_REFERENCE = f"(https?://[A-Za-z0-9-]+(\\.[A-Za-z0-9-]+)*(:[0-9]{{1,5}})?(/{_PATH})?|{_PATH})(\\?{_QUERY})?(#{_QUERY})?"
 _PATTERNS = {
     "date": f"^{_DATE}$",
     "date-time": f"^{_DATE}T{_TIME}$",
     "time": f"^{_TIME}$",
     "json-pointer": f"^{_POINTER}$",
     "relative-json-pointer": f"^(0|[1-9][0-9]{{0,9}})(#|{_POINTER})$",
+    **dict.fromkeys(("uri-reference", "iri-reference"), f"^{_REFERENCE}$"),
     "regex": r"^\^?(([A-Za-z0-9_ -]|\\[dwsDWS.])[*+?]?)*\$?$",
 }
 _WIDER = {  # formats of which others are a part
     "idn-email": "email",
     "idn-hostname": "hostname",
     "iri": "uri",
-    "iri-reference": "uri",
-    "uri-reference": "uri",
     "uri-template": "uri",
 }
+PARTLY_HELD_FORMATS = frozenset((*_WIDER, "uri-reference", "iri-reference", "regex"))
 HELD_FORMATS = frozenset((*_PATTERNS, *_WIDER))
 
 _SCALAR = {"type", "format", "pattern", "minLength", "maxLength"}
