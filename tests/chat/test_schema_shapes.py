@@ -176,6 +176,11 @@ SHAPES: dict[str, tuple[Schema, list[Any], list[Any]]] = {  # schema, some that 
         [True, []],
         [[{}]],
     ),
+    "what never ends in the middle of a list": (
+        {"type": "array", "prefixItems": [B, {"$ref": "#/$defs/e"}, B], "$defs": {"e": ENDLESS}},
+        [[], [True]],
+        [[True, {}], [True, True]],
+    ),
     "what nobody refers to": ({**B, "$defs": {"e": ENDLESS, "f": False}}, [True], []),
     "a definition that is false": (
         {"type": "object", "properties": {"a": B, "f": {"$ref": "#/$defs/f"}}, "$defs": {"f": False}},
@@ -299,6 +304,7 @@ def test_whatever_is_written_is_valid(held: Held, name: str) -> None:
     ("schema", "place"),
     [
         ({"oneOf": [objects("a", required=["a"]), objects("a", "b", required=["a"])]}, "oneOf"),
+        ({"oneOf": [objects("a", "b", required=["a"]), objects("b", required=["b"])]}, "oneOf"),
         ({"type": "array", "items": {"type": "string"}, "uniqueItems": True}, "uniqueItems"),
         ({"type": "number", "multipleOf": 0.1234567}, "multipleOf"),
         ({"type": "array", "items": {"$ref": "#/$defs/e"}, "minItems": 1, "$defs": {"e": ENDLESS}}, "$defs.e"),
