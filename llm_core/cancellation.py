@@ -4,6 +4,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import ParamSpec, Protocol, TypeVar
+
+
+class Stoppable(Protocol):
+    """What a `Cancellation` may stop."""
+
+    def cancel(self) -> None:
+        """Ends it soon; safe from any thread."""
+
+
+P = ParamSpec("P")
+Begun = TypeVar("Begun", bound=Stoppable)
 
 
 class Cancellation:
@@ -41,3 +53,10 @@ class Cancellation:
             self._stop, cancelled = stop, self._cancelled
         if cancelled:
             stop()
+
+    def begin(self, begin: Callable[P, Begun], /, *args: P.args, **options: P.kwargs) -> Begun:
+        """Begins what this stops, and stops it as soon as it is there where this is cancelled meanwhile: whoever waits
+        for a thread that begins something may leave, and the thread goes on."""
+        begun = begin(*args, **options)
+        self.bind(begun.cancel)
+        return begun

@@ -219,14 +219,16 @@ class LLMClient:
         self, session_id: str, message: str | None = None, **options: Any
     ) -> AsyncGenerator[ChatEvent]:
         """The events of `achat_session`. A reply that is stopped stays in the session as far as it came."""
-        reply = await asyncio.to_thread(self._sessions.begin, session_id, message, **options)
+        reply, left = None, Cancellation()
         try:
+            reply = await asyncio.to_thread(lambda: left.begin(self._sessions.begin, session_id, message, **options))
             async with aclosing(reply.aevents()) as events:
                 async for _, event in events:
                     yield event
         finally:
-            reply.cancel()
-            await asyncio.to_thread(reply.wait, STOP_SECONDS)
+            left.cancel()
+            if reply is not None:
+                await asyncio.to_thread(reply.wait, STOP_SECONDS)
 
     def session_history(self, session_id: str, *, owner: str = "") -> tuple[Message, ...]:
         """The messages of a session, oldest first.
@@ -294,10 +296,11 @@ class LLMClient:
     def _stream(self, request: ChatRequest, cancellation: Cancellation) -> Generator[ChatEvent]:
         """One generation."""
         events: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        submission = self._backend.submit(request, events.put)
-        cancellation.bind(submission.cancel)
-        watchers = [make() for make in self._watchers]
+        left = Cancellation()
+        cancellation.bind(left.cancel)
         try:
+            submission = left.begin(self._backend.submit, request, events.put)
+            watchers = [make() for make in self._watchers]
             while True:
                 event = events.get()
                 for translated in submission.translate(event):
@@ -306,7 +309,7 @@ class LLMClient:
                 if isinstance(event, Done):
                     return
         finally:
-            submission.cancel()
+            left.cancel()
 
     async def _astream(self, request: ChatRequest, cancellation: Cancellation) -> AsyncGenerator[ChatEvent]:
         loop = asyncio.get_running_loop()
@@ -316,11 +319,12 @@ class LLMClient:
             loop.call_soon_threadsafe(events.put_nowait, event)
 
         await self.await_ready()
-        # A long conversation takes the template and the tokenizer some time, which other tasks need not wait for.
-        submission = await asyncio.to_thread(self._backend.submit, request, sink)
-        cancellation.bind(submission.cancel)
-        watchers = [make() for make in self._watchers]
+        left = Cancellation()
+        cancellation.bind(left.cancel)
         try:
+            # A long conversation takes the template and the tokenizer some time, which other tasks need not wait for.
+            submission = await asyncio.to_thread(left.begin, self._backend.submit, request, sink)
+            watchers = [make() for make in self._watchers]
             while True:
                 event = await events.get()
                 for translated in submission.translate(event):
@@ -329,7 +333,7 @@ class LLMClient:
                 if isinstance(event, Done):
                     return
         finally:
-            submission.cancel()
+            left.cancel()
 
 
 def _runs_tools(request: ChatRequest) -> bool:

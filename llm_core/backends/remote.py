@@ -14,11 +14,14 @@ from concurrent.futures import Future
 from contextlib import aclosing, suppress
 
 from llm_core.backends.backend import LoadStatus, Sink
+from llm_core.backends.remote_calls import as_json
 from llm_core.backends.remote_engines import Engine, Engines
-from llm_core.backends.remote_errors import EngineFault, broken_off, fault_of
-from llm_core.backends.remote_wire import ChunkReader, arguments_of, shorter_ones
+from llm_core.backends.remote_errors import EngineFault, Uncalled, broken_off, fault_of, uncalled
+from llm_core.backends.remote_reader import ChunkReader
+from llm_core.backends.remote_stream import chunks_of
+from llm_core.backends.remote_wire import body_of, shorter_ones
 from llm_core.engine.facts import EngineStats
-from llm_core.errors import ContextOverflow, EngineClosed, EngineFailed, EngineUnreachable, LLMError
+from llm_core.errors import ContextOverflow, EngineClosed, EngineFailed, EngineUnreachable, InvalidRequest, LLMError
 from llm_core.events import ChatEvent, Done, FinishReason, Queued
 from llm_core.models.info import ModelInfo
 from llm_core.request import ChatRequest
@@ -174,7 +177,7 @@ class RemoteBackend:
         return submission
 
     def _begin(self, request: ChatRequest, sink: Sink, submission: RemoteSubmission) -> None:
-        reader = ChunkReader()
+        reader = ChunkReader(request)
         submission.task = task = asyncio.create_task(self._answer_in_time(request, sink, reader))
         self._tasks.add(task)
 
@@ -257,23 +260,48 @@ class RemoteBackend:
         return engine
 
     async def _stream(self, engine: Engine, request: ChatRequest, outbox: _Outbox, reader: ChunkReader) -> FinishReason:
-        """One try.
+        """One try; where a call is demanded and the engine ignores that, one more that holds it by a JSON schema.
 
         Raises:
             EngineFault: It failed.
         """
-        assert self._engines is not None
-        async with self._engines.client(engine) as client:
+        if not (reader.demands_call and engine.ignores_choice):
             try:
-                async with aclosing(await client.stream(arguments_of(request, engine.model or ""))) as chunks:
-                    outbox.say_queued()
-                    async for chunk in chunks:
-                        for event in reader.read(chunk):
-                            outbox.send(event)
-            except Exception as error:
-                raise fault_of(error, engine.name) from error
+                return await self._read(engine, request, outbox, reader)
+            except Uncalled:
+                log.warning("the engine at %s ignores tool_choice; calls are asked for as JSON", engine.name)
+                engine.ignores_choice = True
+        reader.restart(as_json=True)
+        try:
+            return await self._read(engine, as_json(request), outbox, reader)
+        except Uncalled:
+            raise uncalled(engine.name) from None
+        except EngineFault as fault:
+            raise (uncalled(engine.name) if type(fault.error) is InvalidRequest else fault) from None
+
+    async def _read(self, engine: Engine, request: ChatRequest, outbox: _Outbox, reader: ChunkReader) -> FinishReason:
+        """Sends a request and reads the reply.
+
+        Raises:
+            EngineFault: It failed.
+            Uncalled: It is not the call that was demanded.
+        """
+        assert self._engines is not None
+        try:
+            async with (
+                self._engines.answer(engine, body_of(request, engine.model or "")) as response,
+                aclosing(chunks_of(response)) as chunks,
+            ):
+                outbox.say_queued()
+                async for chunk in chunks:
+                    for event in reader.read(chunk):
+                        outbox.send(event)
+        except Exception as error:
+            raise fault_of(error, engine.name) from error
         if reader.finish_reason is None:
             raise EngineFault(broken_off(engine.name), try_again=True)
+        for event in reader.finish():
+            outbox.send(event)
         return reader.finish_reason
 
 

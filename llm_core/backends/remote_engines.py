@@ -14,10 +14,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import httpx2
-from huggingface_hub import AsyncInferenceClient
 
 from llm_core.backends.remote_errors import EngineFault, fault_of
-from llm_core.backends.remote_transport import ReusingTransport
 from llm_core.models.info import ModelInfo
 
 log = logging.getLogger(__name__)
@@ -27,37 +25,8 @@ CONNECT_SECONDS = 10.0
 LOOK_SECONDS = 10.0  # between two looks at an engine that answers
 LOOK_AGAIN_SECONDS = 1.0  # and at one that does not
 ANSWER_SECONDS = 10.0  # an engine that takes longer to name its model, and makes no reply meanwhile, is down
+CONNECTIONS = 1000
 _NO_LIMIT = httpx2.Timeout(None, connect=CONNECT_SECONDS)  # how long a reply may take is the request's own business
-
-
-class EngineClient(AsyncInferenceClient):
-    """huggingface_hub's client of one request, on connections that requests share.
-
-    It overrides two methods that are not public, which tests hold, because of three habits: a pool of connections is
-    made for each client, and a client keeps its responses open until it is closed; where there is no token, one that is
-    found on this machine goes to whatever engine is called; and a JSON schema is sent in a form that only TGI reads.
-    """
-
-    def __init__(self, url: str, token: str | None, connections: httpx2.AsyncClient) -> None:
-        super().__init__(base_url=url, token=token)
-        self._connections = connections
-        self.timeout = _NO_LIMIT  # type: ignore[assignment]  # handed to httpx as it is
-        self._format: Any = None
-
-    async def stream(self, arguments: Mapping[str, Any]) -> Any:
-        """Sends the request; returns when the engine has taken it, with an iterator of chunks."""
-        self._format = arguments.get("response_format")
-        return await self.chat_completion(**arguments, stream=True)
-
-    async def _get_async_client(self) -> httpx2.AsyncClient:
-        return self._connections
-
-    async def _inner_post(self, request_parameters: Any, *, stream: bool = False) -> Any:
-        if self.token is None:
-            request_parameters.headers.pop("authorization", None)
-        if self._format is not None:
-            request_parameters.json["response_format"] = self._format
-        return await super()._inner_post(request_parameters, stream=stream)
 
 
 @dataclass(slots=True)
@@ -69,6 +38,7 @@ class Engine:
         model: What to ask for; None until it has answered.
         in_flight: Requests that it has.
         down: Why it is left out; None while it answers.
+        ignores_choice: It has answered with text where a call was demanded, since it began to answer.
     """
 
     url: str
@@ -76,6 +46,12 @@ class Engine:
     model: str | None = None
     in_flight: int = 0
     down: str | None = "it has not answered yet"
+    ignores_choice: bool = False
+
+    @property
+    def api(self) -> str:
+        """Where its routes are."""
+        return self.url if urlsplit(self.url).path.endswith("/v1") else f"{self.url}/v1"
 
 
 class Engines:
@@ -90,10 +66,14 @@ class Engines:
         self, urls: Iterable[str], token: str | None, *, wanted: str, on_answer: Callable[[ModelInfo], None]
     ) -> None:
         self._engines = [Engine(url.rstrip("/"), urlsplit(url).netloc) for url in urls]
-        self._token, self._wanted, self._on_answer = token, wanted, on_answer
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._wanted, self._on_answer = wanted, on_answer
         self._connections = httpx2.AsyncClient(
-            transport=ReusingTransport(), headers=headers, event_hooks={"response": [_read_refusal]}
+            headers={"Authorization": f"Bearer {token}"} if token else {},
+            timeout=_NO_LIMIT,
+            limits=httpx2.Limits(
+                max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS, keepalive_expiry=30
+            ),
+            event_hooks={"response": [_read_refusal]},
         )
         self._changed = asyncio.Event()
         self._looks: list[asyncio.Task[None]] = []
@@ -140,12 +120,17 @@ class Engines:
             await asyncio.wait_for(self._changed.wait(), seconds)
 
     @asynccontextmanager
-    async def client(self, engine: Engine) -> AsyncIterator[EngineClient]:
-        """A client for one request, which counts as in flight meanwhile. Leaving closes its response."""
+    async def answer(self, engine: Engine, body: Mapping[str, Any]) -> AsyncIterator[httpx2.Response]:
+        """Sends a request, which counts as in flight meanwhile; leaving closes its response.
+
+        Raises:
+            httpx2.HTTPError: It is refused, or there is nobody.
+        """
         engine.in_flight += 1
         try:
-            async with EngineClient(engine.url, self._token, self._connections) as client:
-                yield client
+            async with self._connections.stream("POST", f"{engine.api}/chat/completions", json=body) as response:
+                response.raise_for_status()
+                yield response
         finally:
             engine.in_flight -= 1
 
@@ -172,16 +157,16 @@ class Engines:
                 self.mark_down(engine, fault.error.message)
             return
         if engine.down:
+            engine.ignores_choice = False  # it may have another model, or other options
             log.info("the engine at %s answers; it serves %s", engine.name, info.name)
         engine.model, engine.down = info.name, None
         self._on_answer(info)
         self._changed.set()
 
     async def _ask(self, engine: Engine) -> ModelInfo:
-        url = engine.url if urlsplit(engine.url).path.endswith("/v1") else f"{engine.url}/v1"
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
-                response = await self._connections.get(f"{url}/models", timeout=_NO_LIMIT)
+                response = await self._connections.get(f"{engine.api}/models")
                 if response.status_code == 404:  # an engine of one model need not list it
                     return remote_info(engine.url, {"id": engine.name})
                 response.raise_for_status()

@@ -15,7 +15,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import httpx2
-from huggingface_hub.errors import HfHubHTTPError, InferenceTimeoutError, TextGenerationError
 
 from llm_core.errors import (
     ContextOverflow,
@@ -37,6 +36,7 @@ _OVERFLOW_CODES = frozenset({"context_length_exceeded", "context_overflow", "exc
 _OVERFLOW_WORDS = re.compile(
     r"maximum context length|context (?:size|window|length)|max_model_len|`?max_new_tokens`? must be <=", re.IGNORECASE
 )
+_INVALID_CODES = frozenset({"invalid_request", "invalid_request_error", "BadRequestError"})
 _BUSY_CODES: dict[str, type[LLMError]] = {"model_loading": ModelLoading, "rate_limit_exceeded": RateLimited}
 
 
@@ -54,6 +54,22 @@ class EngineFault(Exception):
         self.error, self.try_again, self.is_down = error, try_again, is_down
 
 
+class Reported(Exception):
+    """An engine's own error, in place of the next piece of a reply.
+
+    Attributes:
+        complaint: What it says, as it came.
+    """
+
+    def __init__(self, complaint: Any) -> None:
+        super().__init__(str(complaint))
+        self.complaint = complaint
+
+
+class Uncalled(Exception):
+    """A call was demanded, and the engine made none, or that of another tool."""
+
+
 def fault_of(error: Exception, where: str) -> EngineFault:
     """What a failure means.
 
@@ -61,9 +77,9 @@ def fault_of(error: Exception, where: str) -> EngineFault:
         where: The engine's name for people.
     """
     match error:
-        case HfHubHTTPError():
+        case httpx2.HTTPStatusError():
             return _refused(error.response, where)
-        case InferenceTimeoutError() | httpx2.ConnectTimeout():
+        case httpx2.ConnectTimeout():
             return EngineFault(
                 EngineUnreachable(f"The engine at {where} does not answer."), try_again=True, is_down=True
             )
@@ -72,8 +88,8 @@ def fault_of(error: Exception, where: str) -> EngineFault:
             return EngineFault(EngineUnreachable(said), try_again=True, is_down=True)
         case httpx2.HTTPError() | httpx2.StreamError():
             return EngineFault(broken_off(where), try_again=True)
-        case TextGenerationError():
-            return _reported(error.args[0] if error.args else None, where)
+        case Reported():
+            return _reported(error.complaint, where)
         case ValueError() | LookupError() | TypeError() | AttributeError():  # json's errors are ValueErrors
             log.warning("the engine at %s sent something that cannot be read", where, exc_info=error)
             return EngineFault(
@@ -87,13 +103,21 @@ def broken_off(where: str) -> EngineFailed:
     return EngineFailed(f"The engine at {where} broke off in the middle of the reply. Send it again.")
 
 
+def uncalled(where: str) -> EngineFault:
+    """A call was demanded, and neither `tool_choice` nor a JSON schema holds the engine to one."""
+    said = (
+        f"tool_choice: a call of a tool is demanded, but the engine at {where} answers with text, and ignores JSON "
+        'schemas too. Its model, template or options know no tools. Take another engine, or tool_choice "auto".'
+    )
+    return EngineFault(InvalidRequest(said, param="tool_choice"))
+
+
 def _refused(response: httpx2.Response, where: str) -> EngineFault:
     """An answer with another status than 200."""
     status, (said, code) = response.status_code, _complaint(_body(response))
     if status in (401, 403):
-        return EngineFault(
-            ModelError(f"The engine at {where} refuses the token; set LLM_SERVER_TOKEN to one it knows.")
-        )
+        denied = f"The engine at {where} refuses the token{_because(said)}. Set LLM_SERVER_TOKEN to one it knows."
+        return EngineFault(ModelError(denied))
     if status == 404:
         return EngineFault(ModelError(f"The engine at {where} has no such route or model: {said or 'not found'}."))
     wait = _seconds(response.headers.get("retry-after"))
@@ -115,7 +139,7 @@ def _refused(response: httpx2.Response, where: str) -> EngineFault:
 def _reported(complaint: Any, where: str) -> EngineFault:
     """An error in place of the next piece."""
     said, code = _complaint({"error": complaint})
-    if code in _OVERFLOW_CODES or code == "invalid_request":
+    if code in _OVERFLOW_CODES | _INVALID_CODES or _OVERFLOW_WORDS.search(said):
         return EngineFault(_invalid(said, code))
     return EngineFault(EngineFailed(f"The engine at {where} failed{_because(said)}. Send it again."), try_again=True)
 
@@ -128,9 +152,13 @@ def _invalid(said: str, code: str) -> InvalidRequest:
 
 def _body(response: httpx2.Response) -> Any:
     try:
-        return json.loads(response.text)
-    except (ValueError, httpx2.HTTPError, httpx2.StreamError):  # not JSON, or never read
+        text = response.text
+    except (httpx2.HTTPError, httpx2.StreamError):  # never read
         return None
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None if "<" in text else text  # the pages of proxies say less than their status
 
 
 def _complaint(body: Any) -> tuple[str, str]:

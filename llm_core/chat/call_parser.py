@@ -1,7 +1,7 @@
 """From a reply's content to calls of tools and the text around them, piece by piece.
 
 A call's name comes out as soon as it is whole, its arguments as they are made, byte for byte as the model wrote them.
-What only looked like a call comes out as the text that it is, and so does a call that ends before its arguments begin.
+What only looked like a call comes out as the text that it is. A call that is cut before its arguments is neither.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ _JSON_NAME = r'(?P<name>(?:[^"\\]|\\.)*\\?)'
 _PLAIN_NAME = r"(?P<name>[^{]*?)"
 # How an object may begin that is a call in another order or wrapping; it is looked at once it is whole.
 _MAYBE_CALL = tuple(f'{{"{key}"' for key in (*_ARGUMENT_KEYS, "function", "type", "id", "name"))
+_NAME_BEGUN = re.compile(r'"name"\s*:\s*"([^"]*)("?)')
 _CALL_ID = "[CALL_ID]"  # Mistral Small 3.2 writes an id of its own behind the name
 
 
@@ -69,11 +70,15 @@ class CallParser:
             pass
         return self._flush()
 
-    def finish(self) -> list[ContentDelta | ToolCallDelta]:
-        """The reply has ended: what was held back comes out."""
+    def finish(self, *, is_cut: bool) -> list[ContentDelta | ToolCallDelta]:
+        """The reply has ended: what was held back comes out.
+
+        Args:
+            is_cut: The model had more to say. What a call's form has begun is then no text, and is dropped.
+        """
         if self._state == self._whole and self._take_whole(len(self._tail)):
             self._state = self._after
-        if self._state in (self._text, self._head, self._whole):
+        if self._state in (self._text, self._head, self._whole) and not (is_cut and self._has_begun()):
             self._emit_text(len(self._tail))
         else:
             self._cut(len(self._tail))
@@ -162,6 +167,16 @@ class CallParser:
             return False
         is_marked = bool(self._marker) and self._tail.startswith(self._marker)
         return is_marked or head.name in self._names
+
+    def _has_begun(self) -> bool:
+        """Whether what is held back may be a call's beginning: the marker or a part of it, white space behind another
+        call, an object that names a tool or is about to."""
+        if self._state == self._text or (self._marker and self._tail.startswith(self._marker)):
+            return bool(self._tail) or self._index >= 0
+        named = _NAME_BEGUN.search(self._tail)
+        if named is None:
+            return self._state == self._head
+        return any(name == named[1] if named[2] else name.startswith(named[1]) for name in self._names)
 
     def _begin(self, head: _Found) -> None:
         """Tells a call's name and takes its head away."""

@@ -7,20 +7,26 @@ reply is read back by `parser` and `call_parser`: what they would take for a cal
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from time import monotonic, thread_time
+from functools import lru_cache
+from time import thread_time
 
 from llm_core.chat.formats import ReasoningFormat
-from llm_core.chat.schema import complaint_of, hold
-from llm_core.chat.schema_limits import Budget, HeldSchema, Schema, children, refuse, target
+from llm_core.chat.schema import hold
+from llm_core.chat.schema_complaints import deepest_complaint
+from llm_core.chat.schema_limits import Budget, HeldSchema, refuse
+from llm_core.chat.schema_written import text_of
 from llm_core.chat.tool_formats import ToolFormat
 from llm_core.engine.constraint import Constraint, ConstraintCompiler
 from llm_core.errors import InvalidRequest
 from llm_core.messages import MAX_CALLS
 from llm_core.request import ChatRequest
 from llm_core.tool_spec import NamedTool
+
+log = logging.getLogger(__name__)
 
 RESPONSE_PLACE = "response_format.json_schema.schema"
 
@@ -30,7 +36,7 @@ _MAX_FORCED_CHARS = 3_000
 _NO_FORCING = '%llguidance {"no_forcing": true}'
 
 _TAG = re.compile(r"(<[^<>\s]+>|\[[^\[\]\s]+\])")
-_PINPOINT_SECONDS = 0.4
+_MAX_SAID = 5  # of what is left out of one schema
 _REHEARSALS_SECONDS = 0.4  # of CPU
 
 
@@ -72,7 +78,7 @@ class ReplyGrammar:
         until = thread_time() + _REHEARSALS_SECONDS
         for held in self.schemas:
             for place, schema in held.costly:
-                _rehearse(compiler, place, held.text(schema))
+                _rehearse(compiler, place, text_of(held, schema))
                 if thread_time() > until:
                     raise refuse(place, "the patterns of all schemas together cost too much to follow")
         try:
@@ -82,11 +88,10 @@ class ReplyGrammar:
 
     def _pinpoint(self, error: InvalidRequest) -> InvalidRequest:
         """The same error with the place that it is about."""
-        until = monotonic() + _PINPOINT_SECONDS
         for held in self.schemas:
-            found = _deepest_complaint(held, until)
+            found = deepest_complaint(held)
             if found is not None:
-                return refuse(*found)
+                return refuse(held.place_of(found[0]), found[1])
         whole = self.schemas[0].place if len(self.schemas) == 1 else "tools"
         return refuse(whole, error.message)
 
@@ -114,17 +119,26 @@ def reply_grammar(request: ChatRequest, manner: Manner, *, starts_in_reasoning: 
     arguments = [hold(tool.parameters, place, budget, strict=False, must_be_object=True) for tool, place in tools]
     answers = [] if answer is None else [hold(answer, RESPONSE_PLACE, budget, strict=True)]
     schemas = (*arguments, *answers)
+    for (tool, _), held in zip(tools, arguments, strict=True):
+        if held.left_out:
+            _say_once(tool.name, "; ".join(held.left_out[:_MAX_SAID]))
     writer = _Writer(manner, starts_in_reasoning=starts_in_reasoning)
     if max(held.literal_chars for held in schemas) > _MAX_FORCED_CHARS:
         writer.force_nothing()
     if arguments:
-        texts = [held.text(held.root) for held in arguments]
+        texts = [text_of(held, held.root) for held in arguments]
         several = request.parallel_tool_calls and named is None
         writer.add_calls([tool.name for tool, _ in tools], texts, several=several)
     if answers:
-        writer.add_answer(answers[0].text(answers[0].root))
+        writer.add_answer(text_of(answers[0], answers[0].root))
     is_free = not must_call and not answers
     return ReplyGrammar(writer.free() if is_free else writer.held(), schemas)
+
+
+@lru_cache(1_000)
+def _say_once(tool: str, left_out: str) -> None:
+    """Tells the operator what calls of a tool are not held to: it is sent again with every request."""
+    log.warning("what the model calls %s with is not held to all of its schema: %s", tool, left_out)
 
 
 class _Writer:
@@ -299,22 +313,3 @@ def _rehearse(compiler: ConstraintCompiler, place: str, schema: str) -> None:
         compiler.rehearse(f"{_NO_FORCING}\nstart: %json {schema}\n")
     except InvalidRequest as error:
         raise refuse(place, error.message) from None
-
-
-def _deepest_complaint(held: HeldSchema, until: float) -> tuple[str, str] | None:
-    """The place of the innermost schema that cannot be held even by itself, and why."""
-
-    found: tuple[str, str] | None = None
-    looked_at: set[int] = set()
-    waiting: list[Schema | bool] = [held.root]
-    while waiting and monotonic() < until:
-        node = waiting.pop(0)
-        if id(node) in looked_at:
-            continue
-        looked_at.add(id(node))
-        said = complaint_of(held.text(node))
-        if said is not None:
-            found, waiting = (held.place_of(node), said), list(children(node))
-            if isinstance(node, dict) and "$ref" in node:
-                waiting.append(held.definitions[target(node)])
-    return found

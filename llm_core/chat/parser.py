@@ -71,8 +71,14 @@ class ReplyParser:
             pass
         return self._flush()
 
-    def finish(self) -> list[Delta]:
-        """The reply has ended: what was held back comes out."""
+    def finish(self, *, is_cut: bool = False) -> list[Delta]:
+        """The reply has ended: what was held back comes out.
+
+        Args:
+            is_cut: The model had more to say. What may be the beginning of a marker or a call is then dropped.
+        """
+        if is_cut and self._state in (self._start, self._reasoning):
+            self._cut(len(self._tail))
         if self._state == self._start and self._starts_in_reasoning:
             self._drop(len(self._take_blank()))
             self._state = self._reasoning
@@ -84,7 +90,7 @@ class ReplyParser:
             if held:
                 self._emit_content(held)
             if self._calls is not None:
-                self._out += self._calls.finish()
+                self._out += self._calls.finish(is_cut=is_cut)
             if late := self._logprobs.rest():
                 self._out.append(ContentDelta("", late))
         return self._flush()

@@ -27,7 +27,7 @@ class ReplyTranslator:
             case Piece():
                 return list(self._parser.feed(event.text, event.logprobs))
             case Done():
-                rest = self._parser.finish()
+                rest = self._parser.finish(is_cut=event.finish_reason != "stop")
                 return [*rest, replace(event, finish_reason=self._why(event), dropped_messages=self._prepared.dropped)]
             case LLMError():
                 raise event

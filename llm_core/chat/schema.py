@@ -9,48 +9,55 @@ response format.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from functools import lru_cache
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import unquote
 
-from llm_core.chat.schema_choices import make_choices_plain
+from llm_core.chat.schema_choices import drop_types_that_are_said, make_choices_plain
+from llm_core.chat.schema_complaints import complaint_of, leave_out_what_is_not_known
+from llm_core.chat.schema_ends import take_out_what_never_ends
 from llm_core.chat.schema_limits import (
+    MAX_DECIMALS,
     MAX_HELD_LENGTH,
     MAX_LEVELS,
     MAX_LEVELS_TOGETHER,
     MAX_LITERAL_CHARS,
     MAX_MINIMUM,
+    MAX_MULTIPLE,
     MAX_PATTERN_CHARS,
+    MAX_PLAIN_MULTIPLE,
     Budget,
     HeldSchema,
     Schema,
     check_costs,
     check_size,
+    multiple,
     refuse,
 )
-from llm_core.engine.constraint import NOTHING_FITS, complaint
+from llm_core.chat.schema_plain import adds_none, make_bounds_plain, make_plain
+from llm_core.chat.schema_values import count
+from llm_core.chat.schema_written import HELD_FORMATS, PARTLY_HELD_FORMATS, object_text, scalar_text
+from llm_core.engine.constraint import NOTHING_FITS
 
 TYPES = ("null", "boolean", "integer", "number", "string", "array", "object")
 
-# Those that llguidance knows, and those that JSON Schema defines beside them. Any other is an annotation, as the
-# standard has it.
-FORMATS = frozenset(("date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid", "uri"))
-UNHELD_FORMATS = frozenset(
-    ("idn-email", "idn-hostname", "uri-reference", "uri-template", "iri", "iri-reference", "json-pointer", "regex")
-)
+# Those that llguidance knows, and those that are written as patterns or held as a part of them. Any other is an
+# annotation, as the standard has it.
+FORMATS = HELD_FORMATS | {"duration", "email", "hostname", "ipv4", "ipv6", "uuid", "uri"}
 UNHELD_KEYWORDS = frozenset(
-    ("not", "if", "contains", "uniqueItems", "propertyNames", "dependencies", "dependentRequired", "dependentSchemas")
-) | {"unevaluatedItems", "unevaluatedProperties", "$dynamicRef", "$recursiveRef"}
+    ("not", "if", "contains", "uniqueItems", "propertyNames", "unevaluatedItems", "unevaluatedProperties")
+) | {"$dynamicRef", "$recursiveRef"}
 _IS_OFF: dict[str, object] = {"uniqueItems": False, "unevaluatedItems": True, "unevaluatedProperties": True}
 
+_BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
+_ELSEWHERE = "only refs within the schema are followed, such as '#/$defs/name'"
 _COMBINING = ("allOf", "anyOf", "oneOf", "$ref")
 # A schema that says how its objects look and not that it is one means one.
 _TYPE_OF_KEYWORD = {
     "object": ("properties", "required", "additionalProperties", "patternProperties", "minProperties", "maxProperties"),
     "array": ("items", "prefixItems", "minItems", "maxItems"),
     "string": ("pattern", "format", "minLength", "maxLength"),
-    "number": ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"),
+    "number": (*_BOUNDS, "multipleOf"),
 }
 
 
@@ -71,7 +78,11 @@ def hold(schema: Schema, place: str, budget: Budget, *, strict: bool, must_be_ob
     check_size(schema, place)
     held = _Reader(schema, place, budget, strict=strict).read(must_be_object=must_be_object)
     make_choices_plain(held, strict=strict)
+    take_out_what_never_ends(held)
+    drop_types_that_are_said(held)
     check_costs(held)
+    if not strict:
+        leave_out_what_is_not_known(held)
     return held
 
 
@@ -102,6 +113,12 @@ class _Reader:
                 raise refuse(place, f"all definitions together have more than {MAX_LEVELS_TOGETHER} levels")
         return held
 
+    def _leave_out(self, at: str, why: str) -> None:
+        """What cannot be held is no reason to refuse a tool; whoever is answered with JSON counts on all of it."""
+        if self._strict:
+            raise refuse(at, why)
+        self._held.left_out.append(f"{at}: {why}")
+
     def _object(self, root: Schema | bool) -> Schema | bool:
         kinds = [] if isinstance(root, bool) else root.get("type", [])
         if root is True or root == {}:
@@ -121,13 +138,15 @@ class _Reader:
             raise refuse(place, f"is more than {MAX_LEVELS} levels deep")
         self._levels = max(self._levels, level)
         self._budget.spend("schemas", 1, place)
+        items = self._behind_refs(node.get("items"), f"{place}.items")[0] if node.get("uniqueItems") is True else None
+        node = make_plain(node, items, is_open=is_open)
         is_open = is_open or _may_add_properties(node)
         held: Schema = {}
         for key, value in sorted(node.items(), key=_after_the_others):
             at = f"{place}.{key}"
             if key in UNHELD_KEYWORDS:
-                if self._strict and not (key in _IS_OFF and value == _IS_OFF[key]):
-                    raise refuse(at, "cannot be held")
+                if not (key in _IS_OFF and value == _IS_OFF[key]):
+                    self._leave_out(at, "cannot be held")
             elif reader := _KEYWORDS.get(key):
                 reader(self, held, key, value, at, level + 1, is_open)
         self._settle(held, node, place, is_open)
@@ -138,7 +157,10 @@ class _Reader:
 
     def _settle(self, held: Schema, node: Schema, place: str, is_open: bool) -> None:
         """What depends on several keywords."""
-        _make_bounds_plain(held)
+        make_bounds_plain(held)
+        if any(key in held for key in _BOUNDS) and multiple(held.get("multipleOf", 1))[0] > MAX_PLAIN_MULTIPLE:
+            self._leave_out(f"{place}.multipleOf", f"counts too far beside bounds; {MAX_PLAIN_MULTIPLE:,} is the limit")
+            del held["multipleOf"]
         if "type" not in held and not any(key in held for key in (*_COMBINING, "enum", "const")):
             kinds = [kind for kind, keywords in _TYPE_OF_KEYWORD.items() if any(key in held for key in keywords)]
             if len(kinds) == 1:
@@ -156,20 +178,26 @@ class _Reader:
         names = held.get("properties")
         if names is None or not set(held.get("required", ())) <= set(names):
             return
+        if names and all(each is False for each in names.values()):  # it only forbids names
+            return
         if held.get("minProperties", 0) <= len(names):
             held["additionalProperties"] = False
+            self._held.closed.add(id(held))
 
     def _settle_string(self, held: Schema, place: str) -> None:
         """Leaves out what llguidance cannot hold of a string, or refuses it."""
         facets = ("pattern", "format", "minLength", "maxLength")
         while True:
             string = {"type": "string"} | {key: held[key] for key in facets if key in held}
-            said = complaint_of(json.dumps(string))
+            said = complaint_of(scalar_text(string))
             if said is None:
                 break
             at = next(key for key in facets if key in held)
-            if self._strict or said.startswith(NOTHING_FITS):
+            if held.get("format") in PARTLY_HELD_FORMATS:
+                at, said = "format", f"{held['format']} cannot be held beside the rest"
+            elif said.startswith(NOTHING_FITS):
                 raise refuse(f"{place}.{at}", said)
+            self._leave_out(f"{place}.{at}", said)
             del held[at]
         if "pattern" in held:
             self._budget.spend("patterns", 1, f"{place}.pattern")
@@ -178,16 +206,24 @@ class _Reader:
     def _settle_object(self, held: Schema, place: str) -> None:
         """The same of an object's limits and patterns of names."""
         for key in ("minProperties", "maxProperties", "patternProperties"):
-            said = complaint_of(json.dumps(_shallow(held)))
+            said = complaint_of(object_text(held))
             if said is None or key not in held:
                 continue
-            if self._strict or said.startswith(NOTHING_FITS):
+            if said.startswith(NOTHING_FITS):
                 raise refuse(f"{place}.{key}", said)
+            self._leave_out(f"{place}.{key}", said)
             del held[key]
 
     # ── refs ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
+    def _leads_elsewhere(self, ref: Any) -> bool:
+        """Whether a tool's ref leads out of its schema, where nobody follows it."""
+        return not self._strict and isinstance(ref, str) and ref != "#" and not ref.startswith("#/")
+
     def _ref(self, held: Schema, key: str, value: Any, at: str, level: int, is_open: bool) -> None:
+        if self._leads_elsewhere(value):
+            self._leave_out(at, _ELSEWHERE)
+            return
         target, place = self._behind_refs(*self._find(value, at))
         name = self._names.get((id(target), is_open))
         if name is None:
@@ -201,6 +237,8 @@ class _Reader:
         while isinstance(node, dict) and "$ref" in node and not any(key in _KEYWORDS and key != "$ref" for key in node):
             if id(node) in seen:
                 raise refuse(f"{place}.$ref", "refers to itself and to nothing else")
+            if self._leads_elsewhere(node["$ref"]):
+                break
             seen.add(id(node))
             node, place = self._find(node["$ref"], f"{place}.$ref")
         return node, place
@@ -208,7 +246,7 @@ class _Reader:
     def _find(self, ref: Any, at: str) -> tuple[Any, str]:
         """What a ref points to, and its place."""
         if not isinstance(ref, str) or (ref != "#" and not ref.startswith("#/")):
-            raise refuse(at, "only refs within the schema are followed, such as '#/$defs/name'")
+            raise refuse(at, _ELSEWHERE)
         node: Any = self._root
         place = self._held.place
         for part in ref.split("/")[1:]:
@@ -271,7 +309,7 @@ class _Reader:
     def _values(self, held: Schema, key: str, value: Any, at: str, level: int, is_open: bool) -> None:
         if key == "enum" and (not isinstance(value, list) or not value):
             raise refuse(at, "must be a list of values")
-        values, composite = _count(value if key == "enum" else [value])
+        values, composite = count(value if key == "enum" else [value])
         self._budget.spend("values", values, at)
         self._budget.spend("composite_values", composite, at)
         if any(len(json.dumps(each)) > MAX_LITERAL_CHARS for each in (value if key == "enum" else [value])):
@@ -283,21 +321,21 @@ class _Reader:
             raise refuse(at, "must be a text")
         if len(value) <= MAX_PATTERN_CHARS:
             held[key] = value
-        elif self._strict:
-            raise refuse(at, f"is too long: {len(value):,} characters, where {MAX_PATTERN_CHARS:,} may be")
+        else:
+            self._leave_out(at, f"is too long: {len(value):,} characters, where {MAX_PATTERN_CHARS:,} may be")
 
     def _format(self, held: Schema, key: str, value: Any, at: str, level: int, is_open: bool) -> None:
         if not isinstance(value, str):
             raise refuse(at, "must be a text")
         if value in FORMATS:
             held[key] = value
-        elif self._strict and value in UNHELD_FORMATS:
-            raise refuse(at, f"{value} cannot be held; {', '.join(sorted(FORMATS))} can")
 
     def _least(self, held: Schema, key: str, value: Any, at: str, level: int, is_open: bool) -> None:
-        held[key] = _whole(value, at)
-        if held[key] > MAX_MINIMUM:
-            raise refuse(at, f"is too large; {MAX_MINIMUM:,} is the limit")
+        least = _whole(value, at)
+        if least <= MAX_MINIMUM:
+            held[key] = least
+        else:
+            self._leave_out(at, f"is too large; {MAX_MINIMUM:,} is the limit")
 
     def _most(self, held: Schema, key: str, value: Any, at: str, level: int, is_open: bool) -> None:
         most = _whole(value, at)
@@ -311,8 +349,19 @@ class _Reader:
             raise refuse(at, "must be a number")
         elif key == "multipleOf" and value <= 0:
             raise refuse(at, "must be more than 0")
+        elif key == "multipleOf":
+            self._multiple(held, value, at)
         else:
             held[key] = value
+
+    def _multiple(self, held: Schema, step: float, at: str) -> None:
+        digits, exponent = multiple(step)
+        if digits == 1 and exponent < -MAX_DECIMALS:
+            held["multipleOf"] = 10.0**-MAX_DECIMALS  # whose multiples are multiples of the smaller step too
+        elif digits <= MAX_MULTIPLE and exponent >= -MAX_DECIMALS:
+            held["multipleOf"] = step
+        else:
+            self._leave_out(at, f"counts too far; {MAX_MULTIPLE:,} is the limit")
 
 
 _Keyword = Callable[[_Reader, Schema, str, Any, str, int, bool], None]
@@ -331,14 +380,8 @@ _KEYWORDS: dict[str, _Keyword] = {
     "format": _Reader._format,
     **dict.fromkeys(("minLength", "minItems", "minProperties"), _Reader._least),
     **dict.fromkeys(("maxLength", "maxItems", "maxProperties"), _Reader._most),
-    **dict.fromkeys(("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"), _Reader._number),
+    **dict.fromkeys((*_BOUNDS, "multipleOf"), _Reader._number),
 }
-
-
-@lru_cache(4_000)  # the same few bounds come with every request
-def complaint_of(schema: str) -> str | None:
-    """What llguidance says against a schema, written as JSON, that stands for itself; None where nothing is wrong."""
-    return complaint(f"start: %json {schema}\n")
 
 
 def _may_add_properties(node: Schema) -> bool:
@@ -348,7 +391,8 @@ def _may_add_properties(node: Schema) -> bool:
     if not combined or (len(combined) == 1 and not others and (combined != ["allOf"] or len(node["allOf"]) == 1)):
         return False
     branches = [each for key in combined if key != "$ref" and isinstance(node[key], list) for each in node[key]]
-    return "$ref" in node or not all(isinstance(each, dict) and set(each) <= {"required", "type"} for each in branches)
+    names = node.get("properties", {})
+    return "$ref" in node or not all(adds_none(each, names) for each in branches)
 
 
 def _after_the_others(item: tuple[str, Any]) -> bool:
@@ -356,41 +400,7 @@ def _after_the_others(item: tuple[str, Any]) -> bool:
     return item[0] == "additionalItems"
 
 
-def _make_bounds_plain(held: Schema) -> None:
-    """Draft 4 says with true and false whether a bound belongs to the range."""
-    for bound, exclusive in (("minimum", "exclusiveMinimum"), ("maximum", "exclusiveMaximum")):
-        if isinstance(held.get(exclusive), bool) and held.pop(exclusive) and bound in held:
-            held[exclusive] = held.pop(bound)
-
-
-def _count(values: list[Any]) -> tuple[int, int]:
-    """How many values there are, those in lists and objects counted, and how many are or stand in lists and objects."""
-    total = composite = 0
-    waiting: Iterator[Any] = iter(values)
-    stack = [(waiting, False)]
-    while stack:
-        each, is_inside = stack.pop()
-        for value in each:
-            is_composite = isinstance(value, dict | list)
-            total += 1
-            composite += is_inside or is_composite
-            if is_composite:
-                stack.append((iter(value.values() if isinstance(value, dict) else value), True))
-    return total, composite
-
-
 def _whole(value: Any, at: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int | float) or value < 0 or value != int(value):
         raise refuse(at, "must be a whole number, 0 or more")
     return int(value)
-
-
-def _shallow(held: Schema) -> Schema:
-    """A schema of an object without what its properties are."""
-    plain: Schema = {"type": "object"} | {
-        key: held[key] for key in ("required", "minProperties", "maxProperties") if key in held
-    }
-    plain |= {key: dict.fromkeys(held[key], True) for key in ("properties", "patternProperties") if key in held}
-    if "additionalProperties" in held:
-        plain["additionalProperties"] = held["additionalProperties"] is not False
-    return plain

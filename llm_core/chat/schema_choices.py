@@ -5,11 +5,12 @@ llguidance looks for that itself, but not behind a `$ref`, where pydantic has th
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from itertools import combinations
+from typing import Literal
 
 from llm_core.chat.schema_limits import HeldSchema, Schema, refuse, target, walk
+from llm_core.chat.schema_values import key_of, kind_of
 
 MAX_PAIRED = 50  # schemas that are compared each with each; more only by a tag
 
@@ -28,7 +29,11 @@ def make_choices_plain(held: HeldSchema, *, strict: bool) -> None:
     for node in list(walk(held)):
         if not isinstance(node, dict) or "oneOf" not in node:
             continue
-        branches = [_resolved(branch, held) for branch in node["oneOf"]]
+        branches = _parted([_resolved(branch, held) for branch in node["oneOf"]], node, held)
+        if branches is None:
+            branches = [_resolved(branch, held) for branch in node["oneOf"]]
+        else:
+            node["oneOf"] = branches
         if strict and not _exclude_each_other(branches, held):
             raise refuse(
                 f"{held.place_of(node)}.oneOf",
@@ -36,6 +41,72 @@ def make_choices_plain(held: HeldSchema, *, strict: bool) -> None:
                 "constant of its own, or use anyOf",
             )
         _rename(node)
+
+
+def _parted(branches: list[Schema | bool], node: Schema, held: HeldSchema) -> list[Schema | bool] | None:
+    """Branches that exclude each other because each forbids a name that the other one requires; None where they do so
+    already, or cannot be made to. They fit less than those that came in."""
+    parted = [dict(branch) for branch in branches if isinstance(branch, dict)]
+    if not 2 <= len(parted) <= MAX_PAIRED or len(parted) < len(branches) or _exclude_each_other(branches, held):
+        return None
+    gone: set[int] = set()
+    for place, other in combinations(range(len(parted)), 2):
+        if _exclude(branches[place], branches[other], held):
+            continue
+        one, two = parted[place], parted[other]
+        names = _to_forbid(one, two, node), _to_forbid(two, one, node)
+        if None not in names:
+            for each, name in zip((one, two), names, strict=True):
+                each["properties"] = each.get("properties", {}) | {name: False}
+        elif _asks_only_for_names(one) and set(one["required"]) < set(two.get("required", ())):
+            gone.add(other)  # whatever fits it fits the shorter one too
+        elif _asks_only_for_names(two) and set(two["required"]) < set(one.get("required", ())):
+            gone.add(place)
+        else:
+            return None
+    for branch, each in zip(branches, parted, strict=True):
+        held.places[id(each)] = held.place_of(branch)
+        if id(branch) in held.closed:
+            held.closed.add(id(each))
+    return [each for place, each in enumerate(parted) if place not in gone] or None
+
+
+def _to_forbid(one: Schema, other: Schema, beside: Schema) -> str | None:
+    """A name that `other` requires and that `one` can do without."""
+    if one.get("type") != "object" or other.get("type") != "object":
+        return None
+    needed = {*one.get("required", ()), *beside.get("required", ())}
+    mine = () if _asks_only_for_names(one) else one.get("properties", ())
+    return next((name for name in other.get("required", ()) if name not in needed and name not in mine), None)
+
+
+def _asks_only_for_names(node: Schema) -> bool:
+    forbidden = all(each is False for each in node.get("properties", {}).values())
+    return bool(node.get("required")) and node.keys() <= {"type", "required", "properties"} and forbidden
+
+
+def drop_types_that_are_said(held: HeldSchema) -> None:
+    """Takes a `type` away, in place, that all choices beside it have too, or the one schema that is referred to: where
+    refs lead back to themselves llguidance allows nothing beside them."""
+    for node in walk(held):
+        if not isinstance(node, dict):
+            continue
+        if len(node.get("allOf", ())) == 1 and node.keys() <= {"allOf", "type"} and isinstance(node["allOf"][0], dict):
+            only = node["allOf"][0]
+            if only.keys() == {"$ref"}:
+                del node["allOf"]
+                node |= only
+        if node.keys() not in ({"type", "anyOf"}, {"type", "$ref"}):
+            continue
+        kinds = node["type"] if isinstance(node["type"], list) else [node["type"]]
+        branches = node.get("anyOf", [node])
+        if "integer" not in kinds and all((_of_resolved(each, held) or {"?"}) <= set(kinds) for each in branches):
+            del node["type"]
+
+
+def _of_resolved(branch: Schema | bool, held: HeldSchema) -> set[str] | None:
+    node = _resolved({"$ref": branch["$ref"]} if isinstance(branch, dict) and "$ref" in branch else branch, held)
+    return None if isinstance(node, bool) else _kinds(node)
 
 
 def _rename(node: Schema) -> None:
@@ -90,10 +161,26 @@ def _exclude(one: Schema | bool, other: Schema | bool, held: HeldSchema) -> bool
         return not values & other_values
     if kinds != {"object"} or other_kinds != {"object"}:
         return False
+    forbids, is_forbidden = _forbids(one, other, held), _forbids(other, one, held)
+    if (forbids and is_forbidden) or "always" in (forbids, is_forbidden):
+        return True
     return any(
         _exclude(_property(one, name, held), _property(other, name, held), held)
         for name in {*one.get("required", ())} & {*other.get("required", ())}
     )
+
+
+def _forbids(one: Schema, other: Schema, held: HeldSchema) -> Literal["always", "as it is held"] | None:
+    """Whether a schema forbids a name that another one requires. Where we closed it, what it was made of does not."""
+    found: Literal["as it is held"] | None = None
+    names = one.get("properties", {})
+    is_closed = one.get("additionalProperties") is False and "patternProperties" not in one
+    for name in other.get("required", ()):
+        if names.get(name) is False or (is_closed and name not in names and id(one) not in held.closed):
+            return "always"
+        if is_closed and name not in names:
+            found = "as it is held"
+    return found
 
 
 def _property(node: Schema, name: str, held: HeldSchema) -> Schema | bool:
@@ -105,13 +192,8 @@ def _kinds(node: Schema) -> set[str] | None:
     kinds = node.get("type")
     if kinds is None:
         values = [node["const"]] if "const" in node else node.get("enum")
-        return None if values is None else {_kind(value) for value in values}
+        return None if values is None else {kind_of(value) for value in values}
     return {"number" if kind == "integer" else kind for kind in ([kinds] if isinstance(kinds, str) else kinds)}
-
-
-def _kind(value: object) -> str:
-    kinds = ((type(None), "null"), (bool, "boolean"), (int | float, "number"), (str, "string"), (list, "array"))
-    return next((name for kind, name in kinds if isinstance(value, kind)), "object")
 
 
 def _constants(node: Schema | bool) -> set[str] | None:
@@ -119,12 +201,7 @@ def _constants(node: Schema | bool) -> set[str] | None:
     if isinstance(node, bool):
         return None
     values = [node["const"]] if "const" in node else node.get("enum")
-    return None if values is None else {json.dumps(_plain(value), sort_keys=True) for value in values}
-
-
-def _plain(value: object) -> object:
-    """1.0 and 1 are one number in JSON schema."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+    return None if values is None else {key_of(value) for value in values}
 
 
 def _resolved(node: Schema | bool, held: HeldSchema) -> Schema | bool:

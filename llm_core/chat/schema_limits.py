@@ -12,7 +12,7 @@ import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from fractions import Fraction
+from decimal import Decimal
 from typing import Any
 
 from llm_core.errors import InvalidRequest
@@ -24,7 +24,9 @@ MAX_LEVELS_TOGETHER = 600  # of a schema and all definitions that it uses
 MAX_MINIMUM = 10_000  # of minLength, minItems, minProperties: a reply has no room for more
 MAX_HELD_LENGTH = 50_000  # characters: a string under a larger `maxLength` outgrows the lexer before it gets there
 MAX_PATTERN_CHARS = 1_000
-MAX_MULTIPLE = 1_000  # the least common multiple of all `multipleOf` in a schema, in the smallest unit
+MAX_MULTIPLE = 20_000  # a `multipleOf` without the zeros at its end
+MAX_PLAIN_MULTIPLE = 1_000  # the same beside bounds, and the least common multiple of several that meet
+MAX_DECIMALS = 10  # of `multipleOf`
 MAX_LITERAL_CHARS = 5_000  # of a name or a value
 MAX_COMBINED = 8_000  # schemas made by intersecting others: 30 to 50 microseconds each
 MAX_PROPERTIES = 500  # of one object, once combined: optional ones take the square of their number
@@ -34,12 +36,10 @@ FREE_PATTERNS = 5  # so many patterns and formats can be intersected in any way
 
 Schema = dict[str, Any]
 
-# As `json.dumps` writes: the prompt of the next turn has the reply in that form, and its prefix is found again.
-_WRITING = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
-
-_CHILD_LISTS = ("prefixItems", "anyOf", "oneOf", "allOf")
-_CHILD_MAPS = ("properties", "patternProperties")
-_CHILDREN = ("items", "additionalProperties")
+CHILD_LISTS = ("prefixItems", "anyOf", "oneOf", "allOf")
+CHILD_MAPS = ("properties", "patternProperties")
+CHILDREN = ("items", "additionalProperties")
+_COMBINED = {"allOf", "anyOf", "$ref"}
 
 
 def refuse(place: str, why: str) -> InvalidRequest:
@@ -68,13 +68,15 @@ class Budget:
 
 @dataclass
 class HeldSchema:
-    """A schema as llguidance gets it: refs lead into `definitions`, and it has only keywords that are held.
+    """A schema to be written for llguidance: refs lead into `definitions`, and it has only keywords that are held.
 
     Attributes:
         place: Of the schema in the request.
         places: Of the schemas in it, by their `id`.
         costly: Schemas with their places whose cost shows only when they are followed: strings with a pattern, and the
             whole where it is large.
+        left_out: What it does not hold of the schema that came in, and why, each with its place.
+        closed: The objects, by their `id`, that nobody but us closed to other names.
     """
 
     place: str
@@ -82,18 +84,13 @@ class HeldSchema:
     definitions: dict[str, Schema | bool]
     places: dict[int, str] = field(default_factory=dict)
     costly: list[tuple[str, Schema | bool]] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+    closed: set[int] = field(default_factory=set)
 
     @property
     def literal_chars(self) -> int:
         """The longest text that a reply may have to have word for word, or more."""
         return sum(map(_literal_chars, walk(self)))
-
-    def text(self, node: Schema | bool) -> str:
-        """One of its schemas as JSON that stands for itself, with the way in which values are to be written."""
-        whole: Schema = dict(node) if isinstance(node, dict) else {"allOf": [node]}
-        if self.definitions and not _stands_alone(whole):
-            whole["$defs"] = self.definitions
-        return json.dumps(whole | {"x-guidance": _WRITING}, ensure_ascii=False)
 
     def place_of(self, node: Schema | bool) -> str:
         return self.places.get(id(node), self.place)
@@ -102,21 +99,17 @@ class HeldSchema:
 def children(node: Schema | bool) -> Iterator[Schema | bool]:
     """The schemas right inside a held one, in its order; not those that it refers to."""
     for key, value in node.items() if isinstance(node, dict) else ():
-        if key in _CHILD_MAPS:
+        if key in CHILD_MAPS:
             yield from value.values()
-        elif key in _CHILD_LISTS:
+        elif key in CHILD_LISTS:
             yield from value
-        elif key in _CHILDREN:
+        elif key in CHILDREN:
             yield value
 
 
 def target(node: Schema) -> str:
     """The name of the definition that a held schema refers to."""
     return str(node["$ref"]).removeprefix("#/$defs/")
-
-
-def _stands_alone(schema: Schema) -> bool:
-    return "$ref" not in schema and next(children(schema), None) is None
 
 
 def _literal_chars(node: Schema | bool) -> int:
@@ -158,7 +151,6 @@ def check_costs(held: HeldSchema) -> None:
         if loads.patterns > FREE_PATTERNS and load.weight > MAX_INTERSECTED:
             raise refuse(held.place_of(node), "combines too many schemas that have patterns or formats")
     _check_multiples(held)
-    _check_ends(held)
     if sum(1 for _ in walk(held)) > LARGE_SCHEMAS or held.literal_chars > MAX_LITERAL_CHARS:
         held.costly.append((held.place, held.root))
 
@@ -268,16 +260,26 @@ def _intersection(parts: list[_Load]) -> _Load:
     )
 
 
+def multiple(step: float) -> tuple[int, int]:
+    """A step as a whole number without zeros at its end, and the power of ten that it is to be multiplied by. Numbers
+    are held to multiples by counting remainders; powers of ten need no counting."""
+    _, digits, exponent = Decimal(str(step)).normalize().as_tuple()
+    return int("".join(map(str, digits))), int(exponent)
+
+
 def _check_multiples(held: HeldSchema) -> None:
-    """Numbers are held to multiples by counting remainders, those of all `multipleOf` together where they meet."""
-    whole, unit = 1, 1
-    for node in walk(held):
-        if isinstance(node, dict) and "multipleOf" in node:
-            step = Fraction(str(node["multipleOf"]))
-            unit = math.lcm(unit, step.denominator)
-            whole = math.lcm(whole, step.numerator)
-            if whole * unit > MAX_MULTIPLE:
-                raise refuse(f"{held.place_of(node)}.multipleOf", f"counts too far; {MAX_MULTIPLE:,} is the limit")
+    """Where several `multipleOf` meet in a value, the remainders of all together are counted."""
+    nodes = [node for node in walk(held) if isinstance(node, dict)]
+    if not any(len(_COMBINED & node.keys()) + bool(node.keys() - _COMBINED) > 1 for node in nodes):
+        return
+    steps = [(node, multiple(node["multipleOf"])) for node in nodes if "multipleOf" in node]
+    unit = min((exponent for _, (_, exponent) in steps), default=0)
+    whole = 1
+    for node, (count, exponent) in steps:
+        whole = math.lcm(whole, count * 10 ** (exponent - unit))
+        if multiple(whole)[0] > MAX_PLAIN_MULTIPLE:
+            said = f"counts too far with others; {MAX_PLAIN_MULTIPLE:,} is the limit"
+            raise refuse(f"{held.place_of(node)}.multipleOf", said)
 
 
 def walk(held: HeldSchema) -> Iterator[Schema | bool]:
@@ -287,44 +289,3 @@ def walk(held: HeldSchema) -> Iterator[Schema | bool]:
         node = waiting.pop()
         yield node
         waiting += children(node)
-
-
-# ── values that end ──────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def _check_ends(held: HeldSchema) -> None:
-    """Refuses what must contain itself: no finite value fits it."""
-    ending: set[str] = set()
-    while True:
-        found = {name for name, node in held.definitions.items() if name not in ending and _ends(node, ending)}
-        if not found:
-            break
-        ending |= found
-    for name, node in held.definitions.items():
-        if name not in ending:
-            raise refuse(held.place_of(node), "no value can fit it: it has to contain itself without end, or is false")
-
-
-def _ends(node: Schema | bool, ending: set[str]) -> bool:
-    """Whether some finite value may fit, as far as refs to definitions that are not known to end tell."""
-    if isinstance(node, bool):
-        return node
-    if "$ref" in node and target(node) not in ending:
-        return False
-    if not all(_ends(branch, ending) for branch in node.get("allOf", ())):
-        return False
-    if "anyOf" in node and not any(_ends(each, ending) for each in node["anyOf"]):
-        return False
-    kinds = node.get("type", "null")
-    return any(_kind_ends(kind, node, ending) for kind in ([kinds] if isinstance(kinds, str) else kinds))
-
-
-def _kind_ends(kind: str, node: Schema, ending: set[str]) -> bool:
-    if kind == "object":
-        properties, rest = node.get("properties", {}), node.get("additionalProperties", True)
-        return all(_ends(properties.get(name, rest), ending) for name in node.get("required", ()))
-    if kind == "array":
-        count, first = node.get("minItems", 0), node.get("prefixItems", [])
-        needed = [*first[:count], *([node.get("items", True)] if count > len(first) else [])]
-        return all(_ends(each, ending) for each in needed)
-    return True

@@ -58,6 +58,15 @@ HERMES = ToolFormat(
     call_close="}\n</tool_call>",
 )
 
+JSON = ToolFormat(
+    "json",  # templates that know tools and have no mark of their own for calls
+    hint="",
+    marker="",
+    call_open='{"name": "',
+    call_middle='", "parameters": ',
+    call_close="}",
+)
+
 TOOL_FORMATS = (
     HERMES,
     ToolFormat(
@@ -91,14 +100,7 @@ TOOL_FORMATS = (
         call_close="}",
         separator="; ",
     ),
-    ToolFormat(
-        "json",  # templates that know tools and have no mark of their own for calls
-        hint="",
-        marker="",
-        call_open='{"name": "',
-        call_middle='", "parameters": ',
-        call_close="}",
-    ),
+    JSON,
 )
 
 

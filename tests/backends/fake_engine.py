@@ -77,6 +77,17 @@ def refuses(status: int, body: Any = None, *, after: float = 0.0, **headers: str
     return answer
 
 
+def writes(text: str, content_type: str = "text/event-stream") -> Answer:
+    """Sends a body as it stands."""
+
+    async def answer(writer: asyncio.StreamWriter) -> None:
+        data = text.encode()
+        head = f"HTTP/1.1 200 OK\r\nContent-Type: {content_type}\r\nContent-Length: {len(data)}\r\n\r\n"
+        writer.write(head.encode() + data)
+
+    return answer
+
+
 async def hangs_up(writer: asyncio.StreamWriter) -> None:
     """Closes the connection without a word."""
     writer.transport.abort()

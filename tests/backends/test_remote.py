@@ -71,6 +71,8 @@ class TestWhatIsSent:
         schema = {"type": "object", "properties": {"a": {"type": "integer"}}}
         wanted = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
         named = {"type": "function", "function": {"name": "weather"}}
+        call = chunk({"tool_calls": [{"index": 0, "id": "a", "function": {"name": "weather", "arguments": "{}"}}]})
+        engine.answers = [streams([call, chunk({}, "stop")]), streams(reply("{}"))]
         client.chat(HELLO, tools=[WEATHER], tool_choice=named, parallel_tool_calls=False)
         client.chat(HELLO, response_format=wanted)
 

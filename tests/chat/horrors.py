@@ -92,16 +92,16 @@ HORRORS: dict[str, tuple[bool, Callable[[], Schema]]] = {
     ),
     "what contains itself": (True, lambda: within({"$ref": "#"})),
     "a list that contains itself": (True, lambda: in_a_circle(a={"items": {"$ref": "#/$defs/a"}, "minItems": 1})),
-    "a remote ref": (True, lambda: within({"$ref": "http://169.254.169.254/latest/meta-data"})),
-    "a file ref": (True, lambda: within({"$ref": "file:///etc/passwd"})),
+    "a remote ref": (False, lambda: within({"$ref": "http://169.254.169.254/latest/meta-data"})),
+    "a file ref": (False, lambda: within({"$ref": "file:///etc/passwd"})),
     "a remote $schema and $id": (
         False,
         lambda: within({}) | {"$schema": "http://127.0.0.1:9/s", "$id": "http://127.0.0.1:9/i"},
     ),
     "maxLength 65536": (False, lambda: within({"type": "string", "maxLength": 65_536})),
-    "minLength 65536": (True, lambda: within({"type": "string", "minLength": 65_536})),
+    "minLength 65536": (False, lambda: within({"type": "string", "minLength": 65_536})),
     **{
-        f"{key} {count}": (key.startswith("min"), lambda key=key, count=count: within({key: count}))
+        f"{key} {count}": (False, lambda key=key, count=count: within({key: count}))
         for key in ("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties")
         for count in (10**9, 2**63, 10**400)
     },
@@ -187,7 +187,7 @@ HORRORS: dict[str, tuple[bool, Callable[[], Schema]]] = {
         lambda: {"type": "object", "patternProperties": {f"a{count}.*": {} for count in range(40)}},
     ),
     **{
-        f"multipleOf {step}": (True, lambda step=step: within({"type": "number", "multipleOf": step}))
+        f"multipleOf {step}": (False, lambda step=step: within({"type": "number", "multipleOf": step}))
         for step in (123_456_789, 99_991, 1e-300, 1e300, 0.123456789, 2**40)
     },
     "multiples of everything": (

@@ -43,10 +43,10 @@ class Parsed:
     is_whole: bool
 
 
-def parse(*pieces: str, form: ToolFormat = HERMES) -> Parsed:
+def parse(*pieces: str, form: ToolFormat = HERMES, is_cut: bool = False) -> Parsed:
     parser = ReplyParser(DEFAULT_REASONING, False, form, TOOLS)
     deltas = [delta for piece in pieces for delta in parser.feed(piece)]
-    deltas += parser.finish()
+    deltas += parser.finish(is_cut=is_cut)
     calls = CallBuilder()
     for delta in deltas:
         if isinstance(delta, ToolCallDelta):
@@ -159,6 +159,38 @@ def test_a_call_that_never_closes_has_the_arguments_that_came() -> None:
     assert parse('<tool_call>\n{"name": "now", "arguments": {"zone": "UTC"}') == Parsed(
         "", (("now", '{"zone": "UTC"}'),), True
     )
+
+
+@EACH
+def test_a_call_that_is_cut_anywhere_shows_nothing_of_its_form(form: ToolFormat) -> None:
+    before = "Let me see.\n\n" if form.marker else ""
+    written = TWO[form.name]
+
+    for end in range(1, len(written)):
+        text, calls = before + written[:end], parse(before + written[:end], form=form, is_cut=True)
+        assert calls == parse(*text, form=form, is_cut=True)
+        assert calls.text in (before, before.rstrip()), text
+        assert [name for name, _ in calls.calls] == ["get_weather", "now"][: len(calls.calls)]
+
+
+@pytest.mark.parametrize("body", ['{"arguments": {"zone": "UT', '{"type": "function", "function": {"name": "no'])
+def test_so_does_one_in_another_order(body: str) -> None:
+    assert parse(f"<tool_call>\n{body}", is_cut=True) == Parsed("", (), False)
+    assert parse(body, form=FORMATS["json"], is_cut=True).text == ("" if "name" in body else body)
+
+
+@pytest.mark.parametrize("name", ["llama", "json"])
+@pytest.mark.parametrize(
+    "text", ['{"name": "Alice", "age"', '{"city": "Par', '{"id": 7, "text": "once', '{"name": "nowhere']
+)
+def test_an_answer_that_is_cut_and_no_call_stays(name: str, text: str) -> None:
+    assert parse(text, form=FORMATS[name], is_cut=True) == Parsed(text, (), False)
+
+
+def test_text_that_is_cut_loses_at_most_what_may_be_a_marker() -> None:
+    assert parse("x < y, and <tool", is_cut=True).text == "x < y, and"
+    assert parse("x < y, and <tools> ", is_cut=True).text == "x < y, and <tools> "
+    assert parse("A <tool_call> is a mark", is_cut=True).text == "A <tool_call> is a mark"
 
 
 @pytest.mark.parametrize(

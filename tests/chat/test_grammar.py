@@ -311,7 +311,7 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("schema", "place"),
         [
-            ({"city": {"$ref": "http://example.com"}}, "city.$ref"),
+            ({"city": {"$ref": "#/$defs/none"}}, "city.$ref"),
             ({"city": {"type": "string", "pattern": "(.*)" * 100}}, "city.pattern"),
             ({"city": {"anyOf": [{"type": "array", "minItems": 3, "maxItems": 2}]}}, "city.anyOf.0"),
             ({"city": {"type": "integer", "minimum": 5, "maximum": 4}}, "city"),
@@ -325,6 +325,14 @@ class TestRefusals:
 
         assert error.param == f"tools.1.function.parameters.properties.{place}"
         assert error.message.startswith(f"{error.param}: ")
+
+    def test_what_a_tool_is_not_held_to_is_said_once(self, reader: Reader, caplog: pytest.LogCaptureFixture) -> None:
+        schema = {"type": "object", "properties": {"tags": {"type": "array", "uniqueItems": True}}}
+        for _ in range(3):
+            reader.grammar(tools=[{"name": "said_once", "parameters": schema}])
+
+        (said,) = [record.getMessage() for record in caplog.records if "said_once" in record.getMessage()]
+        assert "tools.0.function.parameters.properties.tags.uniqueItems: cannot be held" in said
 
     def test_a_named_tool_keeps_its_place(self, reader: Reader) -> None:
         bad = {"name": "bad", "parameters": {"type": "string"}}

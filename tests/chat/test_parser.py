@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from llm_core.chat.formats import DEFAULT_REASONING, REASONING_FORMATS, ReasoningFormat, reasoning_format
 from llm_core.chat.parser import ReplyParser
-from llm_core.events import ContentDelta, ReasoningDelta, TokenLogprob
+from llm_core.events import ContentDelta, ReasoningDelta, TokenLogprob, ToolCallDelta
 
 HARMONY = REASONING_FORMATS[0]
 EACH_FORMAT = pytest.mark.parametrize("markers", REASONING_FORMATS, ids=lambda row: row.opener)
@@ -50,6 +50,16 @@ def split(raw: str, **options: bool) -> tuple[str, str]:
 
 def token(text: str) -> Piece:
     return text, (TokenLogprob(text, text.encode(), -0.5),)
+
+
+@EACH_FORMAT
+def test_a_reply_that_is_cut_anywhere_shows_nothing_of_a_marker(markers: ReasoningFormat) -> None:
+    written = f"{markers.opener}hm{markers.closer}Hello"
+    for end in range(len(written)):
+        parser = ReplyParser(markers, False)
+        deltas = [*parser.feed(written[:end]), *parser.finish(is_cut=True)]
+
+        assert "hmHello".startswith("".join(delta.text for delta in deltas if not isinstance(delta, ToolCallDelta)))
 
 
 @pytest.mark.parametrize(

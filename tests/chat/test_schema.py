@@ -11,8 +11,10 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import BaseModel, Field
 
-from llm_core.chat.schema import complaint_of, hold
+from llm_core.chat.schema import hold
+from llm_core.chat.schema_complaints import complaint_of
 from llm_core.chat.schema_limits import Budget, HeldSchema
+from llm_core.chat.schema_written import text_of
 from llm_core.errors import InvalidRequest
 
 PLACE = "tools.0.function.parameters"
@@ -20,7 +22,7 @@ PLACE = "tools.0.function.parameters"
 
 def held(schema: dict[str, Any], *, strict: bool = False, must_be_object: bool = False) -> HeldSchema:
     found = hold(schema, PLACE, Budget(), strict=strict, must_be_object=must_be_object)
-    assert complaint_of(found.text(found.root)) is None
+    assert complaint_of(text_of(found, found.root)) is None
     return found
 
 
@@ -213,14 +215,30 @@ class TestRefs:
             "file:///etc/passwd",
             "other.json#/a",
             "#anchor",
-            "#/$defs/none",
-            "#/a/0",
             "",
-            5,
         ],
     )
+    def test_one_that_leads_elsewhere_is_not_followed(self, ref: str) -> None:
+        schema = {"type": "object", "properties": {"city": {"$ref": ref}}}
+
+        assert refusal(schema, strict=True) == "properties.city.$ref"
+        assert property_of({"$ref": ref}) == {}
+        assert held(schema).left_out
+        assert held({"$ref": ref}, must_be_object=True).root == {"type": "object"}
+
+    @pytest.mark.parametrize("ref", ["#/$defs/none", "#/a/0", 5])
     def test_one_that_leads_nowhere_is_refused_where_it_stands(self, ref: object) -> None:
         assert refusal({"type": "object", "properties": {"city": {"$ref": ref}}}) == "properties.city.$ref"
+
+    def test_a_circle_with_something_beside_its_ref_is_held_to_its_type(self) -> None:
+        node = {"type": "object", "properties": {"x": {"$ref": "#/$defs/n", "type": "object", "minProperties": 1}}}
+        schema = {"$ref": "#/$defs/n", "$defs": {"n": node}}
+
+        found = held(schema)
+
+        assert found.left_out
+        assert isinstance(found.root, dict)
+        assert found.root["properties"] == {"x": {"type": "object"}}
 
     def test_one_may_lead_anywhere_in_the_schema(self) -> None:
         schema = {
@@ -243,9 +261,18 @@ class TestRefs:
         node = {"type": "object", "properties": {"next": {"$ref": "#/$defs/node"}}, "required": ["next"]}
         rows = {"type": "array", "items": {"$ref": "#/$defs/rows"}, "minItems": 1}
 
-        assert refusal({"properties": {"x": {"$ref": "#/$defs/node"}}, "$defs": {"node": node}}) == "$defs.node"
-        assert refusal({"properties": {"x": {"$ref": "#/$defs/rows"}}, "$defs": {"rows": rows}}) == "$defs.rows"
+        asked = {"properties": {"x": {"$ref": "#/$defs/x"}}, "required": ["x"]}
+        assert refusal(asked | {"$defs": {"x": node | {"properties": {"next": {"$ref": "#/$defs/x"}}}}}) == "$defs.x"
+        assert refusal(asked | {"$defs": {"x": rows | {"items": {"$ref": "#/$defs/x"}}}}) == "$defs.x"
         held({"properties": {"x": {"$ref": "#/$defs/node"}}, "$defs": {"node": node | {"required": []}}})
+
+    def test_what_must_contain_itself_and_need_not_be_there_is_left_out(self) -> None:
+        node = {"type": "object", "properties": {"next": {"$ref": "#/$defs/node"}}, "required": ["next"]}
+
+        found = held({"properties": {"x": {"$ref": "#/$defs/node"}}, "$defs": {"node": node}})
+
+        assert isinstance(found.root, dict)
+        assert (found.root["properties"], found.definitions) == ({"x": False}, {})
 
 
 class TestWhatIsNoSchema:
@@ -299,12 +326,13 @@ class TestStrict:
             ({"type": "object", "propertyNames": {"pattern": "a"}}, "propertyNames"),
             ({"type": "object", "unevaluatedProperties": False}, "unevaluatedProperties"),
             ({"$dynamicRef": "#a"}, "$dynamicRef"),
-            ({"type": "string", "format": "json-pointer"}, "format"),
             ({"type": "string", "pattern": "^(?=a)"}, "pattern"),
             ({"type": "string", "pattern": r"\bword\b"}, "pattern"),
             ({"type": "string", "pattern": "("}, "pattern"),
             ({"type": "string", "pattern": "a" * 2_000}, "pattern"),
-            ({"minProperties": 2, "properties": {"a": {}, "b": {}, "c": {}}}, "minProperties"),
+            ({"minProperties": 5, "properties": {"a": {}, "b": {}, "c": {}}}, "minProperties"),
+            ({"type": "string", "minLength": 100_000}, "minLength"),
+            ({"type": "number", "multipleOf": 0.1234567}, "multipleOf"),
         ],
         ids=lambda case: case if isinstance(case, str) else "",
     )
@@ -315,6 +343,8 @@ class TestStrict:
 
         assert refusal(wrapped, strict=True) == f"properties.x.{place}"
         assert place not in property_of(schema)
+        (said,) = held(wrapped).left_out
+        assert said.startswith(f"{PLACE}.properties.x.{place}: ")
 
     @pytest.mark.parametrize(
         "choices",

@@ -111,3 +111,13 @@ def test_a_session_keeps_the_call_and_its_result(client: LLMClient) -> None:
     assert roles[:3] == ["user", "assistant", "tool"]
     assert roles[-1] == "assistant"
     assert client.session_history("booked")[-1].content == reply.content
+
+
+def test_a_session_keeps_nothing_of_a_call_that_was_cut_before_its_arguments(client: LLMClient) -> None:
+    tool = {"name": "get_the_weather_of_the_week", "parameters": {"type": "object"}}
+    for max_tokens in range(1, 16):
+        reply = client.chat_session("cut", "And now?", tools=[tool], tool_choice="required", max_tokens=max_tokens)
+        assert (reply.content, reply.finish_reason) == ("", "length")
+
+    assert "".join(message.content for message in client.session_history("cut") if message.role == "assistant") == ""
+    assert client.chat_session("cut", "Say something.", max_tokens=5).content

@@ -1,0 +1,257 @@
+"""Engines that write in ways of their own, and engines that do not do as they are told."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import jsonschema
+import pytest
+
+from llm_core.client import LLMClient
+from llm_core.errors import ContextOverflow, EngineFailed, InvalidRequest, ModelError
+from llm_core.events import ContentDelta, ReasoningDelta, ToolCallDelta
+from tests.backends.fake_engine import FakeEngine, chunk, refuses, reply, streams, writes
+
+HELLO = [{"role": "user", "content": "Hello"}]
+WEATHER = {
+    "name": "weather",
+    "parameters": {
+        "type": "object",
+        "properties": {"city": {"$ref": "#/$defs/city"}},
+        "required": ["city"],
+        "$defs": {"city": {"enum": ["Oslo", "Rome"]}},
+    },
+}
+NOW = {"name": "now", "parameters": {"type": "object", "properties": {}}}
+NAMED = {"type": "function", "function": {"name": "weather"}}
+
+
+def call(name: str | None = None, arguments: Any = "", **more: Any) -> dict[str, Any]:
+    return {"function": {"arguments": arguments} | ({"name": name} if name else {})} | more
+
+
+def calls(*pieces: dict[str, Any]) -> list[dict[str, Any]]:
+    return [*(chunk({"tool_calls": [piece]}) for piece in pieces), chunk({}, "tool_calls")]
+
+
+class TestStreams:
+    @pytest.mark.parametrize("end", ["data: [DONE]\n\n", "data:[DONE]\n\n", ""])
+    @pytest.mark.parametrize("gap", ["\n\n", "\n", "\r\n\r\n", "\n: keep-alive\n\nid: 7\nevent: message\n"])
+    def test_events_with_and_without_spaces_and_blank_lines(
+        self, client: LLMClient, engine: FakeEngine, gap: str, end: str
+    ) -> None:
+        engine.answers = [writes("".join(f"data:{json.dumps(each)}{gap}" for each in reply("Hi", " there")) + end)]
+
+        said = client.chat(HELLO)
+
+        assert (said.content, said.finish_reason, said.usage.prompt_tokens) == ("Hi there", "stop", 7)
+
+    def test_what_unicode_calls_a_line_separator_is_text(self, client: LLMClient, engine: FakeEngine) -> None:
+        text = "a\u2028b\u2029c\x85d"
+        written = "".join(f"data: {json.dumps(each, ensure_ascii=False)}\n\n" for each in reply(text))
+        engine.answers = [writes(written)]
+
+        assert client.chat(HELLO).content == text
+
+    @pytest.mark.parametrize("indent", [None, 2])
+    def test_one_whole_answer_in_place_of_a_stream(
+        self, client: LLMClient, engine: FakeEngine, indent: int | None
+    ) -> None:
+        message = {"role": "assistant", "content": "Hi", "reasoning_content": "hm", "tool_calls": [call("now", {})]}
+        whole = {
+            "object": "chat.completion",
+            "choices": [{"index": 0, "message": message, "finish_reason": "tool_calls"}],
+            "usage": {"prompt_tokens": 3, "completion_tokens": 4},
+        }
+        engine.answers = [writes(json.dumps(whole, indent=indent), "application/json")]
+
+        said = client.chat(HELLO, tools=[NOW])
+
+        assert (said.content, said.reasoning, said.usage.completion_tokens) == ("Hi", "hm", 4)
+        assert [(each.name, each.arguments) for each in said.tool_calls] == [("now", "{}")]
+
+
+class TestErrors:
+    @pytest.mark.parametrize(
+        "written",
+        [
+            'data: {"error": {"message": "out of memory", "code": 500}}\n\n',
+            'data:{"error": {"message": "out of memory"}}\n\n',
+            'event: error\ndata: {"error": "out of memory"}\n\n',
+            'error: {"code": 500, "message": "out of memory"}\n\n',
+            '{"error": {"message": "out of memory"}}',
+            '{"object": "error", "message": "out of memory", "code": 500}',
+            "out of memory",
+        ],
+    )
+    @pytest.mark.parametrize("begun", [False, True], ids=["at once", "in the middle"])
+    def test_what_an_engine_says_went_wrong_is_told(
+        self, client: LLMClient, engine: FakeEngine, written: str, begun: bool
+    ) -> None:
+        if begun and written.startswith("{"):
+            written = f"data: {written}"
+        first = f"data: {json.dumps(chunk({'content': 'Once'}))}\n\n" if begun else ""
+        engine.answers = [writes(first + written)]
+
+        with pytest.raises(EngineFailed, match="out of memory"):
+            client.chat(HELLO)
+
+    def test_a_page_in_place_of_an_answer_is_not_shown(self, client: LLMClient, engine: FakeEngine) -> None:
+        engine.answers = [writes("<!DOCTYPE html><title>Sign in</title>", "text/html")]
+
+        with pytest.raises(EngineFailed, match="cannot be read"):
+            client.chat(HELLO)
+
+    def test_a_conversation_that_turns_out_too_long_in_the_stream(self, client: LLMClient, engine: FakeEngine) -> None:
+        said = "This model's maximum context length is 4096 tokens."
+        engine.answers = [streams([json.dumps({"error": {"message": said, "code": 400}})])]
+
+        with pytest.raises(ContextOverflow, match="4096"):
+            client.chat(HELLO)
+
+    def test_why_a_token_is_refused(self, client: LLMClient, engine: FakeEngine) -> None:
+        engine.answers = [refuses(401, {"error": "it has expired"})]
+
+        with pytest.raises(ModelError, match=r"it has expired.*LLM_SERVER_TOKEN"):
+            client.chat(HELLO)
+
+
+class TestCalls:
+    @pytest.mark.parametrize(
+        "pieces",
+        [
+            [call("weather", "{", index=0, id="a"), call(None, "}", index=0), call("now", "{}", index=0, id="b")],
+            [call("weather", "{}", index=0), call("now", "{}", index=0)],
+            [call("weather", "{}", index=0, id=""), call("now", "{}", index=0, id="")],
+            [call("weather", "{", id="a"), call(None, "}"), call("now", "{}", id="b")],
+            [call("weather", {}, index=0, id="a"), call("now", {}, index=1, id="b")],
+            [call("weather", "{", index=0, id="a"), call("weather", "}", index=0, id="a"), call("now", "{}", index=1)],
+        ],
+        ids=["ids", "names", "empty ids", "no index", "objects", "repeated"],
+    )
+    def test_two_calls_however_they_are_counted(
+        self, client: LLMClient, engine: FakeEngine, pieces: list[dict[str, Any]]
+    ) -> None:
+        engine.answers = [streams(calls(*pieces))]
+
+        said = client.chat(HELLO, tools=[WEATHER, NOW])
+
+        assert [(each.name, each.arguments) for each in said.tool_calls] == [("weather", "{}"), ("now", "{}")]
+        assert len({each.id for each in said.tool_calls}) == 2
+
+    def test_the_same_tool_twice_without_ids_and_indices(self, client: LLMClient, engine: FakeEngine) -> None:
+        engine.answers = [streams(calls(call("now", "{}"), call("now", "{}")))]
+
+        assert len(client.chat(HELLO, tools=[NOW]).tool_calls) == 2
+
+    def test_one_call_where_the_caller_wants_no_more(self, client: LLMClient, engine: FakeEngine) -> None:
+        both = calls(call("weather", "{}", index=0, id="a"), call("now", "{}", index=1, id="b"))
+        engine.answers = [streams(both)]
+
+        for options in ({"parallel_tool_calls": False}, {"tool_choice": NAMED}):
+            said = client.chat(HELLO, tools=[WEATHER, NOW], **options)
+            assert [each.name for each in said.tool_calls] == ["weather"]
+
+    def test_tools_that_may_not_be_called_are_not_told(self, client: LLMClient, engine: FakeEngine) -> None:
+        client.chat(HELLO, tools=[NOW], tool_choice="none")
+
+        assert {"tools", "tool_choice"} & set(engine.asked[0].body) == set()
+
+
+class TestThinking:
+    def test_marks_of_thinking_in_the_text_are_read(self, client: LLMClient, engine: FakeEngine) -> None:
+        engine.answers = [streams(reply("<th", "ink>\nh", "m\n</thi", "nk>\n\n4", "2"))]
+
+        events = list(client.chat_stream(HELLO))[1:-1]
+
+        assert events == [ReasoningDelta("h"), ReasoningDelta("m"), ContentDelta("4"), ContentDelta("2")]
+
+    def test_text_that_begins_as_a_mark_comes_out_at_the_end(self, client: LLMClient, engine: FakeEngine) -> None:
+        engine.answers = [streams(reply("<thi"))]
+
+        assert client.chat(HELLO).content == "<thi"
+
+    def test_where_thinking_has_a_field_of_its_own_the_text_is_text(
+        self, client: LLMClient, engine: FakeEngine
+    ) -> None:
+        engine.answers = [streams([chunk({"reasoning": "hm"}), *reply("<think>", " is a tag")])]
+
+        said = client.chat(HELLO)
+
+        assert (said.reasoning, said.content) == ("hm", "<think> is a tag")
+
+
+class TestChoices:
+    """A call is demanded of an engine that ignores that."""
+
+    OSLO = '{"name": "weather", "arguments": {"city": "Oslo"}}'
+
+    @pytest.mark.parametrize("choice", ["required", NAMED], ids=["required", "named"])
+    def test_the_engine_is_held_to_it_by_a_schema(self, client: LLMClient, engine: FakeEngine, choice: Any) -> None:
+        engine.answers = [
+            streams(reply("It", " rains.")),
+            streams(reply(self.OSLO[:9], self.OSLO[9:42], self.OSLO[42:])),
+        ]
+
+        events = list(client.chat_stream(HELLO, tools=[WEATHER, NOW], tool_choice=choice))
+
+        pieces = [event for event in events if isinstance(event, ToolCallDelta)]
+        assert (pieces[0].name, "".join(piece.arguments for piece in pieces)) == ("weather", '{"city": "Oslo"}')
+        assert len(pieces) > 2, "arguments come as they are made"
+        assert not [event for event in events if isinstance(event, ContentDelta)]
+        assert getattr(events[-1], "finish_reason", None) == "tool_calls"
+
+        body = engine.asked[1].body
+        schema = body["response_format"]["json_schema"]["schema"]
+        jsonschema.validate(json.loads(self.OSLO), schema)
+        for wrong in ({"name": "weather", "arguments": {"city": "Bonn"}}, {"name": "nothing", "arguments": {}}, {}):
+            with pytest.raises(jsonschema.ValidationError):
+                jsonschema.validate(wrong, schema)
+        assert "tools" not in body
+        assert "weather" in body["messages"][0]["content"]
+
+    def test_it_is_asked_in_that_way_from_then_on(self, client: LLMClient, engine: FakeEngine) -> None:
+        engine.answers = [streams(reply("It rains.")), streams(reply(self.OSLO))]
+        for _ in range(3):
+            assert client.chat(HELLO, tools=[WEATHER], tool_choice="required").tool_calls
+        client.chat(HELLO, tools=[WEATHER])
+
+        assert ["response_format" in asked.body for asked in engine.asked] == [False, True, True, True, False]
+
+    @pytest.mark.parametrize(
+        "second",
+        [streams(reply("It rains.")), streams(reply('{"a": 1}')), refuses(400, {"error": "no response_format here"})],
+        ids=["text", "other JSON", "refused"],
+    )
+    def test_one_that_ignores_schemas_too_is_an_error_with_no_text_before(
+        self, client: LLMClient, engine: FakeEngine, second: Any
+    ) -> None:
+        engine.answers = [streams(reply("It rains.")), second]
+        events = client.chat_stream(HELLO, tools=[WEATHER], tool_choice="required")
+        next(events)
+
+        with pytest.raises(InvalidRequest, match="demanded") as refused:
+            next(events)
+        assert refused.value.param == "tool_choice"
+
+    def test_a_call_of_another_tool_is_none(self, client: LLMClient, engine: FakeEngine) -> None:
+        engine.answers = [streams(calls(call("now", "{}", index=0))), streams(reply(self.OSLO))]
+
+        said = client.chat(HELLO, tools=[WEATHER, NOW], tool_choice=NAMED)
+
+        assert [each.name for each in said.tool_calls] == ["weather"]
+
+    def test_text_before_a_call_comes_with_it(self, client: LLMClient, engine: FakeEngine) -> None:
+        engine.answers = [streams([chunk({"content": "So: "}), *calls(call("now", "{}", index=0))])]
+
+        said = client.chat(HELLO, tools=[NOW], tool_choice="required")
+
+        assert (said.content, len(said.tool_calls), len(engine.asked)) == ("So: ", 1, 1)
+
+    def test_a_reply_that_is_cut_while_it_thinks_is_no_fault_of_the_engine(
+        self, client: LLMClient, engine: FakeEngine
+    ) -> None:
+        engine.answers = [streams([chunk({"reasoning": "hm"}), chunk({}, "length")])]
+
+        assert client.chat(HELLO, tools=[NOW], tool_choice="required").finish_reason == "length"
