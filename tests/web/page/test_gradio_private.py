@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import gradio as gr
@@ -18,8 +17,8 @@ HOOKS = ("_setup_events", "_render_header", "_render_footer", "_message_as_messa
 
 
 @pytest.fixture(scope="module")
-def app(page_client: LLMClient) -> Iterator[gr.Blocks]:
-    yield build_app(page_client)
+def app(page_client: LLMClient) -> gr.Blocks:
+    return build_app(page_client)
 
 
 def events(app: gr.Blocks) -> list[dict[str, Any]]:
@@ -41,9 +40,8 @@ def test_the_queue_looks_for_work_as_seldom_as_it_is_told(app: gr.Blocks) -> Non
 def test_none_of_gradios_own_events_of_a_chat_is_left(app: gr.Blocks) -> None:
     """They would take what they do from the page's state at the time when they run."""
     assert isinstance(app, ChatPage)
-    on_chat_or_box = [
-        event for event in events(app) if {app.chatbot._id, app.textbox._id} & {target for target, _ in event["targets"]}
-    ]
+    parts = {app.chatbot._id, app.textbox._id}
+    on_chat_or_box = [event for event in events(app) if parts & {target for target, _ in event["targets"]}]
     assert {name for event in on_chat_or_box for _, name in event["targets"]} == {
         "submit",
         "stop",
@@ -88,7 +86,8 @@ def test_a_command_is_answered_and_a_wrong_one_refused_in_a_sentence(page_url: s
 
         key = "0" * 48
         assert call("open", {"key": key, "conversation": "one"})["version"] == 0
-        assert call("list", {"key": key, "conversation": "one", "search": ""}) == {"rows": [], "more": False, "kept": True}
+        found = call("list", {"key": key, "conversation": "one", "search": ""})
+        assert found == {"rows": [], "more": False, "kept": True}
         for wrong in (None, 5, [], {}, {"key": key}, {"key": key, "conversation": "../x"}, {"key": key, "more": 1}):
             assert re.search(r"\w+", call("open", wrong)["refused"])
         for missing in ("0" * 32, "f" * 32):
