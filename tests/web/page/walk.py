@@ -321,6 +321,7 @@ class Walk:
         """Waits until all is quiet, and looks."""
         try:
             for page in self.pages:
+                page.bring_to_front()
                 page.mouse.move(600, 400)
                 wait_until_idle(page)
             for page in self.pages:

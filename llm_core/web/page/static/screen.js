@@ -453,6 +453,15 @@ setInterval(() => {
 
 watch("value", () => props.value && takeUpdate(JSON.parse(props.value)));
 
+// What was on its way when the page was left may have arrived, and nobody has told.
+const onTheirWay = Object.keys(drafts.all).filter((each) => drafts.of(each).unsent.some(({ reason }) => reason === null));
+if (onTheirWay.length) {
+	setTimeout(() => {
+		list.refresh();
+		onTheirWay.forEach(tellTabs);
+	}, UNSURE_MS);
+}
+
 const addressed = new URL(location).searchParams.get("c") ?? "";
 if (/^[A-Za-z0-9._:-]{1,128}$/.test(addressed)) openConversation(addressed, { address: "replace" });
 else if (window.parent !== window) openConversation(newConversation(), { address: "replace", latest: true });
