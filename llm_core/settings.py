@@ -6,6 +6,7 @@ import ipaddress
 import re
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import limits
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
@@ -23,11 +24,14 @@ DEFAULT_SYSTEM_PROMPT = "You are a helpful assistant. Answer clearly and briefly
 LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
 SERVER_NAME_VARIABLE = "GRADIO_SERVER_NAME"
 SERVER_PORT_VARIABLE = "GRADIO_SERVER_PORT"
+ROOT_PATH_VARIABLE = "GRADIO_ROOT_PATH"
 SECRET_VARIABLES = frozenset({"LLM_API_TOKENS", "LLM_SERVER_URL", "LLM_SERVER_TOKEN", "LLM_REDIS_URL", "MQTT_URL"})
 MQTT_PREFIX_PATTERN = r"^[A-Za-z0-9._:@-]+(/[A-Za-z0-9._:@-]+)*$"
 _ORIGIN = re.compile(r"https?://[^/\s?#]+")
 _ENGINE = re.compile(r"https?://[^/\s?#@]+(/[^\s?#@]*)?")
 _COUNTERS = re.compile(r"rediss?://\S+")
+_ROOT_PATH = re.compile(r"(/[A-Za-z0-9._~-]+)*")
+ANY_PROXY = "*"
 
 
 def _listed(value: object) -> object:
@@ -58,6 +62,24 @@ def _rate(value: str) -> str:
         except ValueError:
             raise ValueError("not a rate such as 60/minute or 1000/day, nor none") from None
     return value
+
+
+def _proxies(proxies: tuple[str, ...]) -> tuple[str, ...]:
+    if proxies == (ANY_PROXY,):
+        return proxies
+    for proxy in proxies:
+        try:
+            ipaddress.ip_network(proxy)
+        except ValueError:
+            raise ValueError(f"{proxy} is no address or network such as 10.0.0.7 or 172.16.0.0/12") from None
+    return proxies
+
+
+def _root_path(path: str) -> str:
+    path = urlsplit(path).path.rstrip("/")  # Gradio takes a whole URL too
+    if not _ROOT_PATH.fullmatch(path):
+        raise ValueError("write a path such as /chat")
+    return path
 
 
 def _counters(url: SecretStr | None) -> SecretStr | None:
@@ -97,8 +119,12 @@ class Settings(BaseSettings):
         allowed_origins: Pages of other sites that may call the API from a browser, comma-separated.
         allowed_hosts: Names by which the server may be called, comma-separated; `*` for any. None: those of this
             machine where it listens on loopback only, else any.
+        trusted_proxies: Addresses and networks of the reverse proxies whose `X-Forwarded-` headers are believed,
+            comma-separated; `*` for any.
         public: Allows the server to listen beyond loopback although anyone may then use it.
         server_name, server_port: Gradio's own `GRADIO_SERVER_NAME` and `GRADIO_SERVER_PORT`.
+        root_path: Gradio's own `GRADIO_ROOT_PATH`: the path at which a proxy shows the server. None: `/`,
+            unless the proxy says so.
         mqtt_url: The broker that the app, or `python -m llm_core mqtt`, serves. None: no MQTT. These and the following
             are variables without `LLM_`.
         mqtt_prefix: What all topics begin with.
@@ -138,9 +164,15 @@ class Settings(BaseSettings):
     redis_url: Annotated[SecretStr | None, AfterValidator(_counters)] = None
     allowed_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed), AfterValidator(_origins)] = ()
     allowed_hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)] = ()
+    trusted_proxies: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed), AfterValidator(_proxies)] = Field(
+        default_factory=lambda: (ANY_PROXY,) if on_space() else ("127.0.0.1", "::1")
+    )
     public: bool = Field(default_factory=on_space)
     server_name: Annotated[str, Field(validation_alias=SERVER_NAME_VARIABLE)] = "127.0.0.1"
     server_port: Annotated[int, Field(ge=0, le=65_535, validation_alias=SERVER_PORT_VARIABLE)] = 7860
+    root_path: Annotated[
+        Annotated[str, AfterValidator(_root_path)] | None, Field(validation_alias=ROOT_PATH_VARIABLE)
+    ] = None
 
     mqtt_url: Annotated[
         BrokerUrl | None, NoDecode, BeforeValidator(parse_broker_url), Field(validation_alias="MQTT_URL")
@@ -198,6 +230,17 @@ def is_loopback(name: str) -> bool:
         return ipaddress.ip_address(name).is_loopback
     except ValueError:
         return False
+
+
+def is_trusted_proxy(address: str, proxies: tuple[str, ...]) -> bool:
+    """Whether `address` is one of `proxies`, as `Settings.trusted_proxies` has them."""
+    if proxies == (ANY_PROXY,):
+        return True
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    return any(found in ipaddress.ip_network(proxy) for proxy in proxies)
 
 
 _BOUNDS: dict[str, str] = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}

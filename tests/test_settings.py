@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,30 @@ def test_a_variable_changes_its_setting(monkeypatch: pytest.MonkeyPatch) -> None
     assert settings.data_dir == Path("/somewhere/else")
     assert settings.system_prompt == "Antworte auf Deutsch. 🙂"
     assert settings.server_port == 8080
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("LLM_TRUSTED_PROXIES", "10.0.0.7, proxy", "proxy is no address or network such as 10.0.0.7"),
+        ("LLM_TRUSTED_PROXIES", "10.0.0.7/8", "10.0.0.7/8 is no address or network"),
+        ("GRADIO_ROOT_PATH", "chat", "write a path such as /chat"),
+        ("GRADIO_ROOT_PATH", "/a b", "write a path such as /chat"),
+    ],
+)
+def test_what_is_no_proxy_and_no_path_is_refused(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, said: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+
+    with pytest.raises(SettingsError, match=re.escape(f"{variable}='{value}' cannot be used: {said}")):
+        Settings.load()
+
+
+def test_gradios_whole_url_counts_as_its_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRADIO_ROOT_PATH", "https://example.org/chat/")
+
+    assert Settings.load().root_path == "/chat"
 
 
 def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:

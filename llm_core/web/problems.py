@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from llm_core.errors import LLMError
+from llm_core.web.proxies import own_path
 
 log = logging.getLogger(__name__)
 
@@ -137,8 +138,7 @@ def _body(status: int, message: str, code: str, param: str | None = None) -> dic
 
 
 def _is_openai(request: Request) -> bool:
-    path: str = request.scope["path"]
-    return path.startswith(OPENAI_PREFIX)
+    return own_path(request.scope).startswith(OPENAI_PREFIX)
 
 
 def _complaint(error: RequestValidationError) -> tuple[str, str | None]:

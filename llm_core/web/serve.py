@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import signal
 import socket
 import threading
@@ -78,8 +77,7 @@ def running(app: FastAPI, listener: socket.socket) -> Iterator[str]:
         log_level="warning",
         access_log=False,  # ours has ids and no paths
         lifespan="on",
-        # On a Space all requests come through its proxy, which says from whom.
-        forwarded_allow_ips="*" if "SPACE_ID" in os.environ else "127.0.0.1",
+        proxy_headers=False,  # the application looks at them itself, and knows which proxies to trust
         timeout_graceful_shutdown=GOODBYE_SECONDS,
         server_header=False,
     )
