@@ -17,6 +17,7 @@ from fastapi import FastAPI
 from llm_core.client import LLMClient
 from llm_core.errors import SettingsError
 from llm_core.settings import SERVER_NAME_VARIABLE, SERVER_PORT_VARIABLE, Settings, is_loopback
+from llm_core.web.connections import Connection, Listener, Server, raise_descriptor_limit
 from llm_core.web.lean_import import lean_import
 
 DRAIN_SECONDS = 30.0
@@ -35,6 +36,7 @@ def serve(client: LLMClient) -> None:
     """
     settings = client.settings
     check_address(settings)
+    raise_descriptor_limit()
     try:
         with _stop_signals() as signals, listen(settings) as listener:
             client.start()
@@ -70,10 +72,12 @@ def _stop_signals() -> Iterator[Signals]:
 
 
 @contextmanager
-def running(app: FastAPI, listener: socket.socket) -> Iterator[str]:
+def running(app: FastAPI, listener: Listener) -> Iterator[str]:
     """Runs the server on a thread of its own for as long as the block runs; yields the page's URL."""
     config = uvicorn.Config(
         app,
+        http=Connection,
+        ws="none",  # nothing here speaks it, and its connections would not be counted
         log_level="warning",
         access_log=False,  # ours has ids and no paths
         lifespan="on",
@@ -81,7 +85,7 @@ def running(app: FastAPI, listener: socket.socket) -> Iterator[str]:
         timeout_graceful_shutdown=GOODBYE_SECONDS,
         server_header=False,
     )
-    server = uvicorn.Server(config)
+    server = Server(config, listener)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="http")
     thread.start()
     try:
@@ -127,7 +131,7 @@ def check_address(settings: Settings) -> None:
 
 
 @contextmanager
-def listen(settings: Settings) -> Iterator[socket.socket]:
+def listen(settings: Settings) -> Iterator[Listener]:
     """The socket of the server.
 
     Raises:
@@ -137,10 +141,10 @@ def listen(settings: Settings) -> Iterator[socket.socket]:
     try:
         found = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, _, _, _, address = found[0]
-        listener = socket.create_server(address[:2], family=family, backlog=1024)
+        listening = socket.create_server(address[:2], family=family, backlog=1024)
     except OSError as error:
         raise SettingsError(_why_not(error, settings)) from None
-    with listener:
+    with Listener(listening, settings.trusted_proxies) as listener:
         _hang_up_on_the_stalled(listener)
         yield listener
 
