@@ -34,6 +34,8 @@ STATUS = {
     "engine_unreachable": 503,
     "model_loading": 503,
     "shutting_down": 503,
+    "storage_error": 503,
+    "storage_read_only": 503,
     "storage_full": 507,
 }
 _TYPES = {
@@ -75,7 +77,7 @@ def describe(*statuses: int) -> dict[int | str, dict[str, Any]]:
         413: "The body is too large",
         422: "A field is missing or out of its range",
         429: "Too many requests; `Retry-After` says how many seconds to wait",
-        503: "The queue is full, or the model is still loading; `Retry-After` says how many seconds to wait",
+        503: "The queue is full, the model is loading, or sessions cannot be written; `Retry-After` says when",
         507: "The disk of the session store is full",
     }
     return {status: {"model": ProblemBody, "description": said[status]} for status in statuses}

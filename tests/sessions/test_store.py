@@ -15,6 +15,7 @@ from llm_core.errors import (
     SessionNotFound,
     SettingsError,
     StorageFull,
+    StorageReadOnly,
     StreamNotFound,
 )
 from llm_core.events import ContentDelta, Queued
@@ -24,7 +25,7 @@ from llm_core.sessions.database import open_database, upgrade
 from llm_core.sessions.schema import metadata, sessions, turns
 from llm_core.sessions.store import OpenTurn, SessionStore, title_of
 
-from .conftest import DONE, disk_full, only_on_sqlite, user
+from .conftest import DONE, disk_full, file_size_limit, only_on_sqlite, read_only, user
 
 
 def say(store: SessionStore, session_id: str, said: str, answer: str = "Yes.", owner: str = "ann") -> OpenTurn:
@@ -273,6 +274,25 @@ def test_a_full_disk_is_told_and_what_was_there_stays(store: SessionStore) -> No
         store.open_turn("ann", "one", user("long " * 100_000), system_prompt=None)
 
     assert [message.content for message in store.session("ann", "one").messages()] == ["Hello", "Yes."]
+    say(store, "one", "Still here?")
+
+
+@only_on_sqlite
+def test_a_file_that_may_not_grow_is_told_as_a_full_disk(store: SessionStore) -> None:
+    say(store, "one", "Hello")
+
+    with file_size_limit(store), pytest.raises(StorageFull, match="may not grow"):
+        store.open_turn("ann", "one", user("long " * 100_000), system_prompt=None)
+
+    say(store, "one", "Still here?")
+
+
+def test_a_database_that_may_only_be_read_is_told(store: SessionStore) -> None:
+    say(store, "one", "Hello")
+
+    with read_only(store), pytest.raises(StorageReadOnly, match="read and not written"):
+        store.open_turn("ann", "one", user("Hello"), system_prompt=None)
+
     say(store, "one", "Still here?")
 
 
