@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 from urllib.parse import urlsplit
 
 import limits
@@ -18,6 +18,9 @@ from llm_core.hosting import default_data_dir, on_space, outlives_restart
 from llm_core.messages import Text
 from llm_core.request import Finite, MaxTokens, SamplingParams, Temperature, Timeout, TopP
 from llm_core.tokens import ApiToken, parse_tokens
+
+if TYPE_CHECKING:  # SQLAlchemy takes 0.1 s, which most commands can do without
+    from sqlalchemy.engine.url import URL
 
 DEFAULT_SYSTEM_PROMPT = "You are a helpful assistant. Answer clearly and briefly."
 
@@ -200,14 +203,31 @@ class Settings(BaseSettings):
         except ValidationError as error:
             raise SettingsError("\n".join(_sentence(complaint) for complaint in error.errors())) from None
 
-    def sessions_url(self) -> str:
-        """Where the sessions are."""
-        return self.database_url or f"sqlite:///{self.data_dir / 'sessions.db'}"
+    def sessions_url(self) -> URL:
+        """Where the sessions are.
+
+        Raises:
+            SettingsError: `database_url` is no URL.
+        """
+        if self.database_url is None:
+            return self._default_sessions_url()
+        from sqlalchemy.engine.url import make_url
+        from sqlalchemy.exc import ArgumentError
+
+        try:
+            return make_url(self.database_url)
+        except ArgumentError as error:
+            raise SettingsError(f"LLM_DATABASE_URL cannot be used: {error}.") from None
+
+    def _default_sessions_url(self) -> URL:
+        from sqlalchemy.engine.url import URL
+
+        # Not written as text: a ? or # of the folder's name would end the path, and the file would be elsewhere.
+        return URL.create("sqlite", database=str((self.data_dir / "sessions.db").absolute()))
 
     def storage_notice(self) -> str:
         """What users should know of how long conversations are kept; empty where a restart does not lose them."""
-        is_file = self.sessions_url() == f"sqlite:///{self.data_dir / 'sessions.db'}"
-        if not is_file or outlives_restart(self.data_dir):
+        if self.sessions_url() != self._default_sessions_url() or outlives_restart(self.data_dir):
             return ""
         return "This Space has no persistent disk: conversations are kept until it restarts."
 

@@ -31,7 +31,7 @@ _NO_ROOM = frozenset({"SQLITE_FULL", "SQLITE_IOERR_WRITE", "SQLITE_IOERR_SHMSIZE
 _NO_LEAVE = re.compile("SQLITE_READONLY.*|25006")
 
 
-def open_database(url: str) -> Engine:
+def open_database(url: str | URL) -> Engine:
     """A pool of connections to `url`, with all tables there.
 
     Raises:
