@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from llm_core.errors import InvalidRequest, LLMError, ModelError
 from llm_core.mqtt.commands import add_mqtt
 from llm_core.space.commands import add_space
+from llm_core.stdout import silence_stdout
 from llm_core.terminal import Screen, TerminalChat, answer_once, printable
 
 if TYPE_CHECKING:
@@ -50,8 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
-        # The reader has left, as `head` does. Python would complain once more when it flushes on its way out.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        silence_stdout()
         return 1
     return 0
 

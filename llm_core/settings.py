@@ -113,6 +113,7 @@ class Settings(BaseSettings):
         data_dir: Folder for what outlives the process.
         database_url: Any URL of SQLAlchemy's for the sessions. None: `sessions.db` in `data_dir`.
         resume_seconds: How long a session's reply goes on with no reader.
+        drain_seconds: How long running replies may go on when the server is told to end.
         session_limit: Sessions an owner may have; the one that was used least recently makes room. 0: any number.
         session_days: Days after which an unused session is deleted. 0: never.
         api_tokens: Bearer tokens, comma-separated, `name:token` or `token`; each is one owner. Kept as digests only.
@@ -160,6 +161,7 @@ class Settings(BaseSettings):
     data_dir: Path = Field(default_factory=default_data_dir)
     database_url: Annotated[str, Field(max_length=4096)] | None = None
     resume_seconds: Annotated[float, Field(ge=0, le=86_400), Finite] = 30.0
+    drain_seconds: Annotated[float, Field(ge=0, le=86_400), Finite] = 30.0
     session_limit: Annotated[int, Field(ge=0, le=1_000_000)] = 1000
     session_days: Annotated[float, Field(ge=0, le=36_500), Finite] = 0.0
     api_tokens: Annotated[tuple[ApiToken, ...], NoDecode, BeforeValidator(parse_tokens)] = ()

@@ -86,6 +86,7 @@ OUT_OF_RANGE = [
     ("LLM_QUEUE_LIMIT", "-1", "at least 0 and at most 10000"),
     ("LLM_THREADS", "0", "at least 1 and at most 512"),
     ("LLM_GPU_LAYERS", "-2", "at least -1 and at most 10000"),
+    ("LLM_DRAIN_SECONDS", "-1", "at least 0 and at most 86400"),
     ("LLM_STEP_MS", "4.9", "at least 5 and at most 10000"),
     ("LLM_TEMPERATURE", "2.1", "at least 0 and at most 2"),
     ("LLM_TOP_P", "0", "more than 0 and at most 1"),

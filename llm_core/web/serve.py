@@ -17,10 +17,10 @@ from fastapi import FastAPI
 from llm_core.client import LLMClient
 from llm_core.errors import SettingsError
 from llm_core.settings import SERVER_NAME_VARIABLE, SERVER_PORT_VARIABLE, Settings, is_loopback
+from llm_core.stdout import say
 from llm_core.web.connections import Connection, Listener, Server, raise_descriptor_limit
 from llm_core.web.lean_import import lean_import
 
-DRAIN_SECONDS = 30.0
 LOOK_SECONDS = 0.1  # between two looks at whether replies still run
 STALL_SECONDS = 120  # a reader who takes nothing for so long has left; a phone that loses its network comes back sooner
 GOODBYE_SECONDS = 3  # for connections to send what they have; open pages would keep theirs for ever
@@ -45,7 +45,7 @@ def serve(client: LLMClient) -> None:
                 from llm_core.web.server import build_server
 
             with running(build_server(client), listener) as url:
-                print(f"Chat: {url}", flush=True)
+                say(f"Chat: {url}")
                 signals.get()
                 _drain(client, signals)
                 client.close()  # while the server still runs: readers are told
@@ -101,15 +101,16 @@ def running(app: FastAPI, listener: Listener) -> Iterator[str]:
 
 def _drain(client: LLMClient, signals: Signals) -> None:
     """Takes no new work and lets running replies end, for a time; a second signal ends them at once."""
+    seconds = client.settings.drain_seconds
     client.refuse_new()
-    if _is_busy(client):
-        print(f"Closing. Running replies may end, for {DRAIN_SECONDS:.0f} s; Ctrl-C ends them now.", flush=True)
-    until = time.monotonic() + DRAIN_SECONDS
+    if seconds and _is_busy(client):
+        say(f"Closing. Running replies may end, for {seconds:.0f} s; a second signal, such as Ctrl-C, ends them now.")
+    until = time.monotonic() + seconds
     while _is_busy(client) and time.monotonic() < until:
         with suppress(Empty):
             signals.get(timeout=LOOK_SECONDS)
             break
-    print("Closing.", flush=True)
+    say("Closing.")
 
 
 def _is_busy(client: LLMClient) -> bool:
