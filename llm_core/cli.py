@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from llm_core.errors import InvalidRequest, LLMError, ModelError
 from llm_core.mqtt.commands import add_mqtt
 from llm_core.space.commands import add_space
+from llm_core.stdout import silence_stdout
 from llm_core.terminal import Screen, TerminalChat, answer_once, printable
 
 if TYPE_CHECKING:
@@ -50,8 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
-        # The reader has left, as `head` does. Python would complain once more when it flushes on its way out.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        silence_stdout()
         return 1
     return 0
 
@@ -103,7 +102,7 @@ def _add_model(commands: Any) -> None:
     listing = actions.add_parser("list", help="the models on this machine", allow_abbrev=False)
     listing.set_defaults(command=_list)
 
-    pull = actions.add_parser("pull", help="download a model", allow_abbrev=False)
+    pull = actions.add_parser("pull", help="download a model, and again where it is damaged", allow_abbrev=False)
     pull.add_argument("spec", metavar="SPEC", help=_SPEC_HELP)
     pull.set_defaults(command=_pull)
 
@@ -215,7 +214,7 @@ def _pull(options: argparse.Namespace) -> None:
     from llm_core.models.resolve import resolve
     from llm_core.models.source import parse_source
 
-    resolved = resolve(parse_source(options.spec), on_progress=lambda _done, _message: None, bar=True)
+    resolved = resolve(parse_source(options.spec), on_progress=lambda _done, _message: None, bar=True, mends=True)
     rows = [("file", str(resolved.path)), ("licence", _facts(resolved).license or "not stated")]
     if resolved.pin:
         rows += [("commit", str(resolved.revision)), ("pin it", f"LLM_MODEL={resolved.pin}")]
@@ -225,10 +224,17 @@ def _pull(options: argparse.Namespace) -> None:
 def _info(options: argparse.Namespace) -> None:
     from llm_core.models.progress import size_text
     from llm_core.models.resolve import find
-    from llm_core.models.source import parse_source
+    from llm_core.models.source import HubModel, parse_source
     from llm_core.settings import Settings
 
-    info = _facts(find(parse_source(options.spec or Settings.load().model)))
+    resolved = find(parse_source(options.spec or Settings.load().model))
+    info = _facts(resolved)
+    if isinstance(resolved.source, HubModel):
+        from llm_core.models.hub import is_replaced
+
+        if is_replaced(resolved):
+            fetch_it = f"python -m llm_core model pull '{info.source}'"
+            print(printable(f"The Hub has another file in its place now. Fetch it with: {fetch_it}"), file=sys.stderr)
     if options.json:
         print(json.dumps(asdict(info), default=str, indent=2))
         return

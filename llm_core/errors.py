@@ -168,9 +168,15 @@ class StorageError(LLMError):
 
 
 class StorageFull(StorageError):
-    """The disk of the session store is full."""
+    """The disk of the session store is full, or the store may not grow."""
 
     code = "storage_full"
+
+
+class StorageReadOnly(StorageError):
+    """The session store may be read and not written."""
+
+    code = "storage_read_only"
 
 
 class SpaceError(LLMError):

@@ -121,12 +121,14 @@ class Done:
 
     Attributes:
         dropped_messages: How many of the oldest messages were left out of the prompt to make it fit.
+        not_kept: Why the session has not got this reply, in a sentence; empty where it has, and outside of sessions.
     """
 
     finish_reason: FinishReason
     usage: Usage
     timings: Timings
     dropped_messages: int = 0
+    not_kept: str = ""
     type: Literal["done"] = "done"
 
 
@@ -141,6 +143,7 @@ class ChatReply:
         content: The text.
         reasoning: The thinking, or None where the model did none.
         tool_calls: What the model called and nobody has answered yet, in order.
+        not_kept: Why the session has not got it, in a sentence; empty where it has, and outside of sessions.
     """
 
     content: str
@@ -151,6 +154,7 @@ class ChatReply:
     dropped_messages: int = 0
     logprobs: tuple[TokenLogprob, ...] = ()
     tool_calls: tuple[ToolCall, ...] = ()
+    not_kept: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON shape of a whole reply over HTTP; what a reply need not have is there only where it has it."""
@@ -164,9 +168,7 @@ class ChatReply:
             "usage": asdict(self.usage),
             "timings": asdict(self.timings),
         }
-        if self.dropped_messages:
-            answer["dropped_messages"] = self.dropped_messages
-        return answer
+        return answer | _remarks(self)
 
 
 def event_to_dict(event: ChatEvent) -> dict[str, Any]:
@@ -186,7 +188,12 @@ def event_to_dict(event: ChatEvent) -> dict[str, Any]:
         case Done():
             data: dict[str, Any] = {"done": True, "finish_reason": event.finish_reason}
             data |= {"usage": asdict(event.usage), "timings": asdict(event.timings)}
-            return data | ({"dropped_messages": event.dropped_messages} if event.dropped_messages else {})
+            return data | _remarks(event)
+
+
+def _remarks(ended: Done | ChatReply) -> dict[str, Any]:
+    remarks = {"dropped_messages": ended.dropped_messages, "not_kept": ended.not_kept}
+    return {name: value for name, value in remarks.items() if value}
 
 
 def _call_piece(delta: ToolCallDelta) -> dict[str, Any]:
@@ -215,7 +222,8 @@ def event_from_dict(data: dict[str, Any]) -> ChatEvent:
                 result["tool_call_id"], result["name"], result["content"], failed=result.get("failed", False)
             )
         case {"done": True, "finish_reason": finish_reason, "usage": usage, "timings": timings}:
-            return Done(finish_reason, Usage(**usage), Timings(**timings), data.get("dropped_messages", 0))
+            dropped, not_kept = data.get("dropped_messages", 0), data.get("not_kept", "")
+            return Done(finish_reason, Usage(**usage), Timings(**timings), dropped, not_kept)
     raise ValueError(f"not an event: {data!r}")
 
 
@@ -287,4 +295,5 @@ class ReplyBuilder:
             dropped_messages=self._done.dropped_messages,
             logprobs=tuple(self._logprobs),
             tool_calls=() if self._answered else self._calls.calls(),
+            not_kept=self._done.not_kept,
         )

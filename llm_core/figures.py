@@ -32,6 +32,8 @@ def done_line(done: Done) -> str:
         parts.append(f"{_count(done.dropped_messages, 'earlier message')} left out")
     if done.finish_reason in _ENDINGS:
         parts.append(_ENDINGS[done.finish_reason])
+    if done.not_kept:
+        parts.append("not kept")
     return " · ".join(parts)
 
 

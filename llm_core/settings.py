@@ -5,7 +5,8 @@ from __future__ import annotations
 import ipaddress
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
+from urllib.parse import urlsplit
 
 import limits
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
@@ -18,16 +19,22 @@ from llm_core.messages import Text
 from llm_core.request import Finite, MaxTokens, SamplingParams, Temperature, Timeout, TopP
 from llm_core.tokens import ApiToken, parse_tokens
 
+if TYPE_CHECKING:  # SQLAlchemy takes 0.1 s, which most commands can do without
+    from sqlalchemy.engine.url import URL
+
 DEFAULT_SYSTEM_PROMPT = "You are a helpful assistant. Answer clearly and briefly."
 
 LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
 SERVER_NAME_VARIABLE = "GRADIO_SERVER_NAME"
 SERVER_PORT_VARIABLE = "GRADIO_SERVER_PORT"
+ROOT_PATH_VARIABLE = "GRADIO_ROOT_PATH"
 SECRET_VARIABLES = frozenset({"LLM_API_TOKENS", "LLM_SERVER_URL", "LLM_SERVER_TOKEN", "LLM_REDIS_URL", "MQTT_URL"})
 MQTT_PREFIX_PATTERN = r"^[A-Za-z0-9._:@-]+(/[A-Za-z0-9._:@-]+)*$"
 _ORIGIN = re.compile(r"https?://[^/\s?#]+")
 _ENGINE = re.compile(r"https?://[^/\s?#@]+(/[^\s?#@]*)?")
 _COUNTERS = re.compile(r"rediss?://\S+")
+_ROOT_PATH = re.compile(r"(/[A-Za-z0-9._~-]+)*")
+ANY_PROXY = "*"
 
 
 def _listed(value: object) -> object:
@@ -60,6 +67,24 @@ def _rate(value: str) -> str:
     return value
 
 
+def _proxies(proxies: tuple[str, ...]) -> tuple[str, ...]:
+    if proxies == (ANY_PROXY,):
+        return proxies
+    for proxy in proxies:
+        try:
+            ipaddress.ip_network(proxy)
+        except ValueError:
+            raise ValueError(f"{proxy} is no address or network such as 10.0.0.7 or 172.16.0.0/12") from None
+    return proxies
+
+
+def _root_path(path: str) -> str:
+    path = urlsplit(path).path.rstrip("/")  # Gradio takes a whole URL too
+    if not _ROOT_PATH.fullmatch(path):
+        raise ValueError("write a path such as /chat")
+    return path
+
+
 def _counters(url: SecretStr | None) -> SecretStr | None:
     if url is not None and not _COUNTERS.fullmatch(url.get_secret_value()):
         raise ValueError("write redis://host:port")
@@ -88,6 +113,7 @@ class Settings(BaseSettings):
         data_dir: Folder for what outlives the process.
         database_url: Any URL of SQLAlchemy's for the sessions. None: `sessions.db` in `data_dir`.
         resume_seconds: How long a session's reply goes on with no reader.
+        drain_seconds: How long running replies may go on when the server is told to end.
         session_limit: Sessions an owner may have; the one that was used least recently makes room. 0: any number.
         session_days: Days after which an unused session is deleted. 0: never.
         api_tokens: Bearer tokens, comma-separated, `name:token` or `token`; each is one owner. Kept as digests only.
@@ -97,8 +123,12 @@ class Settings(BaseSettings):
         allowed_origins: Pages of other sites that may call the API from a browser, comma-separated.
         allowed_hosts: Names by which the server may be called, comma-separated; `*` for any. None: those of this
             machine where it listens on loopback only, else any.
+        trusted_proxies: Addresses and networks of the reverse proxies whose `X-Forwarded-` headers are believed,
+            comma-separated; `*` for any.
         public: Allows the server to listen beyond loopback although anyone may then use it.
         server_name, server_port: Gradio's own `GRADIO_SERVER_NAME` and `GRADIO_SERVER_PORT`.
+        root_path: Gradio's own `GRADIO_ROOT_PATH`: the path at which a proxy shows the server. None: `/`,
+            unless the proxy says so.
         mqtt_url: The broker that the app, or `python -m llm_core mqtt`, serves. None: no MQTT. These and the following
             are variables without `LLM_`.
         mqtt_prefix: What all topics begin with.
@@ -131,6 +161,7 @@ class Settings(BaseSettings):
     data_dir: Path = Field(default_factory=default_data_dir)
     database_url: Annotated[str, Field(max_length=4096)] | None = None
     resume_seconds: Annotated[float, Field(ge=0, le=86_400), Finite] = 30.0
+    drain_seconds: Annotated[float, Field(ge=0, le=86_400), Finite] = 30.0
     session_limit: Annotated[int, Field(ge=0, le=1_000_000)] = 1000
     session_days: Annotated[float, Field(ge=0, le=36_500), Finite] = 0.0
     api_tokens: Annotated[tuple[ApiToken, ...], NoDecode, BeforeValidator(parse_tokens)] = ()
@@ -138,9 +169,15 @@ class Settings(BaseSettings):
     redis_url: Annotated[SecretStr | None, AfterValidator(_counters)] = None
     allowed_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed), AfterValidator(_origins)] = ()
     allowed_hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)] = ()
+    trusted_proxies: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed), AfterValidator(_proxies)] = Field(
+        default_factory=lambda: (ANY_PROXY,) if on_space() else ("127.0.0.1", "::1")
+    )
     public: bool = Field(default_factory=on_space)
     server_name: Annotated[str, Field(validation_alias=SERVER_NAME_VARIABLE)] = "127.0.0.1"
     server_port: Annotated[int, Field(ge=0, le=65_535, validation_alias=SERVER_PORT_VARIABLE)] = 7860
+    root_path: Annotated[
+        Annotated[str, AfterValidator(_root_path)] | None, Field(validation_alias=ROOT_PATH_VARIABLE)
+    ] = None
 
     mqtt_url: Annotated[
         BrokerUrl | None, NoDecode, BeforeValidator(parse_broker_url), Field(validation_alias="MQTT_URL")
@@ -168,14 +205,31 @@ class Settings(BaseSettings):
         except ValidationError as error:
             raise SettingsError("\n".join(_sentence(complaint) for complaint in error.errors())) from None
 
-    def sessions_url(self) -> str:
-        """Where the sessions are."""
-        return self.database_url or f"sqlite:///{self.data_dir / 'sessions.db'}"
+    def sessions_url(self) -> URL:
+        """Where the sessions are.
+
+        Raises:
+            SettingsError: `database_url` is no URL.
+        """
+        if self.database_url is None:
+            return self._default_sessions_url()
+        from sqlalchemy.engine.url import make_url
+        from sqlalchemy.exc import ArgumentError
+
+        try:
+            return make_url(self.database_url)
+        except ArgumentError as error:
+            raise SettingsError(f"LLM_DATABASE_URL cannot be used: {error}.") from None
+
+    def _default_sessions_url(self) -> URL:
+        from sqlalchemy.engine.url import URL
+
+        # Not written as text: a ? or # of the folder's name would end the path, and the file would be elsewhere.
+        return URL.create("sqlite", database=str((self.data_dir / "sessions.db").absolute()))
 
     def storage_notice(self) -> str:
         """What users should know of how long conversations are kept; empty where a restart does not lose them."""
-        is_file = self.sessions_url() == f"sqlite:///{self.data_dir / 'sessions.db'}"
-        if not is_file or outlives_restart(self.data_dir):
+        if self.sessions_url() != self._default_sessions_url() or outlives_restart(self.data_dir):
             return ""
         return "This Space has no persistent disk: conversations are kept until it restarts."
 
@@ -198,6 +252,17 @@ def is_loopback(name: str) -> bool:
         return ipaddress.ip_address(name).is_loopback
     except ValueError:
         return False
+
+
+def is_trusted_proxy(address: str, proxies: tuple[str, ...]) -> bool:
+    """Whether `address` is one of `proxies`, as `Settings.trusted_proxies` has them."""
+    if proxies == (ANY_PROXY,):
+        return True
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    return any(found in ipaddress.ip_network(proxy) for proxy in proxies)
 
 
 _BOUNDS: dict[str, str] = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}

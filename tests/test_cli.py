@@ -158,6 +158,23 @@ class TestPullAndList:
             ["*", "hf:o/small:small-Q4_1.gguf"],
         ]
 
+    def test_a_damaged_model_is_mended_by_pull_and_a_replaced_one_is_told_by_info(
+        self, there: Command, hub: Hub
+    ) -> None:
+        there("model", "pull", "hf:o/small")
+        path = Path(json.loads(there("model", "info", "hf:o/small", "--json").stdout)["path"])
+        path.resolve().write_bytes(bytes(path.stat().st_size))
+        assert there("model", "info", "hf:o/small").returncode == 1
+
+        mended = there("model", "pull", "hf:o/small")
+        assert mended.returncode == 0, mended.stderr
+
+        hub.repositories["o/small"].files["small-Q4_1.gguf"] = b"GGUF and more"
+        hub.repositories["o/small"].commit = "2e" * 20
+        told = there("model", "info", "hf:o/small")
+        assert told.returncode == 0
+        assert "The Hub has another file in its place now. Fetch it with: python -m llm_core model pull" in told.stderr
+
     def test_list_says_that_the_selected_model_is_not_here(self, llm_core: Command) -> None:
         ran = llm_core("model", "list", LLM_MODEL="hf:o/small")
 

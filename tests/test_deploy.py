@@ -56,7 +56,7 @@ def test_the_copies_of_the_app_have_settings_that_can_be_used(
 
     assert set(environment) <= VARIABLES
     settings = Settings.load()
-    assert settings.sessions_url().startswith("postgresql+psycopg://")
+    assert settings.sessions_url().drivername == "postgresql+psycopg"
     assert settings.api_tokens
 
 

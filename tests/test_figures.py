@@ -39,6 +39,10 @@ def test_an_unusual_end_is_told(reason: FinishReason, words: str) -> None:
     assert done_line(Done(reason, Usage(), Timings())) == words
 
 
+def test_a_reply_that_its_session_has_not_got_says_so() -> None:
+    assert done_line(Done("stop", Usage(), Timings(), not_kept="The disk is full.")) == "not kept"
+
+
 @pytest.mark.parametrize(("dropped", "words"), [(1, "1 earlier message left out"), (4, "4 earlier messages left out")])
 def test_messages_that_were_left_out_are_counted(dropped: int, words: str) -> None:
     assert done_line(Done("stop", Usage(), Timings(), dropped_messages=dropped)) == words

@@ -34,7 +34,7 @@ def test_sessions_go_to_the_persistent_disk_of_a_space(disk: Path) -> None:
     settings = Settings.load()
 
     assert settings.data_dir == disk / "llm_core"
-    assert settings.sessions_url() == f"sqlite:///{disk}/llm_core/sessions.db"
+    assert settings.sessions_url().database == f"{disk}/llm_core/sessions.db"
 
 
 @pytest.mark.parametrize("kinds", [[], ["fuse.hf-mount"], ["nfs4"], ["9p"], ["ext4", "fuse.hf-mount"]])

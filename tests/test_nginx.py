@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 import re
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,8 +13,7 @@ import httpx
 import pytest
 
 from llm_core.client import LLMClient
-from scripts.system_packages import NO_NGINX, find_nginx
-from tests.missing import skip_unless_ci
+from tests.nginx import nginx
 from tests.waiting import free_port, stats_of, wait_until
 
 from .web.conftest import loaded_client, served
@@ -27,23 +24,6 @@ STORY: dict[str, Any] = {
     "max_tokens": 900,
     "logit_bias": {"2": -100},  # the token that ends a turn
 }
-# It writes into a folder of the test's, as the test's user, and ends with the test.
-MAIN = """
-user {user};
-daemon off;
-pid nginx.pid;
-error_log error.log;
-events {{}}
-http {{
-    access_log off;
-    client_body_temp_path body;
-    proxy_temp_path proxy;
-    fastcgi_temp_path fastcgi;
-    uwsgi_temp_path uwsgi;
-    scgi_temp_path scgi;
-    include app.conf;
-}}
-"""
 
 pytestmark = pytest.mark.slow
 
@@ -67,31 +47,12 @@ def http(
     request: pytest.FixtureRequest, app_port: int, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[httpx.Client]:
     """Asks nginx. Of the two copies of the app one is down, each in its turn."""
-    program = find_nginx()
-    if program is None:
-        skip_unless_ci("nginx", NO_NGINX)
-    folder, port = tmp_path_factory.mktemp("nginx"), free_port()
     text = CONF.read_text()
     for name in re.findall(r"server (app-\d:7860);", text):
         there = app_port if name.startswith(request.param) else free_port()
         text = text.replace(name, f"127.0.0.1:{there}")
-    (folder / "app.conf").write_text(text.replace("listen 80;", f"listen 127.0.0.1:{port};"))
-    (folder / "nginx.conf").write_text(MAIN.format(user=getpass.getuser()))
-    process = subprocess.Popen([program, "-p", str(folder), "-c", "nginx.conf"], stderr=subprocess.DEVNULL)
-    try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as http:
-            wait_until(lambda: passes(http), f"nginx answers: {folder / 'error.log'}")
-            yield http
-    finally:
-        process.terminate()
-        process.wait(20)
-
-
-def passes(http: httpx.Client) -> bool:
-    try:
-        return http.get("/api/llm/health").status_code == 200
-    except httpx.TransportError:
-        return False
+    with nginx(tmp_path_factory.mktemp("nginx"), text) as url, httpx.Client(base_url=url, timeout=60) as http:
+        yield http
 
 
 def test_pieces_pass_as_they_are_made_and_who_leaves_stops_the_reply(http: httpx.Client, client: LLMClient) -> None:

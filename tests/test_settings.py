@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,30 @@ def test_a_variable_changes_its_setting(monkeypatch: pytest.MonkeyPatch) -> None
     assert settings.server_port == 8080
 
 
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("LLM_TRUSTED_PROXIES", "10.0.0.7, proxy", "proxy is no address or network such as 10.0.0.7"),
+        ("LLM_TRUSTED_PROXIES", "10.0.0.7/8", "10.0.0.7/8 is no address or network"),
+        ("GRADIO_ROOT_PATH", "chat", "write a path such as /chat"),
+        ("GRADIO_ROOT_PATH", "/a b", "write a path such as /chat"),
+    ],
+)
+def test_what_is_no_proxy_and_no_path_is_refused(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, said: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+
+    with pytest.raises(SettingsError, match=re.escape(f"{variable}='{value}' cannot be used: {said}")):
+        Settings.load()
+
+
+def test_gradios_whole_url_counts_as_its_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRADIO_ROOT_PATH", "https://example.org/chat/")
+
+    assert Settings.load().root_path == "/chat"
+
+
 def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LLM_PARALLEL", "")
     monkeypatch.setenv("LLM_MODEL", "")
@@ -61,6 +86,7 @@ OUT_OF_RANGE = [
     ("LLM_QUEUE_LIMIT", "-1", "at least 0 and at most 10000"),
     ("LLM_THREADS", "0", "at least 1 and at most 512"),
     ("LLM_GPU_LAYERS", "-2", "at least -1 and at most 10000"),
+    ("LLM_DRAIN_SECONDS", "-1", "at least 0 and at most 86400"),
     ("LLM_STEP_MS", "4.9", "at least 5 and at most 10000"),
     ("LLM_TEMPERATURE", "2.1", "at least 0 and at most 2"),
     ("LLM_TOP_P", "0", "more than 0 and at most 1"),

@@ -29,6 +29,7 @@ import numpy.typing as npt
 from llama_cpp import llama_cpp as _binding
 
 from llm_core.errors import EngineClosed, ModelError
+from llm_core.gguf import check_gguf
 
 log = logging.getLogger(__name__)
 
@@ -249,20 +250,14 @@ def _check_file(path: Path) -> None:
         raise ModelError(f"There is no file {path}. Check LLM_MODEL.")
     if not path.is_file():
         raise ModelError(f"{path} is not a file. LLM_MODEL must name a .gguf file.")
-    try:
-        with path.open("rb") as file:
-            magic = file.read(4)
-    except OSError as error:
-        raise ModelError(f"{path} cannot be read: {error.strerror}.") from error
-    if magic != b"GGUF":
-        raise ModelError(f"{path} is not a GGUF file (it begins with {magic!r}). Download the model as .gguf.")
+    check_gguf(path)
 
 
 def _why_not_loaded(path: Path, complaints: Sequence[str]) -> str:
     """What llama.cpp wrote to its log while it failed, as a sentence."""
     said = "\n".join(complaints)
     if "not within the file bounds" in said or "failed to read" in said or "unexpectedly reached end" in said:
-        return f"{path} is cut short or damaged. Download it again."
+        return f"{path} is cut short or damaged. Download it again; `model pull` does that for a model of the Hub."
     if "unknown model architecture" in said:
         name = said.split("unknown model architecture: ", 1)[1].split("\n", 1)[0].strip("' ")
         return (

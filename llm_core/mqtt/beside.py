@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from llm_core.client import LLMClient
 from llm_core.errors import LLMError
 from llm_core.mqtt.bridge import Bridge
+from llm_core.stdout import say
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +76,8 @@ def bridge_beside(client: LLMClient) -> Iterator[BridgeThread | None]:
 
 
 def serve_broker(client: LLMClient) -> None:
-    """Serves a broker until the process is interrupted or terminated; then running replies may end, and it returns.
+    """Serves a broker until the process is interrupted or terminated; then running replies may end, and it returns. A
+    second signal ends them at once.
 
     Call it in the main thread.
 
@@ -88,6 +90,13 @@ def serve_broker(client: LLMClient) -> None:
 async def _serve_broker(client: LLMClient) -> None:
     bridge, stop = Bridge(client), asyncio.Event()
     loop = asyncio.get_running_loop()
+    closing: list[asyncio.Future[None]] = []
+
+    def end() -> None:
+        if stop.is_set():
+            closing.append(loop.run_in_executor(None, client.close))
+        stop.set()
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
-    await bridge.run(stop, lambda: print(f"Serving {client.settings.mqtt_url} as {bridge.name}", flush=True))
+        loop.add_signal_handler(number, end)
+    await bridge.run(stop, lambda: say(f"Serving {client.settings.mqtt_url} as {bridge.name}"))

@@ -34,7 +34,6 @@ from llm_core.sessions.database import open_database
 
 log = logging.getLogger(__name__)
 
-DRAIN_SECONDS = 30.0  # for running replies, when the worker is to end
 STATUS_SECONDS = 24 * 3600  # how long the broker remembers that a worker has gone
 _BATCH = 64  # messages that are written into the ledger at once
 _GOODBYE_SECONDS = 5.0
@@ -159,7 +158,7 @@ class Bridge:
                 for topic_filter in self._requests:
                     await self._connection.unsubscribe(topic_filter)
                 await self._until_received().wait()
-        await self._desk.close(DRAIN_SECONDS)
+        await self._desk.close(self._client.settings.drain_seconds)
         self._connection.publish(self._status("offline"))
         with suppress(TimeoutError):
             await asyncio.wait_for(self._connection.wait_sent(), _GOODBYE_SECONDS)

@@ -99,7 +99,8 @@ class Pending:
             self._tell(whole if told is None else ToolCallDelta(index, arguments=rest))
         self.ended = True
         usage, timings = Usage(**message["usage"]), Timings(**message.get("timings", {}))
-        self._sink(Done(message["finish_reason"], usage, timings, message.get("dropped_messages", 0)))
+        dropped, not_kept = message.get("dropped_messages", 0), message.get("not_kept", "")
+        self._sink(Done(message["finish_reason"], usage, timings, dropped, not_kept))
 
     def _tell(self, event: ChatEvent) -> None:
         match event:

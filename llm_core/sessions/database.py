@@ -5,6 +5,8 @@ On SQLite a commit is on the disk when it returns (`synchronous=FULL`), and read
 
 from __future__ import annotations
 
+import errno
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,15 +18,20 @@ from alembic.util import CommandError
 from sqlalchemy import URL, Connection, Engine, QueuePool, create_engine, event, func, make_url, select
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, TimeoutError
 
-from llm_core.errors import SettingsError, StorageError, StorageFull
+from llm_core.errors import SettingsError, StorageError, StorageFull, StorageReadOnly
 
 BUSY_SECONDS = 10
 ONLY_READS = "llm_core_only_reads"  # execution option of an engine whose transactions write nothing
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _UPGRADE_LOCK = "llm_core: upgrade"
+_FULL = "The disk that keeps the sessions is full, or the database may not grow: what is new is not kept."
+_READ_ONLY = "The session database may be read and not written: what is new is not kept."
+# As SQLite and PostgreSQL name them. IOERR_WRITE is a quota or a limit on the size of files, IOERR_SHMSIZE a full disk.
+_NO_ROOM = frozenset({"SQLITE_FULL", "SQLITE_IOERR_WRITE", "SQLITE_IOERR_SHMSIZE", "53100"})
+_NO_LEAVE = re.compile("SQLITE_READONLY.*|25006")
 
 
-def open_database(url: str) -> Engine:
+def open_database(url: str | URL) -> Engine:
     """A pool of connections to `url`, with all tables there.
 
     Raises:
@@ -39,7 +46,8 @@ def open_database(url: str) -> Engine:
     except (ArgumentError, NoSuchModuleError, ImportError) as error:
         raise SettingsError(f"LLM_DATABASE_URL cannot be used: {error}.") from None
     except OSError as error:
-        raise StorageError(f"The folder of the session database cannot be made: {error}.") from None
+        kind = StorageReadOnly if error.errno in (errno.EROFS, errno.EACCES) else StorageError
+        raise kind(f"The folder of the session database cannot be made: {error}.") from None
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _set_up_sqlite)
         event.listen(engine, "begin", _begin_at_once)
@@ -76,8 +84,11 @@ def storage_errors() -> Iterator[None]:
         yield
     except DBAPIError as error:
         said = str(error.orig)
-        if _is_full(said):
-            raise StorageFull("The disk that keeps the sessions is full. Nothing of this request was kept.") from error
+        name = str(getattr(error.orig, "sqlite_errorname", None) or getattr(error.orig, "sqlstate", None))
+        if name in _NO_ROOM or _is_full(said):
+            raise StorageFull(_FULL) from error
+        if _NO_LEAVE.fullmatch(name):
+            raise StorageReadOnly(_READ_ONLY) from error
         reason = said.strip().partition("\n")[0]  # PostgreSQL goes on with details that are nobody else's business
         raise StorageError(f"The session database failed: {reason}.") from error
     except TimeoutError as error:
@@ -85,7 +96,7 @@ def storage_errors() -> Iterator[None]:
 
 
 def _is_full(said: str) -> bool:
-    """SQLite's SQLITE_FULL, the operating system's ENOSPC, PostgreSQL's 53100, as their drivers word them."""
+    """As other databases and the operating system word it."""
     return any(words in said for words in ("is full", "No space left on device", "disk full"))
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
+from functools import partial
 
 from llm_core.cancellation import Cancellation
-from llm_core.errors import EngineClosed, EngineFailed, LLMError, StorageError
+from llm_core.errors import EngineClosed, EngineFailed, LLMError, StorageError, StorageFull, StorageReadOnly
 from llm_core.events import ChatEvent, Done, FinishReason
 from llm_core.sessions.exchange import reply_messages
 from llm_core.sessions.records import NumberedEvent, TurnStatus
@@ -18,6 +21,8 @@ from llm_core.sessions.store import OpenTurn, SessionStore, Wishes
 log = logging.getLogger(__name__)
 
 FIRST_READER_SECONDS = 10.0  # for whoever began the reply to begin to read it
+RETRY_SECONDS = 5.0  # between two tries to save where there is no room, which seldom changes
+MAX_RETRY_SECONDS = 60.0
 FOLLOWED_SECONDS = 5.0  # longer than a reader on another process is silent
 
 _STATUS: dict[FinishReason, TurnStatus] = {
@@ -42,6 +47,8 @@ class LiveReply:
         self._log = ReplyLog()
         self._saved = 0
         self._over = False
+        self._save_at = 0.0  # on the monotonic clock: not before
+        self._told_unsaved = False
         self._saving = threading.Lock()
         self._cancellation = Cancellation()
         self._readers = 0
@@ -148,15 +155,17 @@ class LiveReply:
         self._end(done, error)
 
     def _end(self, done: Done | None, error: LLMError | None) -> None:
-        """Saves the rest and tells the readers."""
+        """Saves the rest and tells the readers. A reply that cannot be saved is given all the same, and marked."""
+        save = self._how_to_save(done, error)
         try:
-            if not len(self._log) and (error is not None or self._turn.replaces):
-                self._version, self._discarded = self._store.discard_turn(self._turn), True
-            else:
-                self._save_end(done, error)
+            save()
         except StorageError as failed:
-            log.error("stream %s could not be saved: %s", self.stream_id, failed)
-            error = error or failed
+            log.error("stream %s could not be saved, which is tried again: %s", self.stream_id, failed)
+            self._save_later(save, RETRY_SECONDS)
+            if done is not None:
+                done = replace(done, not_kept=failed.message)
+            else:
+                error = error or failed
         except Exception:  # readers would wait for ever
             log.exception("stream %s could not be saved", self.stream_id)
             error = error or LLMError("The server failed; its log says why.")
@@ -166,24 +175,58 @@ class LiveReply:
         with self._reading:
             self._stop_waiting()
 
-    def _save_end(self, done: Done | None, error: LLMError | None) -> None:
+    def _how_to_save(self, done: Done | None, error: LLMError | None) -> Callable[[], None]:
+        if not len(self._log) and (error is not None or self._turn.replaces):
+            return self._discard
         with self._saving:
             self._over = True
-            events = self._log.since(self._saved)
-            if done is not None:
-                events.append((len(self._log) + 1, done))
-            replies = reply_messages(event for _, event in self._log.since(0))
-            status = _STATUS[done.finish_reason] if done else _failed_status(error)
-            self._store.end_turn(self._turn.key, events, replies, status=status, done=done, error=error)
+        events = self._log.since(self._saved)
+        if done is not None:
+            events.append((len(self._log) + 1, done))
+        replies = reply_messages(event for _, event in self._log.since(0))
+        status = _STATUS[done.finish_reason] if done else _failed_status(error)
+        return partial(self._store.end_turn, self._turn.key, events, replies, status=status, done=done, error=error)
+
+    def _discard(self) -> None:
+        self._version, self._discarded = self._store.discard_turn(self._turn), True
+
+    def _save_later(self, save: Callable[[], None], seconds: float) -> None:
+        """Tries until it can be saved, or the process ends: until then nothing can be said in this session."""
+
+        def try_again() -> None:
+            try:
+                save()
+            except StorageError:
+                self._save_later(save, min(2 * seconds, MAX_RETRY_SECONDS))
+            else:
+                log.warning("stream %s is saved now", self.stream_id)
+
+        timer = threading.Timer(seconds, try_again)
+        timer.daemon = True
+        timer.start()
 
     def checkpoint(self) -> None:
-        """Saves the events that are not saved yet, and that this process is still at it."""
+        """Saves the events that are not saved yet, and that this process is still at it.
+
+        Raises:
+            StorageError: They could not be saved, for the first time since they last could.
+        """
         with self._saving:
-            if not self._over:
-                events = self._log.since(self._saved)
+            if self._over or time.monotonic() < self._save_at:
+                return
+            events = self._log.since(self._saved)
+            try:
                 wishes = self._store.checkpoint(self._turn.key, events)
-                self._saved += len(events)
-                self._heed(wishes)
+            except StorageError as error:
+                passes = not isinstance(error, (StorageFull, StorageReadOnly))
+                self._save_at = time.monotonic() + (0 if passes else RETRY_SECONDS)
+                told, self._told_unsaved = self._told_unsaved, True
+                if not told:
+                    raise
+                return
+            self._told_unsaved = False
+            self._saved += len(events)
+            self._heed(wishes)
 
     def _heed(self, wishes: Wishes) -> None:
         """Does what readers on other processes want."""

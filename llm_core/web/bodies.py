@@ -222,6 +222,7 @@ class SessionReplyAnswer(ReplyAnswer):
     """A whole reply in a session."""
 
     session_id: str
+    not_kept: str | None = Field(None, description="Why the session has not got this reply")
 
 
 class HistoryMessage(BaseModel):

@@ -18,6 +18,7 @@ from llm_core.errors import LLMError, TooLarge, Unauthorized
 from llm_core.settings import Settings, is_loopback
 from llm_core.tokens import MAX_TOKEN_CHARS, ApiToken, find_token
 from llm_core.web.problems import refusal
+from llm_core.web.proxies import own_path
 
 OWNER_KEY = "llm_core.owner"  # in the ASGI scope
 COOKIE = "llm_core_token"
@@ -55,11 +56,11 @@ class Gate:
             scope[OWNER_KEY] = "" if self._only_local else f"address:{(scope.get('client') or ('',))[0]}"
             await self._app(scope, receive, send)
             return
-        if scope["type"] == "http" and scope["path"] == SIGN_IN_PATH and scope["method"] == "POST":
+        if scope["type"] == "http" and own_path(scope) == SIGN_IN_PATH and scope["method"] == "POST":
             await (await self._sign_in(Request(scope, receive)))(scope, receive, send)
             return
         token = self._token(HTTPConnection(scope))
-        if token is None and scope["path"] not in OPEN_PATHS:
+        if token is None and own_path(scope) not in OPEN_PATHS:
             await self._refuse(scope)(scope, receive, send)
             return
         scope[OWNER_KEY] = "" if token is None else NAMED_PREFIX + token.name
@@ -75,7 +76,7 @@ class Gate:
 
     def _refuse(self, scope: Scope) -> Response:
         if scope["type"] == "http" and scope["method"] == "GET" and _wants_html(Headers(scope=scope)):
-            return _form(status=401)
+            return _form(scope, status=401)
         said = "This server needs a token: send the header `Authorization: Bearer TOKEN`."
         return refusal(Request(scope), Unauthorized(said))
 
@@ -86,14 +87,16 @@ class Gate:
             return refusal(request, error)
         given = parse_qs(data.decode("utf-8", "replace")).get("token", [""])[0].strip()
         if find_token(given, self._tokens) is None:
-            return _form(status=401, said=_WRONG)
-        response = RedirectResponse("/", status_code=303)
+            return _form(request.scope, status=401, said=_WRONG)
+        root_path = request.scope.get("root_path", "")
+        response = RedirectResponse(f"{root_path}/", status_code=303)
         # In the frame of another site, as on a Hugging Face Space, a cookie is only sent with SameSite=None.
         encrypted = request.url.scheme == "https"
         response.set_cookie(
             COOKIE,
             given,
             max_age=COOKIE_SECONDS,
+            path=root_path or "/",
             httponly=True,
             secure=encrypted,
             samesite="none" if encrypted else "lax",
@@ -105,8 +108,8 @@ def _wants_html(headers: Headers) -> bool:
     return "text/html" in headers.get("accept", "")
 
 
-def _form(*, status: int, said: str = "") -> HTMLResponse:
-    page = _FORM.replace("{{action}}", SIGN_IN_PATH).replace("{{said}}", html.escape(said))
+def _form(scope: Scope, *, status: int, said: str = "") -> HTMLResponse:
+    page = _FORM.replace("{{action}}", scope.get("root_path", "") + SIGN_IN_PATH).replace("{{said}}", html.escape(said))
     return HTMLResponse(page, status, {"Cache-Control": "no-store"})
 
 

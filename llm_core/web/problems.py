@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from llm_core.errors import LLMError
+from llm_core.web.proxies import own_path
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +34,8 @@ STATUS = {
     "engine_unreachable": 503,
     "model_loading": 503,
     "shutting_down": 503,
+    "storage_error": 503,
+    "storage_read_only": 503,
     "storage_full": 507,
 }
 _TYPES = {
@@ -74,7 +77,7 @@ def describe(*statuses: int) -> dict[int | str, dict[str, Any]]:
         413: "The body is too large",
         422: "A field is missing or out of its range",
         429: "Too many requests; `Retry-After` says how many seconds to wait",
-        503: "The queue is full, or the model is still loading; `Retry-After` says how many seconds to wait",
+        503: "The queue is full, the model is loading, or sessions cannot be written; `Retry-After` says when",
         507: "The disk of the session store is full",
     }
     return {status: {"model": ProblemBody, "description": said[status]} for status in statuses}
@@ -137,8 +140,7 @@ def _body(status: int, message: str, code: str, param: str | None = None) -> dic
 
 
 def _is_openai(request: Request) -> bool:
-    path: str = request.scope["path"]
-    return path.startswith(OPENAI_PREFIX)
+    return own_path(request.scope).startswith(OPENAI_PREFIX)
 
 
 def _complaint(error: RequestValidationError) -> tuple[str, str | None]:

@@ -15,6 +15,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from llm_core.web.gate import OWNER_KEY
+from llm_core.web.proxies import own_path
 
 log = logging.getLogger("llm_core.requests")
 
@@ -37,7 +38,7 @@ class RequestLog:
         self._app, self._count, self._prefixes = app, count, prefixes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not scope["path"].startswith(self._prefixes):
+        if scope["type"] != "http" or not own_path(scope).startswith(self._prefixes):
             await self._app(scope, receive, send)
             return
         given = Headers(scope=scope).get(HEADER, "")

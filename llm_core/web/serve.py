@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import signal
 import socket
 import threading
@@ -18,9 +17,10 @@ from fastapi import FastAPI
 from llm_core.client import LLMClient
 from llm_core.errors import SettingsError
 from llm_core.settings import SERVER_NAME_VARIABLE, SERVER_PORT_VARIABLE, Settings, is_loopback
+from llm_core.stdout import say
+from llm_core.web.connections import Connection, Listener, Server, raise_descriptor_limit
 from llm_core.web.lean_import import lean_import
 
-DRAIN_SECONDS = 30.0
 LOOK_SECONDS = 0.1  # between two looks at whether replies still run
 STALL_SECONDS = 120  # a reader who takes nothing for so long has left; a phone that loses its network comes back sooner
 GOODBYE_SECONDS = 3  # for connections to send what they have; open pages would keep theirs for ever
@@ -36,6 +36,7 @@ def serve(client: LLMClient) -> None:
     """
     settings = client.settings
     check_address(settings)
+    raise_descriptor_limit()
     try:
         with _stop_signals() as signals, listen(settings) as listener:
             client.start()
@@ -44,7 +45,7 @@ def serve(client: LLMClient) -> None:
                 from llm_core.web.server import build_server
 
             with running(build_server(client), listener) as url:
-                print(f"Chat: {url}", flush=True)
+                say(f"Chat: {url}")
                 signals.get()
                 _drain(client, signals)
                 client.close()  # while the server still runs: readers are told
@@ -71,19 +72,20 @@ def _stop_signals() -> Iterator[Signals]:
 
 
 @contextmanager
-def running(app: FastAPI, listener: socket.socket) -> Iterator[str]:
+def running(app: FastAPI, listener: Listener) -> Iterator[str]:
     """Runs the server on a thread of its own for as long as the block runs; yields the page's URL."""
     config = uvicorn.Config(
         app,
+        http=Connection,
+        ws="none",  # nothing here speaks it, and its connections would not be counted
         log_level="warning",
         access_log=False,  # ours has ids and no paths
         lifespan="on",
-        # On a Space all requests come through its proxy, which says from whom.
-        forwarded_allow_ips="*" if "SPACE_ID" in os.environ else "127.0.0.1",
+        proxy_headers=False,  # the application looks at them itself, and knows which proxies to trust
         timeout_graceful_shutdown=GOODBYE_SECONDS,
         server_header=False,
     )
-    server = uvicorn.Server(config)
+    server = Server(config, listener)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="http")
     thread.start()
     try:
@@ -99,15 +101,16 @@ def running(app: FastAPI, listener: socket.socket) -> Iterator[str]:
 
 def _drain(client: LLMClient, signals: Signals) -> None:
     """Takes no new work and lets running replies end, for a time; a second signal ends them at once."""
+    seconds = client.settings.drain_seconds
     client.refuse_new()
-    if _is_busy(client):
-        print(f"Closing. Running replies may end, for {DRAIN_SECONDS:.0f} s; Ctrl-C ends them now.", flush=True)
-    until = time.monotonic() + DRAIN_SECONDS
+    if seconds and _is_busy(client):
+        say(f"Closing. Running replies may end, for {seconds:.0f} s; a second signal, such as Ctrl-C, ends them now.")
+    until = time.monotonic() + seconds
     while _is_busy(client) and time.monotonic() < until:
         with suppress(Empty):
             signals.get(timeout=LOOK_SECONDS)
             break
-    print("Closing.", flush=True)
+    say("Closing.")
 
 
 def _is_busy(client: LLMClient) -> bool:
@@ -129,7 +132,7 @@ def check_address(settings: Settings) -> None:
 
 
 @contextmanager
-def listen(settings: Settings) -> Iterator[socket.socket]:
+def listen(settings: Settings) -> Iterator[Listener]:
     """The socket of the server.
 
     Raises:
@@ -139,10 +142,10 @@ def listen(settings: Settings) -> Iterator[socket.socket]:
     try:
         found = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, _, _, _, address = found[0]
-        listener = socket.create_server(address[:2], family=family, backlog=1024)
+        listening = socket.create_server(address[:2], family=family, backlog=1024)
     except OSError as error:
         raise SettingsError(_why_not(error, settings)) from None
-    with listener:
+    with Listener(listening, settings.trusted_proxies) as listener:
         _hang_up_on_the_stalled(listener)
         yield listener
 

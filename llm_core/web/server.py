@@ -22,6 +22,7 @@ from llm_core.web.operations import Metrics, operations_routes
 from llm_core.web.page.app import build_app
 from llm_core.web.page.gradio_private import STORAGE_STAND_IN
 from llm_core.web.page.theme import CSS, page_theme
+from llm_core.web.proxies import BehindProxies
 from llm_core.web.request_log import RequestLog
 from llm_core.web.session_routes import session_routes
 from llm_core.web.visitors import BrowserKey
@@ -48,6 +49,7 @@ def build_server(client: LLMClient) -> FastAPI:
         description=_ABOUT,
         version="1",
         middleware=[
+            Middleware(BehindProxies, settings=settings),
             Middleware(RequestLog, count=metrics.count_http, prefixes=API_PREFIXES),
             Middleware(TrustedHostMiddleware, allowed_hosts=_allowed_hosts(settings), www_redirect=False),
             Middleware(

@@ -10,6 +10,7 @@ from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from llm_core.web.gate import NAMED_PREFIX, owner_of
+from llm_core.web.proxies import own_path
 
 COOKIE = "llm_core_browser"
 COOKIE_SECONDS = 400 * 86_400  # browsers keep no cookie for longer (RFC 6265bis)
@@ -53,9 +54,9 @@ class BrowserKey:
             await self._app(scope, receive, send)
             return
         key = _key_of(HTTPConnection(scope))
-        if key is None and scope["method"] == "GET" and scope["path"] == PAGE_PATH:
+        if key is None and scope["method"] == "GET" and own_path(scope) == PAGE_PATH:
             key = secrets.token_urlsafe(_KEY_BYTES)
-            send = _setting(key, encrypted=scope["scheme"] == "https", send=send)
+            send = _setting(key, scope, send)
         scope[_SCOPE_KEY] = key
         await self._app(scope, receive, send)
 
@@ -65,10 +66,11 @@ def _key_of(connection: HTTPConnection) -> str | None:
     return key if _KEY.fullmatch(key) else None
 
 
-def _setting(key: str, *, encrypted: bool, send: Send) -> Send:
+def _setting(key: str, scope: Scope, send: Send) -> Send:
     # In the frame of another site, as on a Hugging Face Space, a cookie is only kept with these attributes.
-    site = "SameSite=None; Secure; Partitioned" if encrypted else "SameSite=Lax"
-    cookie = f"{COOKIE}={key}; Max-Age={COOKIE_SECONDS}; Path=/; HttpOnly; {site}"
+    site = "SameSite=None; Secure; Partitioned" if scope["scheme"] == "https" else "SameSite=Lax"
+    path = scope.get("root_path") or "/"  # what else the host has under other paths learns nothing
+    cookie = f"{COOKIE}={key}; Max-Age={COOKIE_SECONDS}; Path={path}; HttpOnly; {site}"
 
     async def send_with_cookie(message: Message) -> None:
         if message["type"] == "http.response.start":

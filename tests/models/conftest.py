@@ -49,6 +49,7 @@ class Hub:
     repositories: dict[str, Repository] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
     broken_with: int | None = None
+    sends_damaged: bool = False
     url: str = ""
 
     def bodies_sent(self) -> list[str]:
@@ -118,6 +119,8 @@ class _Answers(BaseHTTPRequestHandler):
         else:
             data = repository.files[name]
             etag = hashlib.sha256(data).hexdigest()
+            if self.hub.sends_damaged:
+                data = data[:-1] + b"x"
             self._send(200, {"X-Repo-Commit": commit, "ETag": f'"{etag}"'}, data)
 
     def _send(self, status: int, headers: dict[str, str] | None = None, body: bytes = b"") -> None:

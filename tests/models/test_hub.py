@@ -10,6 +10,7 @@ from huggingface_hub import constants
 
 from llm_core.errors import ModelError
 from llm_core.models import hub as hub_module
+from llm_core.models.hub import is_replaced
 from llm_core.models.resolve import find, resolve
 from llm_core.models.source import ResolvedModel, parse_source
 from tests.models.conftest import COMMIT, NEXT_COMMIT, Hub, Repository, gguf
@@ -135,6 +136,68 @@ class TestRevision:
         pulled("hf:o/split")
 
         assert not hub.bodies_sent()
+
+
+def mended(spec: str) -> ResolvedModel:
+    return resolve(parse_source(spec), on_progress=lambda _done, _message: None, mends=True)
+
+
+def damage(file: Path) -> None:
+    """The same size, other bytes: a disk that lies, a download that was put together wrongly."""
+    size = file.stat().st_size
+    file.resolve().write_bytes(gguf(size - 1) + b"x")
+
+
+class TestDamage:
+    @pytest.mark.parametrize("spec", ["hf:o/many", f"hf:o/many:a-Q4_K_M.gguf@{COMMIT}"])
+    def test_a_file_that_was_damaged_on_the_disk_is_fetched_again(self, hub: Hub, spec: str) -> None:
+        damage(pulled(spec).path)
+        hub.requests.clear()
+
+        again = mended(spec)
+
+        assert again.path.read_bytes() == MANY["a-Q4_K_M.gguf"]
+        assert len(hub.bodies_sent()) == 1
+
+    def test_of_a_split_model_only_the_damaged_part_is(self, hub: Hub) -> None:
+        first = pulled("hf:o/split")
+        damage(first.path.with_name("b-00002-of-00002.gguf"))
+        hub.requests.clear()
+
+        mended("hf:o/split")
+
+        assert hub.bodies_sent() == [f"/o/split/resolve/{COMMIT}/q/b-00002-of-00002.gguf"]
+
+    def test_what_is_whole_is_not_fetched_again(self, hub: Hub) -> None:
+        pulled("hf:o/split")
+        hub.requests.clear()
+
+        mended("hf:o/split")
+
+        assert not hub.bodies_sent()
+
+    def test_what_arrives_damaged_does_not_stay(self, hub: Hub, cache: Path) -> None:
+        hub.sends_damaged = True
+
+        assert "a-Q4_K_M.gguf of o/many arrived damaged, and was removed" in refusal("hf:o/many")
+
+        assert not [file for file in cache.rglob("*") if file.is_file() and file.stat().st_size >= 3000]
+        hub.sends_damaged = False
+        assert pulled("hf:o/many").path.read_bytes() == MANY["a-Q4_K_M.gguf"]
+
+    def test_a_file_that_was_replaced_on_the_hub_is_noticed(
+        self, hub: Hub, repositories: dict[str, Repository]
+    ) -> None:
+        resolved = pulled("hf:o/many")
+        pinned = pulled(f"hf:o/many:a-Q4_K_M.gguf@{COMMIT}")
+        assert not is_replaced(resolved)
+
+        repositories["o/many"] = Repository({"a-Q4_K_M.gguf": gguf(4000)}, commit=NEXT_COMMIT)
+
+        assert is_replaced(resolved)
+        assert not is_replaced(pinned)
+        hub.broken_with = 503
+        assert not is_replaced(resolved), "what cannot be asked is not claimed"
 
 
 class TestWithoutTheHub:

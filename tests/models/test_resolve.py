@@ -73,6 +73,15 @@ def test_what_looks_like_a_repository_gets_a_hint() -> None:
     assert "write hf:Qwen/Qwen3-0.6B-GGUF" in refusal("Qwen/Qwen3-0.6B-GGUF")
 
 
+def test_an_empty_file_is_said_to_be_empty(tmp_path: Path) -> None:
+    (tmp_path / "a.gguf").touch()
+
+    assert (
+        refusal(str(tmp_path / "a.gguf"))
+        == f"{tmp_path / 'a.gguf'} is not a GGUF file: it is empty. Download it again."
+    )
+
+
 def test_a_folder_is_no_model(tmp_path: Path) -> None:
     assert refusal(str(tmp_path)) == f"{tmp_path} is a folder. Name the .gguf file in it."
 

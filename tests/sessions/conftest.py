@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sqlite3
+import resource
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import event
+from sqlalchemy.engine.interfaces import DBAPIConnection
 
 from llm_core.cancellation import Cancellation
 from llm_core.events import ChatEvent, ContentDelta, Done, Queued, Timings, Usage
@@ -94,12 +95,43 @@ def disk_full(store: SessionStore) -> Iterator[None]:
     """A database that may not grow: SQLite's own SQLITE_FULL."""
     with store._engine.connect() as connection:
         pages = connection.exec_driver_sql("PRAGMA page_count").scalar()
+    with each_connection(store, f"PRAGMA max_page_count={pages}"):
+        yield
 
-    def limit(connection: sqlite3.Connection, _record: object) -> None:
-        connection.execute(f"PRAGMA max_page_count={pages}")
 
-    event.listen(store._engine, "connect", limit)
+@contextmanager
+def read_only(store: SessionStore) -> Iterator[None]:
+    """A database that refuses to be written."""
+    is_sqlite = store._engine.dialect.name == "sqlite"
+    with each_connection(store, "PRAGMA query_only=ON" if is_sqlite else "SET default_transaction_read_only = on"):
+        yield
+
+
+@contextmanager
+def file_size_limit(store: SessionStore) -> Iterator[None]:
+    """No file of this process may grow beyond the largest of the database's, as with `ulimit -f` or a quota."""
+    database = Path(store._engine.url.database or "")
+    largest = max(file.stat().st_size for file in database.parent.iterdir())
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (largest, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@contextmanager
+def each_connection(store: SessionStore, begins_with: str) -> Iterator[None]:
+    """Every connection to the database begins with a statement."""
+
+    def tell(connection: DBAPIConnection, _record: object) -> None:
+        cursor = connection.cursor()
+        cursor.execute(begins_with)
+        cursor.close()
+        connection.commit()
+
+    event.listen(store._engine, "connect", tell)
     store._engine.dispose()
     yield
-    event.remove(store._engine, "connect", limit)
+    event.remove(store._engine, "connect", tell)
     store._engine.dispose()

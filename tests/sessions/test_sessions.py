@@ -23,11 +23,13 @@ from llm_core.errors import (
 )
 from llm_core.events import ChatEvent, ContentDelta, Done, Queued, Timings, Usage
 from llm_core.request import ChatRequest
+from llm_core.sessions import live as live_module
 from llm_core.sessions import sessions as sessions_module
 from llm_core.sessions.sessions import Sessions
 from llm_core.sessions.store import SessionStore
 
-from .conftest import DONE, says
+from ..waiting import wait_until
+from .conftest import DONE, disk_full, only_on_sqlite, read_only, says
 
 Make = Callable[..., Sessions]
 
@@ -219,6 +221,59 @@ def test_a_reply_that_cannot_be_saved_ends_for_its_readers(
 
     with pytest.raises(LLMError, match="log"):
         list(reply.events())
+
+
+@only_on_sqlite
+def test_a_reply_for_which_the_disk_has_no_room_is_given_and_marked_and_saved_when_there_is(
+    make_sessions: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(sessions_module, "CHECKPOINT_SECONDS", 0.01)
+    monkeypatch.setattr(live_module, "RETRY_SECONDS", 0.1)
+    texts = ["long " * 20_000] * 3
+    begun, full = threading.Event(), threading.Event()
+
+    def model(_request: ChatRequest, _cancellation: Cancellation) -> Generator[ChatEvent]:
+        yield Queued(0)
+        begun.set()
+        assert full.wait(30)
+        for text in texts:
+            yield ContentDelta(text)
+            wait_until(lambda: bool(caplog.records), "it was tried to save that")
+        yield DONE
+
+    sessions = make_sessions(model)
+    reply = sessions.begin("s", "Hello")
+    assert begun.wait(30)
+    with disk_full(sessions._store()):
+        full.set()
+        *events, (_, done) = list(reply.events())
+
+    assert isinstance(done, Done)
+    assert text_of(events) == "".join(texts)
+    assert "disk" in done.not_kept
+    assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 1, "not at each try"
+    wait_until(lambda: sessions.get("s").turns[-1].status == "complete", "it is saved")
+    assert sessions.get("s").turns[-1].messages[-1].content == "".join(texts)
+    assert [event for _, event in sessions.attach(reply.stream_id).events()][-1] == DONE
+    assert list(sessions.begin("s", "Again").events()), "and the session goes on"
+
+
+def test_a_reply_that_is_refused_where_nothing_can_be_written_says_why_it_was_refused(make_sessions: Make) -> None:
+    begun, unwritable = threading.Event(), threading.Event()
+
+    def refuses(_request: ChatRequest, _cancellation: Cancellation) -> Generator[ChatEvent]:
+        begun.set()
+        assert unwritable.wait(30)
+        raise QueueFull("The queue is full.")
+        yield
+
+    sessions = make_sessions(refuses)
+    reply = sessions.begin("s", "Hello")
+    assert begun.wait(30)
+    with read_only(sessions._store()):
+        unwritable.set()
+        with pytest.raises(QueueFull):
+            list(reply.events())
 
 
 def test_what_is_refused_before_it_begins_leaves_no_trace(make_sessions: Make) -> None:

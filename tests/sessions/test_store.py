@@ -15,6 +15,7 @@ from llm_core.errors import (
     SessionNotFound,
     SettingsError,
     StorageFull,
+    StorageReadOnly,
     StreamNotFound,
 )
 from llm_core.events import ContentDelta, Queued
@@ -23,8 +24,9 @@ from llm_core.sessions import store as store_module
 from llm_core.sessions.database import open_database, upgrade
 from llm_core.sessions.schema import metadata, sessions, turns
 from llm_core.sessions.store import OpenTurn, SessionStore, title_of
+from llm_core.settings import Settings
 
-from .conftest import DONE, disk_full, only_on_sqlite, user
+from .conftest import DONE, disk_full, file_size_limit, only_on_sqlite, read_only, user
 
 
 def say(store: SessionStore, session_id: str, said: str, answer: str = "Yes.", owner: str = "ann") -> OpenTurn:
@@ -276,6 +278,25 @@ def test_a_full_disk_is_told_and_what_was_there_stays(store: SessionStore) -> No
     say(store, "one", "Still here?")
 
 
+@only_on_sqlite
+def test_a_file_that_may_not_grow_is_told_as_a_full_disk(store: SessionStore) -> None:
+    say(store, "one", "Hello")
+
+    with file_size_limit(store), pytest.raises(StorageFull, match="may not grow"):
+        store.open_turn("ann", "one", user("long " * 100_000), system_prompt=None)
+
+    say(store, "one", "Still here?")
+
+
+def test_a_database_that_may_only_be_read_is_told(store: SessionStore) -> None:
+    say(store, "one", "Hello")
+
+    with read_only(store), pytest.raises(StorageReadOnly, match="read and not written"):
+        store.open_turn("ann", "one", user("Hello"), system_prompt=None)
+
+    say(store, "one", "Still here?")
+
+
 @pytest.mark.parametrize(
     ("message", "title"),
     [
@@ -287,6 +308,27 @@ def test_a_full_disk_is_told_and_what_was_there_stays(store: SessionStore) -> No
 )
 def test_a_title_is_the_beginning_of_the_first_message(message: str, title: str) -> None:
     assert title_of(message) == title
+
+
+# ── where it is ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("name", ["what?", "c#", "50%", "%3F", "a b", "file:x", "a&b=c", "ümläut 🙂", "';\\"])
+def test_the_database_is_in_the_folder_that_was_named(tmp_path: Path, name: str) -> None:
+    settings = Settings(data_dir=tmp_path / name)
+    store = SessionStore(open_database(settings.sessions_url()))
+    say(store, "one", "Hello")
+    store.close()
+
+    assert (tmp_path / name / "sessions.db").is_file()
+    assert [file.name for file in tmp_path.iterdir()] == [name]
+
+
+def test_a_relative_folder_that_looks_like_a_url_is_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    open_database(Settings(data_dir="file:x").sessions_url()).dispose()
+
+    assert (tmp_path / "file:x" / "sessions.db").is_file()
 
 
 # ── the schema ───────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -25,7 +25,7 @@ STORY = {"messages": [{"role": "user", "content": "Tell me a very long story."}]
 
 
 @contextmanager
-def app(**variables: str) -> Iterator[subprocess.Popen[str]]:
+def app(stderr: int = subprocess.STDOUT, **variables: str) -> Iterator[subprocess.Popen[str]]:
     """The process, on the bundled model; its output, errors too, can be read."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("LLM_", "GRADIO_"))}
     process = subprocess.Popen(
@@ -33,14 +33,16 @@ def app(**variables: str) -> Iterator[subprocess.Popen[str]]:
         cwd=ROOT,
         env=inherited | {"LLM_PARALLEL": "2", "LLM_CONTEXT_TOKENS": "2048"} | variables,
         stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
+        stderr=stderr,
         text=True,
     )
     try:
         yield process
     finally:
         process.kill()
-        process.communicate()
+        with suppress(ValueError):  # what a test has closed cannot be read
+            process.communicate()
+        process.wait()
 
 
 @pytest.fixture
@@ -58,8 +60,10 @@ def url() -> Iterator[str]:
 
 
 @contextmanager
-def running_on(port: int) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    with app(GRADIO_SERVER_PORT=str(port)) as process:
+def running_on(
+    port: int, stderr: int = subprocess.STDOUT, **variables: str
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    with app(stderr, GRADIO_SERVER_PORT=str(port), **variables) as process:
         overdue = threading.Timer(PATIENCE, process.kill)
         overdue.start()
         url = address_in(process)
@@ -115,25 +119,57 @@ def test_on_a_signal_it_takes_no_new_work_and_lets_running_replies_end(
     assert "Traceback" not in output
 
 
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT])
 def test_a_second_signal_ends_running_replies_and_their_readers_are_told(
-    running_app: tuple[subprocess.Popen[str], str],
+    running_app: tuple[subprocess.Popen[str], str], end: signal.Signals
 ) -> None:
     process, url = running_app
     with httpx.stream("POST", f"{url}v1/chat/completions", json=STORY, timeout=PATIENCE) as reply:
         chunks = reply.iter_text()
         while "content" not in next(chunks):
             pass
-        process.send_signal(signal.SIGINT)
+        process.send_signal(end)
         assert process.stdout is not None
         while "Running replies may end" not in process.stdout.readline():
             pass
-        process.send_signal(signal.SIGINT)
+        process.send_signal(end)
         rest = "".join(chunks)
         output, _ = process.communicate(timeout=30)
 
     assert '"code":"engine_closed"' in rest
     assert process.returncode == 0
     assert "Traceback" not in output
+
+
+def test_without_a_time_to_drain_the_first_signal_ends_them() -> None:
+    with running_on(free_port(), LLM_DRAIN_SECONDS="0") as (process, url):
+        with httpx.stream("POST", f"{url}v1/chat/completions", json=STORY, timeout=PATIENCE) as reply:
+            chunks = reply.iter_text()
+            while "content" not in next(chunks):
+                pass
+            process.terminate()
+            rest = "".join(chunks)
+        output, _ = process.communicate(timeout=30)
+
+    assert '"code":"engine_closed"' in rest
+    assert process.returncode == 0
+    assert "may end" not in output
+
+
+@pytest.mark.parametrize("streams", ["out", "out and err"])
+def test_it_ends_well_where_nobody_reads_what_it_prints(streams: str) -> None:
+    errors = subprocess.STDOUT if "err" in streams else subprocess.PIPE
+    with running_on(free_port(), stderr=errors) as (process, url):
+        assert process.stdout is not None
+        process.stdout.close()
+        assert httpx.get(f"{url}api/llm/health", timeout=PATIENCE).status_code in (200, 503)
+        process.terminate()
+        complaints = process.stderr.read() if process.stderr is not None else ""
+        process.wait(30)
+
+    assert process.returncode == 0
+    assert "Traceback" not in complaints
+    assert "BrokenPipe" not in complaints
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -14,7 +14,7 @@ import pytest
 
 from llm_core.client import LLMClient
 from llm_core.errors import StorageFull
-from tests.sessions.conftest import disk_full, user
+from tests.sessions.conftest import disk_full, read_only, user
 from tests.waiting import is_idle, stats_of, wait_until
 
 from .conftest import loaded_client, served
@@ -89,6 +89,12 @@ def the_disk_is_full(server: Server) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def the_database_is_read_only(server: Server) -> Iterator[None]:
+    with read_only(server.client.sessions._store()):
+        yield
+
+
 def nothing(_: Server) -> AbstractContextManager[None]:
     return nullcontext()
 
@@ -133,6 +139,13 @@ ROWS = {
     "missing under /v1": Row(400, None, "invalid_request", openai={}),
     "rate": Row(429, "rate_limited", "rate_limit_exceeded", headers=HASTY, condition=hasty_has_asked_often),
     "queue full": Row(503, "queue_full", "queue_full", condition=the_queue_is_full),
+    "read-only": Row(
+        503,
+        "storage_read_only",
+        None,
+        ("POST", "api/llm/chat/session", TURN | {"session_id": "new"}),
+        condition=the_database_is_read_only,
+    ),
     "disk full": Row(
         507,
         "storage_full",

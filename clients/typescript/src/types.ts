@@ -119,6 +119,8 @@ interface Ending {
   timings: Timings;
   /** How many of the oldest messages were left out to make the conversation fit. */
   dropped_messages?: number;
+  /** Why the session has not got this reply, in a sentence. */
+  not_kept?: string;
 }
 
 /** A whole reply. */
