@@ -10,7 +10,6 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from time import monotonic, thread_time
 
 from llm_core.chat.formats import ReasoningFormat
 from llm_core.chat.schema import complaint_of, hold
@@ -30,8 +29,8 @@ _MAX_FORCED_CHARS = 3_000
 _NO_FORCING = '%llguidance {"no_forcing": true}'
 
 _TAG = re.compile(r"(<[^<>\s]+>|\[[^\[\]\s]+\])")
-_PINPOINT_SECONDS = 0.4
-_REHEARSALS_SECONDS = 0.4  # of CPU
+_PINPOINT_CHARS = 1_000_000  # of schemas that are looked at for the one that an error is about: half a second
+_MAX_REHEARSED = 60  # what `ConstraintCompiler.rehearse` counts, of all schemas together: half a second, 2 at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +68,11 @@ class ReplyGrammar:
         Raises:
             InvalidRequest: Nothing fits, or it costs too much; the message names the place.
         """
-        until = thread_time() + _REHEARSALS_SECONDS
+        cost = 0
         for held in self.schemas:
             for place, schema in held.costly:
-                _rehearse(compiler, place, held.text(schema))
-                if thread_time() > until:
+                cost += _rehearse(compiler, place, held.text(schema))
+                if cost > _MAX_REHEARSED:
                     raise refuse(place, "the patterns of all schemas together cost too much to follow")
         try:
             return compiler.compile(self.text)
@@ -82,9 +81,8 @@ class ReplyGrammar:
 
     def _pinpoint(self, error: InvalidRequest) -> InvalidRequest:
         """The same error with the place that it is about."""
-        until = monotonic() + _PINPOINT_SECONDS
         for held in self.schemas:
-            found = _deepest_complaint(held, until)
+            found = _deepest_complaint(held)
             if found is not None:
                 return refuse(*found)
         whole = self.schemas[0].place if len(self.schemas) == 1 else "tools"
@@ -293,26 +291,29 @@ def _spaced(text: str) -> str:
 # ── where an error is ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _rehearse(compiler: ConstraintCompiler, place: str, schema: str) -> None:
-    """Refuses a pattern that would be too costly: it shows only when text is held to it."""
+def _rehearse(compiler: ConstraintCompiler, place: str, schema: str) -> int:
+    """Refuses a pattern that would be too costly: it shows only when text is held to it. Returns what it costs."""
     try:
-        compiler.rehearse(f"{_NO_FORCING}\nstart: %json {schema}\n")
+        return compiler.rehearse(f"{_NO_FORCING}\nstart: %json {schema}\n")
     except InvalidRequest as error:
         raise refuse(place, error.message) from None
 
 
-def _deepest_complaint(held: HeldSchema, until: float) -> tuple[str, str] | None:
+def _deepest_complaint(held: HeldSchema) -> tuple[str, str] | None:
     """The place of the innermost schema that cannot be held even by itself, and why."""
 
     found: tuple[str, str] | None = None
     looked_at: set[int] = set()
     waiting: list[Schema | bool] = [held.root]
-    while waiting and monotonic() < until:
+    chars = 0
+    while waiting and chars < _PINPOINT_CHARS:
         node = waiting.pop(0)
         if id(node) in looked_at:
             continue
         looked_at.add(id(node))
-        said = complaint_of(held.text(node))
+        text = held.text(node)
+        chars += len(text)
+        said = complaint_of(text)
         if said is not None:
             found, waiting = (held.place_of(node), said), list(children(node))
             if isinstance(node, dict) and "$ref" in node:
