@@ -17,7 +17,7 @@ Two special cases:
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -33,6 +33,28 @@ _TAG = re.compile(r"<[^<>\s'\"]{1,60}>|\[/?[A-Z_]{2,40}\]")
 _UNKNOWN_TEXTS = ("<unk>", "<UNK>", "[UNK]")
 
 
+# What a JSON schema is made of: words that templates look for, and no caller's.
+_NAMED_SCHEMAS = frozenset({"properties", "patternProperties", "dependentSchemas", "$defs", "definitions"})
+_SCHEMAS = frozenset({"items", "prefixItems", "additionalProperties", "anyOf", "oneOf", "allOf", "not"})
+_KEYWORDS = frozenset(
+    {
+        "type",
+        "enum",
+        "const",
+        "title",
+        "description",
+        "default",
+        "examples",
+        "format",
+        "pattern",
+        "required",
+        "nullable",
+    }
+    | {"minimum", "maximum", "minLength", "maxLength", "minItems", "maxItems", "uniqueItems", "multipleOf", "$ref"}
+)
+_JSON_TYPES = frozenset({"object", "array", "string", "number", "integer", "boolean", "null"})
+
+
 class SpecialTexts:
     """The texts that a vocabulary reads as more than text.
 
@@ -42,10 +64,13 @@ class SpecialTexts:
     Args:
         tokenizer: The vocabulary.
         template_source: Where to look for the template's tags.
+        literals: All texts in it that are the template's own.
         reasoning: The model's own format: its tags may stand in replies.
     """
 
-    def __init__(self, tokenizer: Tokenizer, *, template_source: str, reasoning: ReasoningFormat) -> None:
+    def __init__(
+        self, tokenizer: Tokenizer, *, template_source: str, literals: Collection[str], reasoning: ReasoningFormat
+    ) -> None:
         self._tokenizer = tokenizer
         controls = {*tokenizer.control_texts, tokenizer.bos_text, tokenizer.eos_text} - {""}
         controls.update(text for text in _UNKNOWN_TEXTS if self._is_special(text))
@@ -61,6 +86,7 @@ class SpecialTexts:
         self._beginnings = frozenset(text[:end] for text in texts for end in range(1, len(text)))
         self._endings = frozenset(text[start:] for text in texts for start in range(1, len(text)))
         self._longest = max(map(len, texts))
+        self._continuations = _continuations(texts, literals, self._longest)
 
     def hide(self, text: str, *, is_reply: bool = False) -> str:
         """What the template gets in place of a message's text.
@@ -79,6 +105,39 @@ class SpecialTexts:
             parts.append(special if special in kept else self._stand_ins[special])
             end = match.end()
         return "".join([*parts, self._with_joints(text[end:])])
+
+    def hide_value(self, value: Any) -> Any:
+        """A JSON value with all its texts hidden."""
+        if isinstance(value, str):
+            return self.hide(value)
+        if isinstance(value, dict):
+            return {self.hide(key): self.hide_value(each) for key, each in value.items()}
+        return [self.hide_value(each) for each in value] if isinstance(value, list) else value
+
+    def hide_tool(self, tool: dict[str, Any]) -> dict[str, Any]:
+        """A tool in OpenAI's shape with what its caller wrote hidden; templates look for the words of the shape."""
+        function = dict(tool["function"])
+        schema = self._hide_schema(function.pop("parameters"))
+        return {
+            "type": tool["type"],
+            "function": {key: self.hide(text) for key, text in function.items()} | {"parameters": schema},
+        }
+
+    def _hide_schema(self, schema: Any) -> Any:
+        if isinstance(schema, list):
+            return [self._hide_schema(each) for each in schema]
+        if not isinstance(schema, dict):
+            return self.hide_value(schema)
+        return dict(self._hide_keyword(key, value) for key, value in schema.items())
+
+    def _hide_keyword(self, key: str, value: Any) -> tuple[str, Any]:
+        if key in _NAMED_SCHEMAS and isinstance(value, dict):
+            return key, {self.hide(name): self._hide_schema(each) for name, each in value.items()}
+        if key in _SCHEMAS:
+            return key, self._hide_schema(value)
+        if key == "type" and all(each in _JSON_TYPES for each in (value if isinstance(value, list) else [value])):
+            return key, value
+        return key if key in _KEYWORDS else self.hide(key), self.hide_value(value)
 
     def tokens(self, rendered: str) -> list[int]:
         """Tokens of a rendered text, without BOS: special where the template wrote it, plain where a message had it."""
@@ -123,8 +182,7 @@ class SpecialTexts:
         reach = range(1, min(self._longest, len(core) + 1))
         starts = any(core[:size] in self._endings for size in reach)
         ends = any(core[-size:] in self._beginnings for size in reach)
-        inside = len(core) < self._longest and any(core in special for special in self._texts)
-        if not (starts or ends or inside):
+        if not (starts or ends or core in self._continuations):
             return text
         before, after = text[: text.index(core[0])], text[len(text.rstrip()) :]
         return f"{before}{_JOINT}{core}{_JOINT}{after}"
@@ -210,6 +268,19 @@ class _Runs:
     def _close_open(self) -> None:
         self._done.append(_Run("".join(self._open), parse_special=True))
         self._open = []
+
+
+def _continuations(texts: Iterable[str], literals: Iterable[str], longest: int) -> frozenset[str]:
+    """What would go on with a special text that the template's literals begin: `tool` after `'<'`, or `'<' ~ '|'`."""
+    ends = {literal[-size:] for literal in literals for size in range(1, min(longest, len(literal)) + 1)}
+    signs = {literal for literal in literals if not any(map(str.isalnum, literal))} - {""}
+    return frozenset(
+        text[start:end]
+        for text in texts
+        for start in range(1, len(text))
+        if text[:start] in ends or any(text[at:start] in signs for at in range(1, start))
+        for end in range(start + 1, len(text))
+    )
 
 
 def _pattern(texts: Iterable[str]) -> re.Pattern[str]:

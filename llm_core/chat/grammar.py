@@ -12,7 +12,6 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from time import thread_time
 
 from llm_core.chat.formats import ReasoningFormat
 from llm_core.chat.schema import hold
@@ -37,7 +36,7 @@ _NO_FORCING = '%llguidance {"no_forcing": true}'
 
 _TAG = re.compile(r"(<[^<>\s]+>|\[[^\[\]\s]+\])")
 _MAX_SAID = 5  # of what is left out of one schema
-_REHEARSALS_SECONDS = 0.4  # of CPU
+_MAX_REHEARSED = 60  # what `ConstraintCompiler.rehearse` counts, of all schemas together: half a second, 2 at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +74,11 @@ class ReplyGrammar:
         Raises:
             InvalidRequest: Nothing fits, or it costs too much; the message names the place.
         """
-        until = thread_time() + _REHEARSALS_SECONDS
+        cost = 0
         for held in self.schemas:
             for place, schema in held.costly:
-                _rehearse(compiler, place, text_of(held, schema))
-                if thread_time() > until:
+                cost += _rehearse(compiler, place, text_of(held, schema))
+                if cost > _MAX_REHEARSED:
                     raise refuse(place, "the patterns of all schemas together cost too much to follow")
         try:
             return compiler.compile(self.text)
@@ -307,9 +306,9 @@ def _spaced(text: str) -> str:
 # ── where an error is ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _rehearse(compiler: ConstraintCompiler, place: str, schema: str) -> None:
-    """Refuses a pattern that would be too costly: it shows only when text is held to it."""
+def _rehearse(compiler: ConstraintCompiler, place: str, schema: str) -> int:
+    """Refuses a pattern that would be too costly: it shows only when text is held to it. Returns what it costs."""
     try:
-        compiler.rehearse(f"{_NO_FORCING}\nstart: %json {schema}\n")
+        return compiler.rehearse(f"{_NO_FORCING}\nstart: %json {schema}\n")
     except InvalidRequest as error:
         raise refuse(place, error.message) from None

@@ -7,7 +7,7 @@ code (CVE-2024-34359). The environment is that of Hugging Face's `apply_chat_tem
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any, NoReturn
 
@@ -15,7 +15,7 @@ from jinja2 import Template, TemplateError, TemplateSyntaxError, meta, nodes
 from jinja2.exceptions import SecurityError
 from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.sandbox import SandboxedEnvironment
 
 from llm_core.errors import InvalidRequest, ModelError
 
@@ -41,7 +41,16 @@ def _tojson(
     sort_keys: bool = False,
 ) -> str:
     """JSON as it is; Jinja's own filter would write `<` as `\\u003c`, for HTML."""
-    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
+    return json.dumps(
+        value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys, default=_listed
+    )
+
+
+def _listed(value: Any) -> list[Any]:
+    """For `tojson` behind `map`, which gives an iterator."""
+    if isinstance(value, Iterator):
+        return list(value)
+    raise TypeError(f"{type(value).__name__} cannot be written as JSON")
 
 
 def _raise_exception(message: str) -> NoReturn:
@@ -52,10 +61,8 @@ def _strftime_now(form: str) -> str:
     return datetime.now().strftime(form)
 
 
-def _environment() -> ImmutableSandboxedEnvironment:
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, _Generation]
-    )
+def _environment() -> SandboxedEnvironment:
+    environment = SandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, _Generation])
     environment.filters["tojson"] = _tojson
     environment.globals["raise_exception"] = _raise_exception
     environment.globals["strftime_now"] = _strftime_now
@@ -70,6 +77,7 @@ class SandboxedTemplate:
 
     Attributes:
         variables: Names that the template expects from outside.
+        literals: The texts that stand in it.
 
     Raises:
         ModelError: The source does not compile.
@@ -78,7 +86,9 @@ class SandboxedTemplate:
     def __init__(self, source: str) -> None:
         environment = _environment()
         try:
-            self.variables = frozenset(meta.find_undeclared_variables(environment.parse(source)))
+            parsed = environment.parse(source)
+            self.variables = frozenset(meta.find_undeclared_variables(parsed))
+            self.literals = frozenset(_literals(parsed))
             self._template: Template = environment.from_string(source)
         except TemplateSyntaxError as error:
             said = f"line {error.lineno}: {error.message}"
@@ -102,3 +112,8 @@ class SandboxedTemplate:
             raise InvalidRequest(
                 f"The model's chat template cannot render this conversation: {said}", param="messages"
             ) from error
+
+
+def _literals(parsed: nodes.Template) -> Iterator[str]:
+    yield from (node.data for node in parsed.find_all(nodes.TemplateData))
+    yield from (node.value for node in parsed.find_all(nodes.Const) if isinstance(node.value, str))

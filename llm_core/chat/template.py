@@ -9,10 +9,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import takewhile
+from dataclasses import dataclass, replace
+from datetime import datetime
+from itertools import product, takewhile
 from typing import Any
 
+from llm_core.chat.dialect import GENTLER, Dialect, NoTools, SystemPlaces, place_system
 from llm_core.chat.escape import SpecialTexts
 from llm_core.chat.formats import reasoning_format
 from llm_core.chat.sandbox import SandboxedTemplate
@@ -20,7 +22,7 @@ from llm_core.chat.tokenizer import Tokenizer
 from llm_core.chat.tool_formats import HERMES, tool_format
 from llm_core.chat.tool_prompt import in_words
 from llm_core.errors import InvalidRequest
-from llm_core.messages import Message, ToolCall
+from llm_core.messages import FunctionCall, Message, ToolCall
 from llm_core.tool_spec import ToolSpec
 
 CHATML = (
@@ -32,7 +34,8 @@ CHATML = (
 # The names that templates give to the switch: Qwen, GLM, Gemma and most say the first, DeepSeek and Granite the second.
 _THINKING_SWITCHES = frozenset({"enable_thinking", "thinking"})
 
-_SYSTEM_NEEDLE, _USER_NEEDLE = "needle of the system", "needle of the user"
+_NO_TOOLS: tuple[NoTools, ...] = ("null", "empty")
+_SYSTEM_PLACES: tuple[SystemPlaces, ...] = ("anywhere", "first", "nowhere")
 _NOBODYS_TEXT = "\ufdd3"  # a noncharacter: no template knows it, and no user's text begins like it
 
 
@@ -52,20 +55,24 @@ class Prompt:
     starts_in_reasoning: bool
 
 
-@dataclass(frozen=True, slots=True)
-class _Dialect:
-    """What a template understands.
-
-    Attributes:
-        typed_content: Contents are lists of `{"type": "text", "text": ...}`, not texts.
-        folds_system: There is no system role, so the system's text goes before the first user message's.
-    """
-
-    typed_content: bool
-    folds_system: bool
-
-
-_DIALECTS = tuple(_Dialect(typed, folds) for typed in (False, True) for folds in (False, True))
+# What a template is tried with. Of several system messages some templates take the first for all, or the last.
+_TRIED = (
+    Message(role="system", content="needle of the system"),
+    Message(role="user", content="Hi"),
+    Message(role="assistant", content="Hello"),
+    Message(role="system", content="needle of a later system"),
+    Message(role="user", content="needle of the user"),
+)
+_TRIED_CALL = ToolCall(
+    id="call00001", function=FunctionCall(name="needle", arguments='{"needle of names": "of values"}')
+)
+_TRIED_CALLS = (
+    Message(role="user", content="Hi"),
+    Message(role="assistant", content="", tool_calls=(_TRIED_CALL,)),
+    Message(role="tool", content="Yes", tool_call_id=_TRIED_CALL.id),
+    Message(role="assistant", content="Done"),
+    Message(role="user", content="Thanks"),
+)
 
 
 class ChatTemplate:
@@ -88,12 +95,14 @@ class ChatTemplate:
         self._template = SandboxedTemplate(source)
         self._knows_tools = "tools" in self._template.variables
         self.tool_format = tool_format(source) if self._knows_tools else HERMES
-        self._special = SpecialTexts(tokenizer, template_source=source, reasoning=self.reasoning)
+        self._special = SpecialTexts(
+            tokenizer, template_source=source, literals=self._template.literals, reasoning=self.reasoning
+        )
         self._tokenizer = tokenizer
         # BOS by itself, since `add_special` on the whole prompt would put EOS behind it in some vocabularies.
         bos = tokenizer.tokenize("", add_special=True, parse_special=False) if tokenizer.add_bos else []
         self._bos = tuple(bos[:1])
-        self._dialect = next((each for each in _DIALECTS if self._understands(each)), _DIALECTS[0])
+        self._dialect = self._find_dialect()
 
     @property
     def can_switch_thinking(self) -> bool:
@@ -120,7 +129,7 @@ class ChatTemplate:
             InvalidRequest: The template refuses the conversation; the message has its words.
             ModelError: The template does what the sandbox forbids.
         """
-        text = self._text(messages, self._dialect, thinking, tools)
+        text = self._text(messages, thinking, tools)
         tokens = self._tokens(text)
         return Prompt(
             tokens=tokens,
@@ -139,7 +148,7 @@ class ChatTemplate:
         if first.role != "system" or first.content not in shared_system:
             return 0
         try:
-            text = self._text([first, Message(role="user", content=_NOBODYS_TEXT)], self._dialect, thinking)
+            text = self._text([first, Message(role="user", content=_NOBODYS_TEXT)], thinking)
         except InvalidRequest:
             return 0
         before, found, _ = text.partition(_NOBODYS_TEXT)
@@ -148,29 +157,53 @@ class ChatTemplate:
     def _text(
         self,
         messages: Sequence[Message],
-        dialect: _Dialect,
         thinking: bool | None,
         tools: Sequence[ToolSpec] = (),
     ) -> str:
-        names = {call.id: call.name for message in messages for call in message.tool_calls or ()}
+        """The conversation as the template writes it, in a gentler form where it refuses the one that was given."""
         if not self._knows_tools:
             messages = in_words(messages, tools)
-        if dialect.folds_system:
-            messages = _fold_system(messages)
-        shown_tools = [self._hidden(tool.as_openai()) for tool in tools] if self._knows_tools else []
+        placed = place_system(messages, self._dialect.system)
+        try:
+            return self._as_given(placed, self._dialect, thinking, tools)
+        except InvalidRequest:
+            for gentler in GENTLER:
+                if (told := gentler(placed)) == placed:
+                    continue
+                try:
+                    return self._as_given(told, self._dialect, thinking, tools)
+                except InvalidRequest:
+                    continue
+            raise
+
+    def _as_given(
+        self,
+        messages: Sequence[Message],
+        dialect: Dialect,
+        thinking: bool | None = None,
+        tools: Sequence[ToolSpec] = (),
+    ) -> str:
+        names = {call.id: call.name for message in messages for call in message.tool_calls or ()}
+        shown_tools = [self._special.hide_tool(tool.as_openai()) for tool in tools] if self._knows_tools else []
+        now = datetime.now()
         variables: dict[str, Any] = {
             "messages": [self._as_dict(message, dialect, names) for message in messages],
             "add_generation_prompt": True,
             "bos_token": self._tokenizer.bos_text,
             "eos_token": self._tokenizer.eos_text,
-            "tools": shown_tools or None,  # Hugging Face always passes these two; templates ask whether they are none
+            # Hugging Face always passes these two; templates ask whether they are none.
+            "tools": shown_tools or (None if dialect.no_tools == "null" else []),
             "documents": None,
+            # llama.cpp's, in the forms that Llama 3 and FireFunction were trained with.
+            "date_string": now.strftime("%d %b %Y"),
+            "datetime": now.strftime("%b %d %Y"),
+            "functions": "",  # tools are told in words to those who ask for them by this name
         }
         if thinking is not None:
             variables |= dict.fromkeys(self._template.variables & _THINKING_SWITCHES, thinking)
         return self._template.render(variables)
 
-    def _as_dict(self, message: Message, dialect: _Dialect, names: Mapping[str, str]) -> dict[str, Any]:
+    def _as_dict(self, message: Message, dialect: Dialect, names: Mapping[str, str]) -> dict[str, Any]:
         content = self._special.hide(message.content, is_reply=message.role == "assistant")
         shown: dict[str, Any] = {
             "role": message.role,
@@ -179,63 +212,72 @@ class ChatTemplate:
         if message.reasoning is not None:
             shown["reasoning_content"] = self._special.hide(message.reasoning)
         if message.tool_calls:
-            shown["tool_calls"] = [self._call_as_dict(call) for call in message.tool_calls]
+            shown["tool_calls"] = [self._call_as_dict(call, dialect) for call in message.tool_calls]
         if message.tool_call_id is not None:
             shown["tool_call_id"] = self._call_id(message.tool_call_id)
             shown["name"] = self._special.hide(names[message.tool_call_id])
         return shown
 
-    def _call_as_dict(self, call: ToolCall) -> dict[str, Any]:
+    def _call_as_dict(self, call: ToolCall, dialect: Dialect) -> dict[str, Any]:
         """A call as Hugging Face's templates expect it."""
-        function = {"name": self._special.hide(call.name), "arguments": self._arguments(call)}
+        arguments = call.arguments.strip() or "{}"
+        shown = self._special.hide(arguments) if dialect.text_arguments else self._arguments(arguments)
+        function = {"name": self._special.hide(call.name), "arguments": shown}
         return {"id": self._call_id(call.id), "type": "function", "function": function}
 
-    def _arguments(self, call: ToolCall) -> Any:
-        """A call's arguments as values, not JSON; as text where they are not whole, or nothing that can be written."""
+    def _arguments(self, written: str) -> dict[str, Any]:
+        """A call's arguments as an object, whatever the model wrote: templates walk through it."""
         try:
-            arguments = self._hidden(json.loads(call.arguments))
+            arguments = json.loads(written)
             json.dumps(arguments, ensure_ascii=False).encode()  # "\ud800" is JSON, and its value has no UTF-8 form
         except (ValueError, RecursionError):
-            return self._special.hide(call.arguments)
-        return arguments
+            arguments = written
+        if arguments is None:
+            return {}
+        if not isinstance(arguments, dict):
+            return {"arguments": self._special.hide(written)}
+        shown: dict[str, Any] = self._special.hide_value(arguments)
+        return shown
 
     def _call_id(self, given: str) -> str:
         """An id in the form that the template wants; the same for the same."""
         length = self.tool_format.id_chars
         return hashlib.sha256(given.encode()).hexdigest()[:length] if length else self._special.hide(given)
 
-    def _hidden(self, value: Any) -> Any:
-        """A JSON value with all its texts hidden."""
-        if isinstance(value, str):
-            return self._special.hide(value)
-        if isinstance(value, dict):
-            return {self._special.hide(key): self._hidden(each) for key, each in value.items()}
-        return [self._hidden(each) for each in value] if isinstance(value, list) else value
-
     def _tokens(self, text: str) -> tuple[int, ...]:
         tokens = tuple(self._special.tokens(text))
         return tokens if tokens[:1] == self._bos else self._bos + tokens
 
-    def _understands(self, dialect: _Dialect) -> bool:
+    def _find_dialect(self) -> Dialect:
+        """What arrives in the prompt when it is said so; what templates mostly take is tried first."""
+        dialects = (
+            Dialect(typed, no_tools, system)
+            for typed, no_tools, system in product((False, True), _NO_TOOLS, _SYSTEM_PLACES)
+        )
+        found = next((each for each in dialects if self._understands(each)), Dialect())
+        if not self._knows_tools or self._takes_objects(found):
+            return found
+        as_text = replace(found, text_arguments=True)
+        return as_text if _TRIED_CALL.arguments in self._tried(_TRIED_CALLS, as_text) else found
+
+    def _understands(self, dialect: Dialect) -> bool:
         """Whether what is said in this way arrives in the prompt."""
-        system = Message(role="system", content=_SYSTEM_NEEDLE)
-        user = Message(role="user", content=_USER_NEEDLE)
+        text = self._tried(place_system(_TRIED, dialect.system), dialect)
+        return all(message.content in text for message in _TRIED if "needle" in message.content)
+
+    def _takes_objects(self, dialect: Dialect) -> bool:
+        """Whether a call's arguments arrive, and not in Python's way of writing a dict."""
+        arguments = json.loads(_TRIED_CALL.arguments)
+        text = self._tried(_TRIED_CALLS, dialect)
+        return str(arguments) not in text and all(value in text for value in arguments.values())
+
+    def _tried(self, messages: Sequence[Message], dialect: Dialect) -> str:
+        """What the template writes, "" where it refuses."""
+        tools = [ToolSpec(name=_TRIED_CALL.name)] if messages is _TRIED_CALLS else []
         try:
-            text = self._text([system, user], dialect, None)
+            return self._as_given(messages, dialect, tools=tools)
         except InvalidRequest:
-            return False
-        return _SYSTEM_NEEDLE in text and _USER_NEEDLE in text
-
-
-def _fold_system(messages: Sequence[Message]) -> Sequence[Message]:
-    """The conversation with its leading system messages put before the text of the first user message."""
-    system = list(takewhile(lambda message: message.role == "system", messages))
-    if not system:
-        return messages
-    rest = list(messages[len(system) :])
-    asked = rest.pop(0).content if rest and rest[0].role == "user" else None
-    said = [message.content for message in system] + ([] if asked is None else [asked])
-    return [Message(role="user", content="\n\n".join(said)), *rest]
+            return ""
 
 
 def _common_length(one: Iterable[int], other: Iterable[int]) -> int:

@@ -46,7 +46,7 @@ def _call_in_words(message: Message) -> Message:
 
 def _written(call: ToolCall) -> str:
     name = json.dumps(call.name, ensure_ascii=False)[1:-1]
-    return f"{HERMES.call_open}{name}{HERMES.call_middle}{call.arguments}{HERMES.call_close}"
+    return f"{HERMES.call_open}{name}{HERMES.call_middle}{call.arguments.strip() or '{}'}{HERMES.call_close}"
 
 
 def _results_in_words(results: Iterable[Message]) -> Message:

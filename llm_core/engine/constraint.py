@@ -6,11 +6,12 @@ language is llguidance's Lark; what it says (`llm_core.chat.grammar`) is not kno
 
 from __future__ import annotations
 
+import logging
 import random
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -18,25 +19,43 @@ import numpy.typing as npt
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 
 from llm_core.engine.llama import Model
-from llm_core.errors import EngineClosed, InvalidRequest, LLMError, SequenceFailed
+from llm_core.errors import EngineClosed, InvalidRequest, LLMError, ModelError, SequenceFailed
+
+log = logging.getLogger(__name__)
+
 
 # What one grammar may cost. llguidance counts work in "fuel"; the times are of the bundled model's vocabulary on one
 # core. 128 tools of 8 parameters take 58 ms to compile. An enum of 10,000 words needs 200,000 of the first fuel, 30 ms.
 # Steps take 0.02 to 0.5 ms and less than 5,000 fuel with ordinary schemas; one that uses up its fuel ends the reply,
 # after 20 ms at most. A string with `maxLength` makes 18 lexer states a token, so 250,000 are enough for 13,600 tokens;
 # they are 100 MB.
-_LIMITS = LLParserLimits(
-    initial_lexer_fuel=300_000,
-    max_grammar_size=200_000,
-    max_items_in_row=10_000,
-    step_lexer_fuel=100_000,
-    step_max_items=50_000,
-    max_lexer_states=250_000,
-    verbose_errors=False,
-)
+def _limits(step_fuel: int) -> LLParserLimits:
+    return LLParserLimits(
+        initial_lexer_fuel=300_000,
+        max_grammar_size=200_000,
+        max_items_in_row=10_000,
+        step_lexer_fuel=step_fuel,
+        step_max_items=50_000,
+        max_lexer_states=250_000,
+        verbose_errors=False,
+    )
 
+
+_LIMITS = _limits(step_fuel=100_000)
+
+# What is rehearsed is counted in work, so that it is the same on a busy machine: steps, and the fuel that one may need.
 _REHEARSED_TOKENS = 32
-_REHEARSAL_SECONDS = 0.15  # of CPU: as many ordinary steps take 4 ms
+
+
+@dataclass(frozen=True, slots=True)
+class _Rehearsal:
+    limits: LLParserLimits
+    cost: int
+
+
+_REHEARSALS = (_Rehearsal(_limits(step_fuel=20_000), cost=1), _Rehearsal(_LIMITS, cost=2))
+"""1 is 1 to 15 ms, 2 is 13 to 80 ms."""
+
 _KEPT_REHEARSALS = 1_000  # the same patterns come with every request
 
 _CONTROL = b"\xff"  # how llguidance tells a control token's name from text: no UTF-8 has this byte
@@ -102,22 +121,25 @@ class ConstraintCompiler:
     Grammars are compiled one at a time: each takes a core, and the streams that run need the others. None is kept: a
     copy of a compiled grammar shares its lexer, whose states only grow, until each sequence on it fails.
 
+    Making one takes 0.2 to 2 s, in which no other thread of Python runs: it is made while the model loads.
+
     Args:
-        model: The model; its vocabulary is read on first use. The caller closes this before the model.
+        model: The model, whose vocabulary is read here. The caller closes this before the model.
     """
 
     def __init__(self, model: Model) -> None:
         self._model = model
         self._lock = threading.RLock()
-        self._tokenizer: LLTokenizer | None = None
+        self._tokenizer = _readable(model)
         self._closed = False
         self.rehearse = lru_cache(_KEPT_REHEARSALS)(self._rehearse)
 
-    def compile(self, grammar: str) -> Constraint:
+    def compile(self, grammar: str, limits: LLParserLimits = _LIMITS) -> Constraint:
         """Makes the constraint of one reply.
 
         Args:
             grammar: Lark, with llguidance's extensions.
+            limits: What it may cost.
 
         Raises:
             InvalidRequest: It is no grammar, nothing fits it, or it is too large.
@@ -127,31 +149,38 @@ class ConstraintCompiler:
             if self._closed:
                 raise EngineClosed("The engine has been shut down.")
             if self._tokenizer is None:
-                self._tokenizer = _tokenizer(self._model)
-            matcher = LLMatcher(self._tokenizer, grammar, log_level=0, limits=_LIMITS)
+                raise InvalidRequest("This model's vocabulary is not one that replies can be held to a form with.")
+            matcher = LLMatcher(self._tokenizer, grammar, log_level=0, limits=limits)
         if matcher.is_error():
             raise InvalidRequest(_reason(matcher.get_error()))
         return Constraint(matcher, self._model.vocab_size)
 
-    def _rehearse(self, grammar: str) -> None:
+    def _rehearse(self, grammar: str) -> int:
         """Compiles a grammar and follows it a few tokens at random, to learn here, and not in the middle of a reply,
         whether it can be followed and at which cost.
+
+        Returns:
+            The cost, the same wherever and whenever it is asked: 1 where each step is cheap, 2 where one is not.
 
         Raises:
             InvalidRequest: It cannot be compiled or followed, or costs too much.
         """
         with self._lock:
-            try:
-                self._follow(self.compile(grammar), time.thread_time() + _REHEARSAL_SECONDS)
-            except SequenceFailed as error:
-                raise InvalidRequest(error.message.partition(": ")[2]) from None
+            for rehearsal in _REHEARSALS:
+                try:
+                    self._follow(self.compile(grammar, rehearsal.limits))
+                except SequenceFailed as error:
+                    failed = error
+                else:
+                    return rehearsal.cost
+        raise InvalidRequest(failed.message.partition(": ")[2])
 
     def close(self) -> None:
         """Waits for what is being compiled; nothing is from then on."""
         with self._lock:
             self._closed = True
 
-    def _follow(self, constraint: Constraint, until: float) -> None:
+    def _follow(self, constraint: Constraint) -> None:
         draw = random.Random(0)
         for _ in range(_REHEARSED_TOKENS):
             allowed = np.flatnonzero(~constraint.forbidden())
@@ -161,8 +190,16 @@ class ConstraintCompiler:
             constraint.accept(token)
             if constraint.is_complete:
                 return
-            if time.thread_time() > until:
-                raise InvalidRequest("following it takes too long")
+
+
+def _readable(model: Model) -> LLTokenizer | None:
+    """The tables, None where they cannot be made: such a model can still chat."""
+    try:
+        with _no_panics(ModelError):
+            return _tokenizer(model)
+    except (ModelError, ValueError) as error:
+        log.error("no reply of this model can be held to a form: %s", error)
+        return None
 
 
 def _tokenizer(model: Model) -> LLTokenizer:

@@ -334,6 +334,17 @@ class TestRefusals:
         (said,) = [record.getMessage() for record in caplog.records if "said_once" in record.getMessage()]
         assert "tools.0.function.parameters.properties.tags.uniqueItems: cannot be held" in said
 
+    @pytest.mark.parametrize(("count", "is_refused"), [(30, False), (31, True)])
+    def test_costly_patterns_are_counted_together(self, reader: Reader, count: int, is_refused: bool) -> None:
+        costly = {"type": "string", "pattern": "[^@]+@[^@]+", "maxLength": 200}
+        schema = {f"p{number}": costly for number in range(count)}
+        options = {"tools": [{"name": "look", "parameters": {"type": "object", "properties": schema}}]}
+
+        if is_refused:
+            assert self.refusal(reader, **options).param == "tools.0.function.parameters.properties.p30.pattern"
+        else:
+            assert reader.passes("Hi", **options) == "Hi."
+
     def test_a_named_tool_keeps_its_place(self, reader: Reader) -> None:
         bad = {"name": "bad", "parameters": {"type": "string"}}
         choice = {"type": "function", "function": {"name": "bad"}}

@@ -358,7 +358,6 @@ class TestRefusals:
         [
             "{{ ''.__class__.__mro__[1].__subclasses__() }}",
             "{{ cycler.__init__.__globals__.os.popen('id').read() }}",
-            "{{ messages.append(1) }}",
             "{{ raise_exception.__globals__['json'] }}",
         ],
     )
@@ -372,8 +371,9 @@ class TestRefusals:
             ChatTemplate(source, vocabulary)
 
     def test_what_the_template_says_reaches_the_caller(self, vocabulary: Model) -> None:
-        with pytest.raises(InvalidRequest, match="Conversation roles must alternate") as refused:
-            ChatTemplate(GEMMA, vocabulary).render([Message(role="user", content=text) for text in "ab"])
+        source = "{{ raise_exception('Not with me') }}"
+        with pytest.raises(InvalidRequest, match="Not with me") as refused:
+            ChatTemplate(source, vocabulary).render([Message(role="user", content=text) for text in "ab"])
 
         assert refused.value.param == "messages"
 

@@ -164,6 +164,27 @@ class TestCompile:
         with pytest.raises(InvalidRequest, match="index out of bounds"):
             compiler.compile(COLOUR)
 
+    def test_the_vocabulary_is_read_before_the_first_grammar_comes(
+        self, model: Model, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        compiler = ConstraintCompiler(model)
+        monkeypatch.setattr(model, "native_vocabulary", None)
+
+        assert allowed(model, compiler.compile(COLOUR))
+
+    @pytest.mark.parametrize("kind", [ValueError, type("PanicException", (BaseException,), {})])
+    def test_a_vocabulary_that_cannot_be_read_refuses_grammars_and_nothing_else(
+        self, model: Model, monkeypatch: pytest.MonkeyPatch, kind: type[BaseException]
+    ) -> None:
+        def fail() -> None:
+            raise kind("token 7 is odd")
+
+        monkeypatch.setattr(model, "native_vocabulary", fail)
+        compiler = ConstraintCompiler(model)
+
+        with pytest.raises(InvalidRequest, match="vocabulary"):
+            compiler.compile(COLOUR)
+
     def test_nothing_is_compiled_once_the_compiler_is_closed(self, model: Model) -> None:
         compiler = ConstraintCompiler(model)
         compiler.close()
@@ -172,8 +193,15 @@ class TestCompile:
 
 
 class TestRehearse:
-    def test_what_can_be_followed_passes(self, compiler: ConstraintCompiler) -> None:
-        compiler.rehearse(CITY)
+    @pytest.mark.parametrize(
+        ("pattern", "cost"), [("^[a-z]+(-[a-z]+)*$", 1), ("^[0-9]{4}$", 1), ("(.*)" * 30, 2), ("[^@]+@[^@]+", 2)]
+    )
+    def test_what_it_costs_is_counted_in_work_and_the_same_each_time(
+        self, compiler: ConstraintCompiler, pattern: str, cost: int
+    ) -> None:
+        grammar = json_grammar({"type": "string", "pattern": pattern, "maxLength": 200})
+
+        assert [compiler._rehearse(grammar) for _ in range(3)] == [cost] * 3
 
     @pytest.mark.parametrize(
         "schema",

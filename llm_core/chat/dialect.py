@@ -1,0 +1,115 @@
+"""What a chat template takes, and how a conversation is brought into that form without losing a word.
+
+Templates differ in where they take a system message, in whether speakers must take turns, in how many calls one message
+may have. Some say so, and some leave out what they do not know. `Dialect` is found by trying when a template is loaded;
+`GENTLER` is for what a template refuses later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Literal
+
+from llm_core.chat.tool_prompt import in_words
+from llm_core.messages import Message
+
+NoTools = Literal["null", "empty"]
+SystemPlaces = Literal["anywhere", "first", "nowhere"]
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """What a template takes.
+
+    Attributes:
+        typed_content: Contents are lists of `{"type": "text", "text": ...}`, not texts.
+        no_tools: What stands for no tools: null, as Hugging Face has it, or a list that is walked through unasked.
+        system: Where system messages may stand. Elsewhere their text goes before that of the next user's message.
+        text_arguments: A call's arguments are JSON in a text, not an object.
+    """
+
+    typed_content: bool = False
+    no_tools: NoTools = "null"
+    system: SystemPlaces = "anywhere"
+    text_arguments: bool = False
+
+
+def place_system(messages: Sequence[Message], where: SystemPlaces) -> list[Message]:
+    """The conversation with system messages only where they may stand, and as one there."""
+    if where == "anywhere":
+        return list(messages)
+    placed: list[Message] = []
+    waiting: list[str] = []
+    for is_system, group in groupby(messages, key=lambda message: message.role == "system"):
+        run = list(group)
+        if is_system and not placed and where == "first":
+            placed.append(joined(run))
+        elif is_system:
+            waiting = [message.content for message in run]
+        else:
+            placed += _after_system(waiting, run)
+            waiting = []
+    return placed + _after_system(waiting, [])
+
+
+def _after_system(system: list[str], messages: list[Message]) -> list[Message]:
+    if not system:
+        return messages
+    asked = messages[:1] if messages and messages[0].role == "user" else []
+    text = "\n\n".join([*system, *(message.content for message in asked)])
+    return [Message(role="user", content=text), *messages[len(asked) :]]
+
+
+def joined(messages: Sequence[Message]) -> Message:
+    """Messages of one speaker as one."""
+    if len(messages) == 1:
+        return messages[0]
+    said = "\n\n".join(message.content for message in messages if message.content)
+    thought = "\n\n".join(message.reasoning for message in messages if message.reasoning)
+    return messages[0].model_copy(update={"content": said, "reasoning": thought or None})
+
+
+def in_turns(messages: Sequence[Message]) -> list[Message]:
+    """The conversation with neighbours of one role in one, and a user who speaks first.
+
+    Calls and results keep a message each.
+    """
+
+    def speaker(placed: tuple[int, Message]) -> str | int:
+        place, message = placed
+        return place if message.tool_calls or message.role == "tool" else message.role
+
+    told = [joined([message for _, message in group]) for _, group in groupby(enumerate(messages), key=speaker)]
+    start = 1 if told[0].role == "system" else 0
+    if told[start : start + 1] and told[start].role == "assistant":
+        told.insert(start, Message(role="user", content=""))
+    return told
+
+
+def one_call_each(messages: Iterable[Message]) -> list[Message]:
+    """The conversation with a message for each call, followed by its result."""
+    told: list[Message] = []
+    calls: dict[str, Message] = {}
+    for message in messages:
+        if message.role == "tool" and message.tool_call_id in calls:
+            told += [calls.pop(message.tool_call_id), message]
+            continue
+        told += calls.values()  # nothing answers them
+        calls = {}
+        if len(message.tool_calls or ()) < 2:
+            told.append(message)
+            continue
+        for number, call in enumerate(message.tool_calls or ()):
+            said = {} if number == 0 else {"content": "", "reasoning": None}
+            calls[call.id] = message.model_copy(update={"tool_calls": (call,), **said})
+    return told + list(calls.values())
+
+
+GENTLER: tuple[Callable[[Sequence[Message]], list[Message]], ...] = (
+    in_turns,
+    lambda messages: one_call_each(in_turns(messages)),
+    lambda messages: in_turns(in_words(messages, ())),
+)
+"""What a conversation becomes that a template refuses, one after another until one is taken."""
