@@ -146,7 +146,8 @@ def _reported(complaint: Any, where: str) -> EngineFault:
 
 def _invalid(said: str, code: str) -> InvalidRequest:
     if code in _OVERFLOW_CODES or _OVERFLOW_WORDS.search(said):
-        return ContextOverflow(f"The conversation is longer than the engine reads: {said}", param="messages")
+        # Where a stream has begun there is no code, and langchain knows an overflow by these words.
+        return ContextOverflow(f"The conversation exceeds the context window of the engine: {said}.", param="messages")
     return InvalidRequest(f"The engine refuses the request: {said}")
 
 
