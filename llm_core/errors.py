@@ -113,6 +113,12 @@ class TooLarge(LLMError):
     code = "request_too_large"
 
 
+class TimedOut(LLMError):
+    """The request's time was over before there was anything of the reply."""
+
+    code = "timed_out"
+
+
 class SessionBusy(LLMError):
     """A reply is already being made in this session; one turn at a time."""
 
@@ -135,6 +141,12 @@ class StreamNotFound(LLMError):
     """There is no such stream any more, or it belongs to somebody else."""
 
     code = "stream_not_found"
+
+
+class ModelNotFound(LLMError):
+    """There is no model of that name here."""
+
+    code = "model_not_found"
 
 
 class ProjectNotFound(LLMError):
