@@ -41,6 +41,10 @@ class InvalidRequest(LLMError):
         self.param = param
 
 
+OVERFLOW_CODE = "context_length_exceeded"
+"""OpenAI's code of the following. It stands in the text too, where clients look for it."""
+
+
 class ContextOverflow(InvalidRequest):
     """The prompt can never fit into the context that one request may use."""
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from llm_core.chat.template import Prompt
-from llm_core.errors import ContextOverflow
+from llm_core.errors import OVERFLOW_CODE, ContextOverflow
 from llm_core.messages import Message
 from llm_core.request import Overflow
 
@@ -77,7 +77,7 @@ def _count_leading_system(messages: Sequence[Message]) -> int:
 
 
 def _too_long(what: str, prompt: Prompt, limit: int, advice: str) -> ContextOverflow:
-    # Agents know an overflow by its words, and shorten the conversation: litellm and pi-ai look for these, which
-    # are llama-server's and OpenAI's; langchain looks for OpenAI's code.
+    # Agents know an overflow by its words, and shorten the conversation: litellm and pi-ai look for those of llama-server
+    # or OpenAI, langchain for OpenAI's code in the text.
     said = f"{what} exceeds the available context size: it has {len(prompt.tokens)} tokens, and this model's maximum "
-    return ContextOverflow(f"{said}context length is {limit} tokens. {advice}", param="messages")
+    return ContextOverflow(f"{said}context length is {limit} tokens ({OVERFLOW_CODE}). {advice}", param="messages")

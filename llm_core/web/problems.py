@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
-from llm_core.errors import LLMError
+from llm_core.errors import OVERFLOW_CODE, LLMError
 from llm_core.web.proxies import own_path
 
 log = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ _TYPES = {
 }
 _TRY_AGAIN = frozenset({429, 503})
 _SECONDS_TO_TRY_AGAIN = 5.0  # where the error itself does not say
-_OPENAI_CODES = {"context_overflow": "context_length_exceeded", "rate_limited": "rate_limit_exceeded"}
+_OPENAI_CODES = {"context_overflow": OVERFLOW_CODE, "rate_limited": "rate_limit_exceeded"}
 _FAILED = "The server failed; its log says why."
 OPENAI_PREFIX = "/v1/"
 _JSON = re.compile(r"^application/([^;]*\+)?json\b", re.IGNORECASE)
