@@ -77,7 +77,7 @@ def _count_leading_system(messages: Sequence[Message]) -> int:
 
 
 def _too_long(what: str, prompt: Prompt, limit: int, advice: str) -> ContextOverflow:
-    # Agents know an overflow by its words, and shorten the conversation: litellm and pi-ai look for those of llama-server
-    # or OpenAI, langchain for OpenAI's code in the text.
+    # Agents know an overflow by its words, and shorten the conversation: litellm and pi-ai look for those of
+    # llama-server or OpenAI, langchain for OpenAI's code in the text.
     said = f"{what} exceeds the available context size: it has {len(prompt.tokens)} tokens, and this model's maximum "
     return ContextOverflow(f"{said}context length is {limit} tokens ({OVERFLOW_CODE}). {advice}", param="messages")
