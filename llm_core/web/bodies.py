@@ -25,90 +25,19 @@ from llm_core.request import (
     TypicalP,
 )
 from llm_core.sessions.sessions import MAX_TITLE_CHARS, SESSION_ID_PATTERN, SESSION_ID_RULE
-from llm_core.tool_spec import MAX_DESCRIPTION_CHARS, MAX_TOOLS, TOOL_NAME_PATTERN
+from llm_core.tool_spec import MAX_TOOLS
+from llm_core.web import shapes
 
 SessionId = Annotated[str, Field(pattern=SESSION_ID_PATTERN, description=SESSION_ID_RULE)]
 _EXAMPLE: dict[str, Any] = {"messages": [{"role": "user", "content": "Hello"}], "temperature": 0.7, "max_tokens": 512}
 
-# ── tools: `llm_core.request` checks them, and says 400 with the place; here is what the documentation shows ─────────
+# ── what is checked further in: the documentation shows what `shapes` says ────────────────────────────────────────────
 
-_WEATHER: dict[str, Any] = {
-    "type": "function",
-    "function": {
-        "name": "get_weather",
-        "description": "The weather in a city, now",
-        "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
-    },
-}
-_NAMED: dict[str, Any] = {
-    "type": "object",
-    "title": "This one",
-    "properties": {
-        "type": {"const": "function"},
-        "function": {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]},
-    },
-    "required": ["type", "function"],
-}
-_TOOL: dict[str, Any] = {
-    "type": "object",
-    "title": "Tool",
-    "properties": {
-        "type": {"const": "function"},
-        "function": {
-            "type": "object",
-            "properties": {
-                "name": {"type": "string", "pattern": TOOL_NAME_PATTERN},
-                "description": {"type": "string", "maxLength": MAX_DESCRIPTION_CHARS},
-                "parameters": {"type": "object", "description": "JSON schema of the arguments"},
-            },
-            "required": ["name"],
-        },
-    },
-    "required": ["type", "function"],
-}
-_RESPONSE_FORMAT: dict[str, Any] = {
-    "oneOf": [
-        {
-            "type": "object",
-            "title": "Text or JSON",
-            "properties": {
-                "type": {"enum": ["text", "json_object"]},
-                "schema": {"type": "object", "description": "Of the object"},
-            },
-            "required": ["type"],
-        },
-        {
-            "type": "object",
-            "title": "JSON of a schema",
-            "properties": {
-                "type": {"const": "json_schema"},
-                "json_schema": {
-                    "type": "object",
-                    "properties": {"name": {"type": "string"}, "schema": {"type": "object"}},
-                    "required": ["schema"],
-                },
-            },
-            "required": ["type", "json_schema"],
-        },
-    ]
-}
-Tool = Annotated[dict[str, Any], WithJsonSchema(_TOOL)]
-_ALLOWED: dict[str, Any] = {
-    "type": "object",
-    "title": "Some of them",
-    "properties": {
-        "type": {"const": "allowed_tools"},
-        "allowed_tools": {
-            "type": "object",
-            "properties": {"mode": {"enum": ["auto", "required"]}, "tools": {"type": "array", "items": _NAMED}},
-            "required": ["mode", "tools"],
-        },
-    },
-    "required": ["type", "allowed_tools"],
-}
-_WORDS = {"enum": ["auto", "none", "required", "any"]}
-Choice = Annotated[str | dict[str, Any], WithJsonSchema({"anyOf": [_WORDS, _NAMED, _ALLOWED]})]
-Format = Annotated[dict[str, Any], WithJsonSchema(_RESPONSE_FORMAT)]
+ChatMessage = Annotated[Message, WithJsonSchema(shapes.MESSAGE)]
+Tool = Annotated[dict[str, Any], WithJsonSchema(shapes.TOOL)]
+Choice = Annotated[str | dict[str, Any], WithJsonSchema(shapes.CHOICE)]
+Format = Annotated[dict[str, Any], WithJsonSchema(shapes.RESPONSE_FORMAT)]
+Biases = Annotated[LogitBias, WithJsonSchema(shapes.LOGIT_BIAS)]
 
 
 class ToolResultBody(BaseModel):
@@ -137,7 +66,7 @@ class Options(BaseModel):
     presence_penalty: Penalty | None = None
     frequency_penalty: Penalty | None = None
     repeat_last_n: RepeatLastN | None = Field(None, description="How many tokens back the three penalties look")
-    logit_bias: LogitBias | None = Field(None, description="Token id to what is added to its logit")
+    logit_bias: Biases | None = Field(None, description="Token id to what is added to its logit")
     max_tokens: MaxTokens | None = Field(None, description="The longest reply, in tokens; -1 is what fits")
     seed: Seed | None = Field(None, description="The same seed draws the same tokens")
     stop: Stops | None = Field(None, description="Texts that end the reply and are not part of it")
@@ -145,7 +74,9 @@ class Options(BaseModel):
     thinking: bool | None = Field(None, description="Switches thinking, where the model can")
     overflow: Overflow | None = Field(None, description="What to do with a conversation longer than the context")
     tools: list[Tool] | None = Field(
-        None, description=f"Functions that the model may call, up to {MAX_TOOLS}; you run them", examples=[[_WEATHER]]
+        None,
+        description=f"Functions that the model may call, up to {MAX_TOOLS}; you run them",
+        examples=[[shapes.WEATHER]],
     )
     tool_choice: Choice | None = Field(None, description="Whether it may call (`auto`), must not, must, or which one")
     parallel_tool_calls: bool | None = Field(None, description="Whether one reply may have several calls; it may")
@@ -161,7 +92,7 @@ class ChatBody(Options):
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": _EXAMPLE})
 
-    messages: Annotated[list[Message], Field(min_length=1, max_length=MAX_MESSAGES)]
+    messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=MAX_MESSAGES)]
 
 
 class SessionBody(Options):
@@ -171,13 +102,14 @@ class SessionBody(Options):
     model_config = ConfigDict(
         extra="forbid",
         json_schema_extra={
-            "example": {"session_id": "my-session-123", "message": "Tell me a story", "temperature": 0.8}
+            "example": {"session_id": "my-session-123", "message": "Tell me a story", "temperature": 0.8},
+            "oneOf": [*shapes.either("message", "tool_results")],
         },
     )
 
     session_id: SessionId
     message: Text | None = Field(None, description="What the user says; or give `tool_results`")
-    tool_results: Annotated[list[ToolResultBody], Field(max_length=MAX_CALLS)] | None = Field(
+    tool_results: Annotated[list[ToolResultBody], Field(min_length=1, max_length=MAX_CALLS)] | None = Field(
         None, description="In place of a message: what each call of the last reply gave back"
     )
     system_prompt: Text | None = Field(None, description="From now on in this session; left out, it stays as it is")

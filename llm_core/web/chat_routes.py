@@ -26,6 +26,7 @@ from llm_core.web.bodies import ChatBody, DeletedAnswer, ReplyAnswer, SessionBod
 from llm_core.web.gate import owner_of
 from llm_core.web.problems import describe, problem
 from llm_core.web.ready import ready
+from llm_core.web.shapes import EVENT, event_stream
 from llm_core.web.sse import EventStream, after_first, lines, sse
 from llm_core.web.whole import unless_reader_leaves
 
@@ -40,7 +41,7 @@ _EXAMPLE = (
 _STREAM: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "Server-sent events, one JSON object each; the last one has `done` or `error`",
-        "content": {"text/event-stream": {"schema": {"type": "string"}, "example": _EXAMPLE}},
+        "content": event_stream(EVENT, _EXAMPLE, numbered=True),
     }
 }
 _REFUSED = describe(400, 401, 413, 422, 429, 503)
@@ -116,7 +117,9 @@ def chat_routes(client: LLMClient, admit: Callable[..., Awaitable[None]]) -> API
 
     @router.get(
         "/streams/{stream_id}",
-        responses=describe(401, 404, 422) | _STREAM | {204: {"description": "Nothing comes after `Last-Event-ID`"}},
+        responses=describe(401, 404, 422, 503)
+        | _STREAM
+        | {204: {"description": "Nothing comes after `Last-Event-ID`"}},
         response_class=StreamingResponse,
         tags=["streams"],
     )
@@ -131,7 +134,7 @@ def chat_routes(client: LLMClient, admit: Callable[..., Awaitable[None]]) -> API
         events, session = reply.aevents(last_event_id), {"session_id": reply.session_id}
         return _stream(events, {"stream_id": stream_id}, session, last=last_event_id)
 
-    @router.delete("/streams/{stream_id}", responses=describe(401, 404, 422), tags=["streams"])
+    @router.delete("/streams/{stream_id}", responses=describe(401, 404, 422, 503), tags=["streams"])
     async def cancel(stream_id: StreamId, request: Request) -> DeletedAnswer:
         """Stops a reply. Its stream ends with the finish reason `cancelled`."""
         owner = owner_of(request)

@@ -12,7 +12,7 @@ from contextlib import aclosing
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Request
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, WithJsonSchema, field_validator
 from starlette.responses import JSONResponse, Response
 
 from llm_core.client import LLMClient
@@ -27,6 +27,7 @@ from llm_core.web.dialect import read_dialect, switch_of_thinking
 from llm_core.web.gate import owner_of
 from llm_core.web.problems import describe, problem
 from llm_core.web.ready import ready
+from llm_core.web.shapes import CHUNK, OPENAI_MESSAGE, event_stream
 from llm_core.web.sse import EventStream, after_first, lines, sse
 from llm_core.web.whole import unless_reader_leaves
 
@@ -54,7 +55,9 @@ class CompletionBody(Options):
 
     model_config = ConfigDict(frozen=True, extra="allow")  # what else is there, `read_dialect` looks at
 
-    messages: Annotated[list[CompletionMessage], Field(min_length=1, max_length=MAX_MESSAGES)]
+    messages: Annotated[
+        list[Annotated[CompletionMessage, WithJsonSchema(OPENAI_MESSAGE)]], Field(min_length=1, max_length=MAX_MESSAGES)
+    ]
     model: Annotated[str, Field(max_length=200)] | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
@@ -104,6 +107,17 @@ def refuse_old_form(given: Any, now: str) -> None:
         raise ValueError(f"is OpenAI's form of 2023, which is not read here; send {now}")
 
 
+_EXAMPLE = (
+    'data: {"id":"chatcmpl-…","created":1700000000,"model":"…","object":"chat.completion.chunk","choices":[{"index":0,'
+    '"delta":{"content":"Hello"},"logprobs":null,"finish_reason":null}]}\n\ndata: [DONE]\n\n'
+)
+_ANSWERS: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "OpenAI's completion; with `stream` its chunks as server-sent events, `[DONE]` after the last",
+        "content": {"application/json": {"schema": {"type": "object"}}} | event_stream(CHUNK, _EXAMPLE, numbered=False),
+    }
+}
+
 # ── the routes ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -128,7 +142,9 @@ def openai_routes(client: LLMClient, admit: Callable[..., Awaitable[None]]) -> A
             raise ModelNotFound(f"The model {model_id[:200]!r} is not here; {info.name} is, and answers to any name.")
         return _model(info)
 
-    @router.post("/chat/completions", responses=describe(400, 401, 413, 429, 503, 504), dependencies=[Depends(admit)])
+    @router.post(
+        "/chat/completions", responses=_ANSWERS | describe(400, 401, 413, 429, 503, 504), dependencies=[Depends(admit)]
+    )
     async def chat_completions(body: CompletionBody, request: Request) -> Response:
         """OpenAI's chat completions, streaming and not."""
         answer = Answer(model=(await ready(client)).name)

@@ -5,10 +5,13 @@ The page is mounted at `/` and takes every path that is left over, so these have
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from fastapi import FastAPI
-from starlette.routing import BaseRoute, Match, Route
+from fastapi.routing import iter_route_contexts
+from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from llm_core.web.problems import told
@@ -21,7 +24,6 @@ _SPOKEN = {
     "/health": "",
     "/api": "Chat is POST /api/llm/chat, in OpenAI's format POST /v1/chat/completions; /docs has every route.",
 }
-_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 _MAX_SHOWN_CHARS = 100
 
 
@@ -38,40 +40,53 @@ class Head:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["method"] == "HEAD":
             path = own_path(scope)
-            if path.startswith(self._prefixes) and not path.startswith(STREAMS_PREFIX):
+            if path.startswith(self._prefixes) and _has_head(path):
                 scope = {**scope, "method": "GET"}
         await self._app(scope, receive, send)
 
 
 def refuse_the_rest(app: FastAPI) -> None:
     """Takes what no route of `app` has taken so far: 405 where another method would do, else 404."""
-    routes = [*app.router.routes]
+    there: dict[str, _Path] = {}
+    for route in iter_route_contexts(app.router.routes):
+        if route.path is not None and route.methods:
+            there.setdefault(route.path, _Path(route.path_regex, set())).methods.update(route.methods)
+    # A path that is spelt out is looked at before one that has a parameter in its place.
+    paths = [there[path] for path in sorted(there, key=lambda path: "{" in path)]
     for prefix, spoken in _SPOKEN.items():
         for path in (prefix, f"{prefix}/{{rest:path}}"):
-            app.router.routes.append(Route(path, _Refusal(routes, spoken), include_in_schema=False))
+            app.router.routes.append(Route(path, _Refusal(paths, spoken), include_in_schema=False))
+
+
+@dataclass(frozen=True, slots=True)
+class _Path:
+    pattern: re.Pattern[str]
+    methods: set[str]
 
 
 class _Refusal:
     """An endpoint for every method.
 
     Args:
-        routes: Those that were asked before.
+        paths: Where something is.
         spoken: What a caller may have looked for.
     """
 
-    def __init__(self, routes: Sequence[BaseRoute], spoken: str) -> None:
-        self._routes, self._spoken = routes, spoken
+    def __init__(self, paths: Sequence[_Path], spoken: str) -> None:
+        self._paths, self._spoken = paths, spoken
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = own_path(scope)
-        if allowed := [method for method in _METHODS if self._is_there({**scope, "method": method})]:
-            if "GET" in allowed and not path.startswith(STREAMS_PREFIX):
-                allowed.append("HEAD")
-            said = f"{scope['method']} is not spoken at {path[:_MAX_SHOWN_CHARS]}; {', '.join(allowed)} is."
-            answer = told(405, said, "method_not_allowed", headers={"Allow": ", ".join(allowed)})
+        shown = path[:_MAX_SHOWN_CHARS]
+        there = next((each.methods for each in self._paths if each.pattern.match(path)), None)
+        if there is None:
+            answer = told(404, f"There is no {shown} here. {self._spoken}".rstrip(), "not_found")
         else:
-            answer = told(404, f"There is no {path[:_MAX_SHOWN_CHARS]} here. {self._spoken}".rstrip(), "not_found")
+            allowed = ", ".join(sorted(there | ({"HEAD"} if "GET" in there and _has_head(path) else set())))
+            said = f"{scope['method']} is not spoken at {shown}; {allowed} is."
+            answer = told(405, said, "method_not_allowed", headers={"Allow": allowed})
         await answer(scope, receive, send)
 
-    def _is_there(self, scope: Scope) -> bool:
-        return any(route.matches(scope)[0] is Match.FULL for route in self._routes)
+
+def _has_head(path: str) -> bool:
+    return not path.startswith(STREAMS_PREFIX)

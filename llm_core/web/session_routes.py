@@ -23,7 +23,8 @@ from llm_core.web.bodies import (
 from llm_core.web.gate import owner_of
 from llm_core.web.problems import describe
 
-_OFTEN = describe(401, 404, 422)
+_OFTEN = describe(401, 404, 422, 503)
+_WITH_BODY = _OFTEN | describe(413)
 
 
 def session_routes(client: LLMClient) -> APIRouter:
@@ -31,7 +32,7 @@ def session_routes(client: LLMClient) -> APIRouter:
     router = APIRouter(prefix="/api/llm", tags=["sessions"])
     sessions = client.sessions
 
-    @router.get("/sessions", responses=describe(401, 422))
+    @router.get("/sessions", responses=describe(401, 422, 503))
     async def list_sessions(
         request: Request,
         search: Annotated[str, Query(max_length=MAX_SEARCH_CHARS)] = "",
@@ -49,7 +50,7 @@ def session_routes(client: LLMClient) -> APIRouter:
         """What was said in a session, oldest first."""
         return HistoryAnswer(**await _session(session_id, request))
 
-    @router.post("/chat/session/history", responses=_OFTEN, response_model_exclude_unset=True)
+    @router.post("/chat/session/history", responses=_WITH_BODY, response_model_exclude_unset=True)
     async def history_by_body(body: HistoryBody, request: Request) -> HistoryAnswer:
         """What was said in a session, oldest first; for callers who cannot put the id into the path."""
         return HistoryAnswer(**await _session(body.session_id, request))
@@ -68,7 +69,9 @@ def session_routes(client: LLMClient) -> APIRouter:
             text, media_type=kind, headers={"Content-Disposition": f'attachment; filename="{name}.{suffix}"'}
         )
 
-    @router.patch("/chat/session/{session_id}", responses=_OFTEN, response_model_exclude_unset=True)
+    @router.patch(
+        "/chat/session/{session_id}", responses=_WITH_BODY | describe(400, 507), response_model_exclude_unset=True
+    )
     async def rename(session_id: SessionId, body: TitleBody, request: Request) -> HistoryAnswer:
         """Gives a session another title."""
         await asyncio.to_thread(sessions.rename, session_id, body.title, owner=owner_of(request))

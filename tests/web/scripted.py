@@ -51,7 +51,7 @@ class Script:
 
     def submit(self, request: GenerationRequest, sink: Sink) -> Any:
         tokens = (self._vocabulary.token_bytes(token, special=True) for token in request.prompt)
-        self.prompts.append(b"".join(tokens).decode())
+        self.prompts.append(b"".join(tokens).decode("utf-8", "replace"))
         sink(Queued(0))
         text = next(self._replies)
         for start in range(0, len(text), 3):

@@ -1,0 +1,247 @@
+"""JSON schemas for the documentation, of what is checked further in or has no model here: tools, messages, events."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import JsonValue
+
+from llm_core.messages import MAX_CALLS, MAX_NAME_CHARS, MAX_TEXT_CHARS, UNREAD_FIELDS
+from llm_core.request import MAX_LOGIT_BIASES
+from llm_core.tool_spec import MAX_DESCRIPTION_CHARS, TOOL_NAME_PATTERN
+
+Schema = dict[str, Any]
+
+# ── tools and formats ────────────────────────────────────────────────────────────────────────────────────────────────
+
+WEATHER: Schema = {
+    "type": "function",
+    "function": {
+        "name": "get_weather",
+        "description": "The weather in a city, now",
+        "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+    },
+}
+_NAMED: Schema = {
+    "type": "object",
+    "title": "This one",
+    "properties": {
+        "type": {"const": "function"},
+        "function": {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]},
+    },
+    "required": ["type", "function"],
+}
+TOOL: Schema = {
+    "type": "object",
+    "title": "Tool",
+    "properties": {
+        "type": {"const": "function"},
+        "function": {
+            "type": "object",
+            "properties": {
+                "name": {"type": "string", "pattern": TOOL_NAME_PATTERN},
+                "description": {"type": "string", "maxLength": MAX_DESCRIPTION_CHARS},
+                "parameters": {"type": "object", "description": "JSON schema of the arguments"},
+            },
+            "required": ["name"],
+        },
+    },
+    "required": ["type", "function"],
+}
+RESPONSE_FORMAT: Schema = {
+    "oneOf": [
+        {
+            "type": "object",
+            "title": "Text or JSON",
+            "properties": {
+                "type": {"enum": ["text", "json_object"]},
+                "schema": {"type": "object", "description": "Of the object"},
+            },
+            "required": ["type"],
+        },
+        {
+            "type": "object",
+            "title": "JSON of a schema",
+            "properties": {
+                "type": {"const": "json_schema"},
+                "json_schema": {
+                    "type": "object",
+                    "properties": {"name": {"type": "string"}, "schema": {"type": "object"}},
+                    "required": ["schema"],
+                },
+            },
+            "required": ["type", "json_schema"],
+        },
+    ]
+}
+_ALLOWED: Schema = {
+    "type": "object",
+    "title": "Some of them",
+    "properties": {
+        "type": {"const": "allowed_tools"},
+        "allowed_tools": {
+            "type": "object",
+            "properties": {"mode": {"enum": ["auto", "required"]}, "tools": {"type": "array", "items": _NAMED}},
+            "required": ["mode", "tools"],
+        },
+    },
+    "required": ["type", "allowed_tools"],
+}
+CHOICE = {"anyOf": [{"enum": ["auto", "none", "required", "any"]}, _NAMED, _ALLOWED]}
+LOGIT_BIAS: Schema = {
+    "type": "object",
+    "propertyNames": {"pattern": "^[0-9]{1,9}$"},
+    "additionalProperties": {"type": "number", "minimum": -100, "maximum": 100},
+    "maxProperties": MAX_LOGIT_BIASES,
+}
+
+# ── messages ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+_TEXT: Schema = {"type": "string", "maxLength": MAX_TEXT_CHARS}
+_CALL_ID: Schema = {"type": "string", "minLength": 1, "maxLength": 128}
+_NULL: Schema = {"type": "null"}
+
+
+def _part(kind: str) -> Schema:
+    return {"type": "object", "properties": {"type": {"const": kind}, kind: _TEXT}, "required": ["type", kind]}
+
+
+_CONTENT: Schema = {"anyOf": [_TEXT, {"type": "array", "items": {"anyOf": [_part("text"), _part("refusal")]}}]}
+_CALL: Schema = {
+    "type": "object",
+    "properties": {
+        "id": _CALL_ID,
+        "type": {"const": "function"},
+        "function": {
+            "type": "object",
+            "properties": {
+                "name": {"type": "string", "minLength": 1, "maxLength": MAX_NAME_CHARS},
+                "arguments": {
+                    "anyOf": [_TEXT, {"type": "object"}, _NULL],
+                    "description": "JSON, as text or as it is",
+                },
+            },
+            "required": ["name"],
+        },
+    },
+    "required": ["id", "function"],
+}
+
+
+def _or_null(schema: Schema) -> Schema:
+    return {"anyOf": [schema, _NULL]}
+
+
+def _said(title: str, roles: list[str], fields: Schema, required: list[str]) -> Schema:
+    properties = {
+        "role": {"enum": roles},
+        "content": _CONTENT,
+        "reasoning": _or_null(_TEXT),
+        "reasoning_content": _or_null(_TEXT),
+        "tool_calls": _or_null({"type": "array", "maxItems": 0}),
+        "tool_call_id": _NULL,
+        **{name: {"description": "Not read"} for name in sorted(UNREAD_FIELDS)},
+        "function_call": _NULL,
+    }
+    return {
+        "type": "object",
+        "title": title,
+        "properties": properties | fields,
+        "required": ["role", *required],
+        "additionalProperties": False,
+    }
+
+
+_REPLY: Schema = {
+    "content": _or_null(_CONTENT),
+    "refusal": _or_null(_TEXT) | {"description": "Is the content where that is null"},
+}
+MESSAGE: Schema = {
+    "oneOf": [
+        _said("What is asked", ["system", "developer", "user"], {}, ["content"]),
+        _said(
+            "A reply",
+            ["assistant"],
+            _REPLY | {"tool_calls": _or_null({"type": "array", "items": _CALL, "maxItems": MAX_CALLS})},
+            [],
+        ),
+        _said("The result of a call", ["tool"], _REPLY | {"tool_call_id": _CALL_ID}, ["tool_call_id"]),
+    ]
+}
+OPENAI_MESSAGE: Schema = {
+    "oneOf": [
+        {name: value for name, value in kind.items() if name != "additionalProperties"} for kind in MESSAGE["oneOf"]
+    ]
+}
+
+
+def either(one: str, other: str) -> list[dict[str, JsonValue]]:
+    """Of two fields the one or the other is there, and not null."""
+    return [
+        {"required": [here], "properties": {here: {"not": _NULL}, gone: _NULL}}
+        for here, gone in ((one, other), (other, one))
+    ]
+
+
+# ── events ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+_COUNT: Schema = {"type": "integer", "minimum": 0}
+_TIME: Schema = {"type": "number", "minimum": 0}
+
+
+def _event(**fields: Schema) -> Schema:
+    return {"type": "object", "title": next(iter(fields)), "properties": fields, "required": [*fields]}
+
+
+def _pieces() -> Schema:
+    function = {"type": "object", "properties": {"name": {"type": "string"}, "arguments": {"type": "string"}}}
+    fields = {"index": _COUNT, "id": {"type": "string"}, "type": {"const": "function"}, "function": function}
+    return {"type": "array", "items": {"type": "object", "properties": fields, "required": ["index", "function"]}}
+
+
+def _figures(names: str, figure: Schema) -> Schema:
+    return {"type": "object", "properties": dict.fromkeys(names.split(), figure), "required": names.split()}
+
+
+_STRING: Schema = {"type": "string"}
+EVENT: Schema = {
+    "anyOf": [
+        _event(queue_position=_COUNT, stream_id=_STRING),
+        _event(content=_STRING),
+        _event(reasoning=_STRING),
+        _event(tool_calls=_pieces()),
+        _event(
+            done={"const": True},
+            finish_reason={"enum": ["stop", "length", "tool_calls", "cancelled", "timeout"]},
+            usage=_figures("prompt_tokens cached_tokens completion_tokens", _COUNT),
+            timings=_figures("queue_ms ttft_ms tokens_per_second", _TIME),
+        ),
+        _event(error=_STRING, code=_STRING),
+    ]
+}
+CHUNK: Schema = {
+    "anyOf": [
+        _event(
+            id=_STRING,
+            object={"const": "chat.completion.chunk"},
+            created=_COUNT,
+            model=_STRING,
+            choices={"type": "array", "items": {"type": "object"}},
+        ),
+        _event(error={"type": "object"}),
+    ]
+}
+
+
+def event_stream(data: Schema, example: str, *, numbered: bool) -> Schema:
+    """A media type of server-sent events; `itemSchema` is OpenAPI's 3.2, and passed over by readers of 3.1.
+
+    Args:
+        data: What the JSON of each event is.
+        numbered: Whether each has an id.
+    """
+    fields: Schema = {"data": {"type": "string", "contentMediaType": "application/json", "contentSchema": data}}
+    if numbered:
+        fields = {"id": {"type": "string", "pattern": "^[0-9]+$"}} | fields
+    item = {"type": "object", "properties": fields, "required": [*fields]}
+    return {"text/event-stream": {"itemSchema": item, "example": example}}
