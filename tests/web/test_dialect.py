@@ -145,6 +145,7 @@ def test_options_of_this_server_and_their_other_names_reach_the_model() -> None:
         ({"ignore_eos": True}, "ignore_eos"),
         ({"min_tokens": 5}, "min_tokens"),
         ({"chat_template_kwargs": {"reasoning_effort": "high"}}, "chat_template_kwargs.reasoning_effort"),
+        ({"chat_template_kwargs": {"preserve_thinking": True}}, "chat_template_kwargs.preserve_thinking"),
         ({"chat_template_kwargs": {"enable_thinking": "no"}}, "chat_template_kwargs.enable_thinking"),
         ({"thinking": {"type": "enabled", "budget_tokens": 99}}, "thinking"),
         ({"thinking": True, "enable_thinking": False}, "enable_thinking"),
@@ -181,6 +182,13 @@ def test_what_would_change_the_answer_and_is_not_read_is_refused_by_name(
 )
 def test_fields_that_ask_for_nothing_do_no_harm(fields: dict[str, Any]) -> None:
     assert asked(**fields) == asked()
+
+
+def test_a_schema_that_has_a_keyword_of_the_wrappers_name_is_no_wrapper() -> None:
+    bare = SCHEMA | {"schema": {"type": "string"}}
+    wanted = asked(response_format={"type": "json_schema", "json_schema": bare}).response_format
+    assert wanted is not None
+    assert wanted.json_schema == bare
 
 
 def test_a_schema_without_its_wrapper_that_is_none_is_refused() -> None:
