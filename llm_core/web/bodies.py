@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from llm_core.events import FinishReason
-from llm_core.messages import MAX_CALLS, MAX_MESSAGES, CallId, Message, Text, ToolCall
+from llm_core.messages import MAX_CALLS, MAX_MESSAGES, Message, Text, ToolCall
 from llm_core.request import (
     LogitBias,
     MaxTokens,
@@ -37,16 +37,8 @@ ChatMessage = Annotated[Message, WithJsonSchema(shapes.MESSAGE)]
 Tool = Annotated[dict[str, Any], WithJsonSchema(shapes.TOOL)]
 Choice = Annotated[str | dict[str, Any], WithJsonSchema(shapes.CHOICE)]
 Format = Annotated[dict[str, Any], WithJsonSchema(shapes.RESPONSE_FORMAT)]
+ToolResult = Annotated[dict[str, Any], WithJsonSchema(shapes.RESULT)]
 Biases = Annotated[LogitBias, WithJsonSchema(shapes.LOGIT_BIAS)]
-
-
-class ToolResultBody(BaseModel):
-    """What a call gave back."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    tool_call_id: CallId
-    content: Text
 
 
 # ── requests ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -109,7 +101,7 @@ class SessionBody(Options):
 
     session_id: SessionId
     message: Text | None = Field(None, description="What the user says; or give `tool_results`")
-    tool_results: Annotated[list[ToolResultBody], Field(min_length=1, max_length=MAX_CALLS)] | None = Field(
+    tool_results: Annotated[list[ToolResult], Field(min_length=1, max_length=MAX_CALLS)] | None = Field(
         None, description="In place of a message: what each call of the last reply gave back"
     )
     system_prompt: Text | None = Field(None, description="From now on in this session; left out, it stays as it is")

@@ -156,6 +156,7 @@ _REPLY: Schema = {
     "content": _or_null(_CONTENT),
     "refusal": _or_null(_TEXT) | {"description": "Is the content where that is null"},
 }
+_RESULT_MESSAGE = _said("The result of a call", ["tool"], _REPLY | {"tool_call_id": _CALL_ID}, ["tool_call_id"])
 MESSAGE: Schema = {
     "oneOf": [
         _said("What is asked", ["system", "developer", "user"], {}, ["content"]),
@@ -165,9 +166,10 @@ MESSAGE: Schema = {
             _REPLY | {"tool_calls": _or_null({"type": "array", "items": _CALL, "maxItems": MAX_CALLS})},
             [],
         ),
-        _said("The result of a call", ["tool"], _REPLY | {"tool_call_id": _CALL_ID}, ["tool_call_id"]),
+        _RESULT_MESSAGE,
     ]
 }
+RESULT: Schema = _RESULT_MESSAGE | {"required": ["tool_call_id"]}
 OPENAI_MESSAGE: Schema = {
     "oneOf": [
         {name: value for name, value in kind.items() if name != "additionalProperties"} for kind in MESSAGE["oneOf"]

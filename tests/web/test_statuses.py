@@ -147,6 +147,7 @@ ROWS = {
         ("POST", "api/llm/chat/session", TURN | {"session_id": "new"}),
         condition=the_database_is_read_only,
     ),
+    "no time": Row(504, None, "timed_out", openai=HELLO | {"timeout": 1e-9}),
     "disk full": Row(
         507,
         "storage_full",
