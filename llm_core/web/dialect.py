@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
+from llm_core.chat.grammar import RESPONSE_PLACE
 from llm_core.errors import InvalidRequest
 
 Option = tuple[str, str, Any]  # the field that says it, the option's name, its value
@@ -79,6 +81,26 @@ def read_dialect(given: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, 
                 raise _refused(place, f"says otherwise than another field that stands for {option}; send one of them")
             found[option] = wanted
     return found
+
+
+@contextmanager
+def in_their_words(given: Mapping[str, Any]) -> Iterator[None]:
+    """What is refused in the block by an option's name is refused by that of the field that stands for it.
+
+    Args:
+        given: The fields, which `read_dialect` has taken.
+    """
+    try:
+        yield
+    except InvalidRequest as error:
+        option, _, rest = (error.param or "").replace(RESPONSE_PLACE, "response_format").partition(".")
+        there = {field: value for field, value in given.items() if value is not None}
+        said = (each for field, value in there.items() for each in _READ.get(field, _nothing)(field, value))
+        place = next((place for place, stands_for, _ in said if stands_for == option), None)
+        if error.param is None or place is None:
+            raise
+        param = f"{place}.{rest}" if rest else place
+        raise InvalidRequest(error.message.replace(error.param, param), param=param) from None
 
 
 def switch_of_thinking(value: Any) -> bool | None:

@@ -23,7 +23,7 @@ from llm_core.models.info import ModelInfo
 from llm_core.request import MAX_TOP_LOGPROBS, MaxTokens
 from llm_core.web.bodies import Options
 from llm_core.web.completions import Answer
-from llm_core.web.dialect import read_dialect, switch_of_thinking
+from llm_core.web.dialect import in_their_words, read_dialect, switch_of_thinking
 from llm_core.web.gate import owner_of
 from llm_core.web.problems import describe, problem
 from llm_core.web.ready import ready
@@ -150,11 +150,12 @@ def openai_routes(client: LLMClient, admit: Callable[..., Awaitable[None]]) -> A
         answer = Answer(model=(await ready(client)).name)
         messages = [message.as_message() for message in body.messages]
         options = body.options() | {"owner": owner_of(request)}
-        if not body.stream:
-            return await unless_reader_leaves(
-                request, client.achat(messages, **options), lambda reply: JSONResponse(answer.whole(reply))
-            )
-        events = await after_first(client.achat_stream(messages, **options))
+        with in_their_words(body.model_extra or {}):
+            if not body.stream:
+                return await unless_reader_leaves(
+                    request, client.achat(messages, **options), lambda reply: JSONResponse(answer.whole(reply))
+                )
+            events = await after_first(client.achat_stream(messages, **options))
         # OpenAI: the text of a reply that may be nothing but calls is null until there is some.
         head = {"role": "assistant", "content": None if body.tools else ""}
         return EventStream(events, _lines(events, answer, head, with_usage=body.wants_usage))
