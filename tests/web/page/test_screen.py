@@ -441,13 +441,19 @@ def test_stop_before_the_first_word_leaves_its_line_and_the_next_reply_is_its_ow
 def test_the_second_press_of_a_double_click_on_send_stops_nothing(page: Page, script: ScriptedClient) -> None:
     go_on = Signal()
     script.script = holding(go_on)
+    wait_until_idle(page)
+    expect(page.locator(STOP)).to_be_hidden()
     page.fill(BOX, "One")
     send_button = page.get_by_role("button", name="Send")
+    where = send_button.bounding_box()
     send_button.click()
     page.wait_for_selector(BUSY)
+    expect(page.locator(STOP)).to_be_visible()
+    assert send_button.bounding_box() == where
     send_button.click()
     go_on.give()
     assert wait_until_done(page) == "First half and the second."
+    expect(page.locator(STOP)).to_be_hidden()
     assert stored(page, script) == [("One", "First half and the second.")]
 
 
