@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
@@ -24,6 +25,23 @@ MAX_CALLS = 128
 MAX_NAME_CHARS = 200
 
 Role = Literal["system", "user", "assistant", "tool"]
+
+# What OpenAI's clients send with a message, or send back of a reply, beside what is read here. None of it is for the
+# model: a name is told apart by no chat template, and a refusal is text.
+UNREAD_FIELDS = frozenset({"name", "refusal", "annotations", "audio", "function_call"})
+_PARTS = {"text": "text", "refusal": "refusal"}  # the types of parts that are text, and the field that has it
+
+
+class Misplaced(ValueError):
+    """A complaint of a validator about something inside of what it checks.
+
+    Attributes:
+        place: The way there, such as (0,) in a list.
+    """
+
+    def __init__(self, place: tuple[str | int, ...], said: str) -> None:
+        super().__init__(said)
+        self.place = place
 
 
 def _encodable(text: Any) -> Any:
@@ -49,7 +67,20 @@ class FunctionCall(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     name: Annotated[Text, Field(min_length=1, max_length=MAX_NAME_CHARS)]
-    arguments: Text
+    arguments: Text = "{}"
+
+    @field_validator("arguments", mode="before")
+    @classmethod
+    def _written(cls, arguments: Any) -> Any:
+        """Takes an object where its JSON is meant, and nothing for no arguments."""
+        if arguments is None:
+            return "{}"
+        if not isinstance(arguments, Mapping):
+            return arguments
+        try:
+            return json.dumps(arguments, ensure_ascii=False, allow_nan=False)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise ValueError(f"cannot be written as JSON: {error}") from None
 
 
 class ToolCall(BaseModel):
@@ -96,10 +127,22 @@ class Message(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _calls_need_no_text(cls, data: Any) -> Any:
-        if isinstance(data, Mapping) and data.get("tool_calls") and data.get("content") is None:
-            return {**data, "content": ""}
-        return data
+    def _from_openai(cls, data: Any) -> Any:
+        """Takes a message as OpenAI's clients write it, also when it is an answer of ours sent back."""
+        if not isinstance(data, Mapping):
+            return data
+        if data.get("function_call") is not None:
+            raise Misplaced(("function_call",), "is OpenAI's form of 2023, which is not read here; send tool_calls")
+        given = {name: value for name, value in data.items() if value is not None and name not in UNREAD_FIELDS}
+        if given.get("role") == "developer":
+            given["role"] = "system"
+        if given.get("role") in ("assistant", "tool"):
+            given.setdefault("content", data.get("refusal") or "")
+        if (reasoning := given.pop("reasoning_content", None)) is not None:
+            given.setdefault("reasoning", reasoning)
+        if given.get("tool_calls") == []:
+            del given["tool_calls"]
+        return given
 
     @model_validator(mode="after")
     def _fits_its_role(self) -> Message:
@@ -114,12 +157,15 @@ class Message(BaseModel):
     def _join_parts(cls, content: Any) -> Any:
         if not isinstance(content, list):
             return content
-        parts = []
-        for part in content:
-            if not isinstance(part, Mapping) or part.get("type") != "text" or not isinstance(part.get("text"), str):
-                raise ValueError("has a part that is not text; this server reads text only")
-            parts.append(part["text"])
-        return "".join(parts)
+        return "".join(_text_of(place, part) for place, part in enumerate(content))
+
+
+def _text_of(place: int, part: Any) -> str:
+    kind = part.get("type") if isinstance(part, Mapping) else None
+    text = part.get(_PARTS[kind]) if isinstance(kind, str) and kind in _PARTS else None
+    if not isinstance(text, str):
+        raise Misplaced((place,), 'is a part that is not text; what is read is {"type": "text", "text": ...}')
+    return text
 
 
 MessageLike = Message | Mapping[str, Any]
@@ -160,7 +206,16 @@ def _check_results(messages: Iterable[Message]) -> None:
 
 def invalid_request(error: ValidationError, prefix: str = "") -> InvalidRequest:
     """The first complaint of pydantic as one sentence that names the field."""
-    first = error.errors(include_url=False)[0]
-    param = ".".join(str(part) for part in (prefix, *first["loc"]) if part != "")
-    said = first["msg"].removeprefix("Value error, ")
-    return InvalidRequest(f"{param}: {said[:1].lower()}{said[1:]}", param=param)
+    path, said = complaint(error.errors(include_url=False)[0])
+    param = ".".join(str(part) for part in (prefix, *path) if part != "")
+    return InvalidRequest(f"{param}: {said}", param=param)
+
+
+def complaint(found: Mapping[str, Any]) -> tuple[tuple[str | int, ...], str]:
+    """One of pydantic's errors: the way to the field, and what is wrong with it."""
+    reason = found.get("ctx", {}).get("error")
+    inside = reason.place if isinstance(reason, Misplaced) else ()
+    said = found["msg"].removeprefix("Value error, ")
+    if found["type"] == "extra_forbidden":
+        said = "there is no such field"
+    return (*found["loc"], *inside), f"{said[:1].lower()}{said[1:]}"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from llm_core.messages import Message, MessageLike, Text, ToolCall, invalid_request, parse_messages
-from llm_core.tool_spec import MAX_TOOLS, NamedTool, ResponseFormat, ToolChoice, ToolSpec
+from llm_core.tool_spec import MAX_TOOLS, AllowedTools, NamedTool, ResponseFormat, ToolChoice, ToolSpec, is_any_text
 
 MAX_TOKENS_LIMIT = 1_000_000
 MAX_TIMEOUT_SECONDS = 24 * 3600.0
@@ -19,10 +19,27 @@ MAX_STEPS = 32
 
 Finite = Field(allow_inf_nan=False)
 
+
+NO_LIMIT = -1  # as llama.cpp, vLLM and their clients say it
+
+
+def _no_limit_is(number: int) -> Callable[[Any], Any]:
+    return lambda value: number if value == NO_LIMIT else value
+
+
+def _texts(stop: Any) -> Any:
+    """One text is a list of one; an empty one, which some clients send for none, stops nothing."""
+    given = (stop,) if isinstance(stop, str) else stop
+    return tuple(text for text in given if text != "") if isinstance(given, (list, tuple)) else given
+
+
+_Count = Annotated[int, Field(ge=0, le=1_000_000)]
+_Length = Annotated[int, Field(ge=1, le=MAX_TOKENS_LIMIT)]
+
 # The range of each number, for every door that takes it.
 Temperature = Annotated[float, Field(ge=0, le=2), Finite]
-TopK = Annotated[int, Field(ge=0, le=1_000_000)]
-TopP = Annotated[float, Field(gt=0, le=1), Finite]
+TopK = Annotated[_Count, BeforeValidator(_no_limit_is(0), json_schema_input_type=Literal[-1] | _Count)]
+TopP = Annotated[float, Field(ge=0, le=1), Finite]
 MinP = Annotated[float, Field(ge=0, le=1), Finite]
 TypicalP = Annotated[float, Field(gt=0, le=1), Finite]
 RepeatPenalty = Annotated[float, Field(gt=0, le=2), Finite]
@@ -32,10 +49,19 @@ LogitBias = Annotated[
     dict[Annotated[int, Field(ge=0, le=2**31 - 1)], Annotated[float, Field(ge=-100, le=100), Finite]],
     Field(max_length=MAX_LOGIT_BIASES),
 ]
-MaxTokens = Annotated[int, Field(ge=1, le=MAX_TOKENS_LIMIT)]
+MaxTokens = Annotated[
+    _Length, BeforeValidator(_no_limit_is(MAX_TOKENS_LIMIT), json_schema_input_type=Literal[-1] | _Length)
+]
 Timeout = Annotated[float, Field(gt=0, le=MAX_TIMEOUT_SECONDS), Finite]
 Stop = Annotated[Text, Field(min_length=1, max_length=500)]
+_StopText = Annotated[str, Field(max_length=500)]
+Stops = Annotated[
+    tuple[Stop, ...],
+    Field(max_length=MAX_STOPS),
+    BeforeValidator(_texts, json_schema_input_type=_StopText | Annotated[list[_StopText], Field(max_length=MAX_STOPS)]),
+]
 Overflow = Literal["error", "drop_oldest"]
+RepeatLastN = Annotated[int, Field(ge=0, le=4096)]
 MaxSteps = Annotated[int, Field(ge=1, le=MAX_STEPS)]
 
 Decision = bool | str | None
@@ -48,8 +74,8 @@ class SamplingParams(BaseModel):
 
     Attributes:
         temperature: 0 is greedy: the most likely token, always.
-        top_k: Keep the k most likely tokens; 0 keeps all.
-        top_p: Nucleus sampling (Holtzman et al. 2020, arXiv:1904.09751); 1 is off.
+        top_k: Keep the k most likely tokens; 0 keeps all, and so does -1.
+        top_p: Nucleus sampling (Holtzman et al. 2020, arXiv:1904.09751); 1 is off, 0 keeps the likeliest alone.
         min_p: Keep tokens at least this likely relative to the likeliest (arXiv:2407.01082); 0 is off.
         typical_p: Locally typical sampling (arXiv:2202.00666); 1 is off.
         repeat_penalty: Divides the logits of tokens seen in the last `repeat_last_n`; 1 is off.
@@ -72,7 +98,7 @@ class SamplingParams(BaseModel):
     repeat_penalty: RepeatPenalty = 1.0
     presence_penalty: Penalty = 0.0
     frequency_penalty: Penalty = 0.0
-    repeat_last_n: Annotated[int, Field(ge=0, le=4096)] = 64
+    repeat_last_n: RepeatLastN = 64
     seed: Seed | None = None
     logit_bias: LogitBias = Field(default_factory=dict)
     logprobs: Annotated[int, Field(ge=0, le=MAX_TOP_LOGPROBS)] | None = None
@@ -84,7 +110,7 @@ class ChatRequest(BaseModel):
     Attributes:
         messages: The conversation so far; the last one is what is answered.
         sampling: How tokens are chosen.
-        max_tokens: The longest reply, in tokens. The context may end it earlier.
+        max_tokens: The longest reply, in tokens; -1 is as long as the context allows. The context may end it earlier.
         stop: Texts that end the reply; they are not part of it.
         timeout: Seconds from submission after which the reply ends with the finish reason `timeout`.
         thinking: Switches the model's thinking on or off where its template knows how; None leaves it to the model.
@@ -104,7 +130,7 @@ class ChatRequest(BaseModel):
     messages: tuple[Message, ...]
     sampling: SamplingParams
     max_tokens: MaxTokens
-    stop: Annotated[tuple[Stop, ...], Field(max_length=MAX_STOPS)] = ()
+    stop: Stops = ()
     timeout: Timeout
     thinking: bool | None = None
     overflow: Overflow = "error"
@@ -116,15 +142,10 @@ class ChatRequest(BaseModel):
     on_tool_call: OnToolCall | None = None
     owner: Annotated[str, Field(max_length=200)] = ""
 
-    @field_validator("stop", mode="before")
-    @classmethod
-    def _one_stop(cls, stop: Any) -> Any:
-        return (stop,) if isinstance(stop, str) else stop
-
     @field_validator("response_format", mode="before")
     @classmethod
     def _text_is_any(cls, wanted: Any) -> Any:
-        return None if wanted == {"type": "text"} else wanted
+        return None if is_any_text(wanted) else wanted
 
     @field_validator("tools")
     @classmethod
@@ -141,8 +162,11 @@ class ChatRequest(BaseModel):
         tools = info.data.get("tools")
         if tools is None:  # they are refused themselves, in words of their own
             return choice
-        if isinstance(choice, NamedTool) and choice.name not in {tool.name for tool in tools}:
-            raise ValueError(f"names {choice.name!r}, which is none of the tools")
+        wanted: tuple[str, ...] = (choice.name,) if isinstance(choice, NamedTool) else ()
+        wanted = choice.names if isinstance(choice, AllowedTools) else wanted
+        unknown = next((name for name in wanted if name not in {tool.name for tool in tools}), None)
+        if unknown is not None:
+            raise ValueError(f"names {unknown!r}, which is none of the tools")
         if choice == "required" and not tools:
             raise ValueError("'required' needs tools to choose from, and there are none")
         return choice
@@ -151,6 +175,13 @@ class ChatRequest(BaseModel):
     def callable_tools(self) -> tuple[ToolSpec, ...]:
         """What may be called in this reply."""
         return () if self.tool_choice == "none" else self.tools
+
+
+# What a caller over a wire may choose. Whose a request is, the doorway knows; tools run in this process for its own
+# callers only, and `logprobs` are OpenAI's to ask for.
+WIRE_OPTIONS = (frozenset(ChatRequest.model_fields) | frozenset(SamplingParams.model_fields)) - {
+    *("messages", "sampling", "owner", "logprobs", "max_steps", "on_tool_call")
+}
 
 
 def build_request(messages: Iterable[MessageLike], **options: Any) -> ChatRequest:
@@ -162,6 +193,11 @@ def build_request(messages: Iterable[MessageLike], **options: Any) -> ChatReques
     parsed = parse_messages(messages)
     sampling = {name: options.pop(name) for name in list(options) if name in SamplingParams.model_fields}
     try:
-        return ChatRequest(messages=parsed, sampling=SamplingParams(**sampling), **options)
+        request = ChatRequest(messages=parsed, sampling=SamplingParams(**sampling), **options)
     except ValidationError as error:
         raise invalid_request(error) from None
+    choice = request.tool_choice
+    if not isinstance(choice, AllowedTools):
+        return request
+    allowed = tuple(tool for tool in request.tools if tool.name in choice.names)
+    return request.model_copy(update={"tools": allowed, "tool_choice": choice.mode})

@@ -35,6 +35,11 @@ _TOOL_SHAPE = '{"type": "function", "function": {"name": ..., "description": ...
 NO_PARAMETERS: JsonSchema = {"type": "object", "properties": {}, "additionalProperties": False}
 
 
+def not_null(given: Mapping[Any, Any]) -> dict[Any, Any]:
+    """What is null is as good as left out."""
+    return {name: value for name, value in given.items() if value is not None}
+
+
 class ToolSpec(BaseModel):
     """A function that the model may call.
 
@@ -62,7 +67,7 @@ class ToolSpec(BaseModel):
             raise ValueError(f"needs {_TOOL_SHAPE}; there are no tools of other types here")
         if not isinstance(data, Mapping):
             return data
-        return {name: value for name, value in data.items() if value is not None}
+        return not_null(data)
 
     def as_openai(self) -> dict[str, Any]:
         """The shape that OpenAI's API and chat templates know."""
@@ -78,19 +83,54 @@ class NamedTool(BaseModel):
     name: str
 
 
+class AllowedTools(BaseModel):
+    """The choice among some of the tools: the others must not be called."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    mode: Literal["auto", "required"]
+    names: Annotated[tuple[str, ...], Field(min_length=1)]
+
+
+_CHOICES = {"auto": "auto", "none": "none", "required": "required", "any": "required"}
+
+
 def _one_choice(choice: Any) -> Any:
-    """Takes OpenAI's `{"type": "function", "function": {"name": ...}}`; the rest is refused in one sentence."""
-    if isinstance(choice, NamedTool) or choice in ("auto", "none", "required"):
+    """Takes what OpenAI's API takes, and `any`, which is Mistral's and Anthropic's word for `required`; the rest is
+    refused in one sentence."""
+    if isinstance(choice, (NamedTool, AllowedTools)):
         return choice
     if isinstance(choice, Mapping):
+        if choice.get("type") == "allowed_tools":
+            return _allowed(choice.get("allowed_tools", choice))
         named = choice.get("function", choice)
         if isinstance(named, Mapping) and isinstance(named.get("name"), str):
             return {"name": named["name"]}
+        choice = choice.get("type")
+    if isinstance(choice, str) and choice in _CHOICES:
+        return _CHOICES[choice]
     raise ValueError('must be "auto", "none", "required" or {"type": "function", "function": {"name": ...}}')
 
 
-ToolChoice = Annotated[Literal["auto", "none", "required"] | NamedTool, BeforeValidator(_one_choice)]
-"""`auto` leaves it to the model, `none` forbids calls, `required` demands one, a named tool demands that one."""
+def _allowed(given: Any) -> dict[str, Any]:
+    """OpenAI's `allowed_tools`, in the shapes of both of its APIs."""
+    tools = given.get("tools") if isinstance(given, Mapping) else None
+    named = [tool.get("function", tool) if isinstance(tool, Mapping) else None for tool in tools or ()]
+    names = [each.get("name") if isinstance(each, Mapping) else None for each in named]
+    mode = given.get("mode", "auto") if isinstance(given, Mapping) else None
+    if not names or not all(isinstance(name, str) for name in names) or mode not in ("auto", "required"):
+        raise ValueError('allowed_tools needs {"mode": "auto" or "required", "tools": [{"type": "function", ...}]}')
+    return {"mode": mode, "names": names}
+
+
+ToolChoice = Annotated[Literal["auto", "none", "required"] | NamedTool | AllowedTools, BeforeValidator(_one_choice)]
+"""`auto` leaves it to the model, `none` forbids calls, `required` demands one, a named tool demands that one.
+Allowed tools are those that may be called; `build_request` leaves the others out."""
+
+
+def is_any_text(wanted: Any) -> bool:
+    """Whether a response format asks for no form."""
+    return isinstance(wanted, Mapping) and not_null(wanted) == {"type": "text"}
 
 
 class ResponseFormat(BaseModel):
@@ -106,16 +146,39 @@ class ResponseFormat(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _from_openai(cls, data: Any) -> Any:
-        """Takes `{"type": "json_object"}` and `{"type": "json_schema", "json_schema": {"schema": {...}}}`."""
+    def _from_any_dialect(cls, data: Any) -> Any:
+        """Takes OpenAI's forms, and the others in which its clients say a schema: see `_schema_of`."""
         if not isinstance(data, Mapping) or "type" not in data:
             return data
-        match data["type"]:
-            case "json_object":
-                return {"json_schema": {"type": "object"}}
-            case "json_schema":
-                wrapped = data.get("json_schema")
-                if not isinstance(wrapped, Mapping) or not isinstance(wrapped.get("schema"), Mapping):
-                    raise ValueError('needs {"type": "json_schema", "json_schema": {"name": ..., "schema": {...}}}')
-                return {"json_schema": wrapped["schema"]}
-        raise ValueError(f"type must be 'text', 'json_object' or 'json_schema', not {data['type']!r}")
+        given = not_null(data)
+        if given.get("type") not in ("text", "json_object", "json", "json_schema"):
+            raise ValueError(f"type must be 'text', 'json_object' or 'json_schema', not {data['type']!r}")
+        if unknown := sorted(set(map(str, given)) - _READ_OF_A_FORMAT):
+            raise ValueError(f"has {unknown[0][:100]!r}, which is not read here; a schema goes into json_schema.schema")
+        schemas = [given[name] for name in _PLACES_OF_A_SCHEMA if name in given]
+        if len(schemas) > 1:
+            raise ValueError("has two schemas; send one of them, in json_schema.schema")
+        if given["type"] == "text":
+            raise ValueError("has a schema beside the type 'text'; a reply of that form has the type 'json_schema'")
+        if schemas:
+            return {"json_schema": _schema_of(schemas[0])}
+        if given["type"] == "json_schema":
+            raise ValueError('needs {"type": "json_schema", "json_schema": {"name": ..., "schema": {...}}}')
+        return {"json_schema": {"type": "object"}}
+
+
+# OpenAI's chat completions; its responses and llama.cpp; Hugging Face's text generation.
+_PLACES_OF_A_SCHEMA = ("json_schema", "schema", "value")
+_READ_OF_A_FORMAT = {"type", "name", "description", "strict", *_PLACES_OF_A_SCHEMA}
+_BESIDE_A_SCHEMA = {"name", "description", "strict", "schema"}
+
+
+def _schema_of(given: Any) -> Any:
+    """The schema in `{"name": ..., "schema": {...}}`, or what stands in its place."""
+    if not isinstance(given, Mapping):
+        raise ValueError("has a schema that is no object")
+    wrapped = not_null(given)
+    is_wrapped = isinstance(wrapped.get("schema"), Mapping) and set(wrapped) <= _BESIDE_A_SCHEMA
+    if not is_wrapped and wrapped and set(wrapped) <= _BESIDE_A_SCHEMA:
+        raise ValueError('needs {"type": "json_schema", "json_schema": {"name": ..., "schema": {...}}}')
+    return wrapped["schema"] if is_wrapped else given

@@ -43,10 +43,53 @@ def test_text_parts_are_joined() -> None:
     ],
 )
 def test_a_part_that_is_not_text_is_refused(part: Any) -> None:
+    fine = {"type": "text", "text": "fine"}
     with pytest.raises(InvalidRequest, match="a part that is not text") as refused:
-        parse_messages([{"role": "user", "content": [part]}])
+        parse_messages([{"role": "user", "content": [fine, part]}])
 
-    assert refused.value.param == "messages.0.content"
+    assert refused.value.param == "messages.0.content.1"
+    assert refused.value.message.startswith("messages.0.content.1: ")
+
+
+CALL = {"id": "call_1", "type": "function", "function": {"name": "get_time", "arguments": "{}"}}
+
+
+@pytest.mark.parametrize(
+    ("sent", "meant"),
+    [
+        ({"role": "developer", "content": "Be brief."}, {"role": "system", "content": "Be brief."}),
+        ({"role": "user", "content": "Hi", "name": "ada"}, {"role": "user", "content": "Hi"}),
+        ({"role": "assistant", "content": None}, {"role": "assistant", "content": ""}),
+        ({"role": "assistant", "refusal": "I cannot."}, {"role": "assistant", "content": "I cannot."}),
+        (
+            {"role": "assistant", "content": [{"type": "refusal", "refusal": "No."}]},
+            {"role": "assistant", "content": "No."},
+        ),
+        (
+            {"role": "assistant", "content": "Hi", "reasoning_content": "Hm", "audio": None, "annotations": []},
+            {"role": "assistant", "content": "Hi", "reasoning": "Hm"},
+        ),
+        ({"role": "assistant", "content": "Hi", "tool_calls": []}, {"role": "assistant", "content": "Hi"}),
+    ],
+    ids=str,
+)
+def test_messages_as_openais_clients_send_them_are_read(sent: dict[str, Any], meant: dict[str, Any]) -> None:
+    assert parse_messages([sent]) == parse_messages([meant])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"), [({"city": "Köln"}, '{"city": "Köln"}'), ({}, "{}"), (None, "{}"), ('{"a": ', '{"a": ')]
+)
+def test_arguments_of_a_call_may_be_an_object_or_nothing(arguments: Any, text: str) -> None:
+    call = CALL | {"function": {"name": "get_time", "arguments": arguments}}
+    turns = [{"role": "assistant", "content": None, "tool_calls": [call]}]
+    result = {"role": "tool", "tool_call_id": "call_1", "content": None}
+
+    asked, answered = parse_messages([*turns, result])
+
+    assert asked.tool_calls is not None
+    assert asked.tool_calls[0].arguments == text
+    assert answered.content == ""
 
 
 @pytest.mark.parametrize("messages", ["Hello", b"Hello", {"role": "user", "content": "Hello"}])

@@ -9,14 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_core.errors import InvalidRequest
-from llm_core.request import MAX_LOGIT_BIASES, MAX_STOPS, ChatRequest, SamplingParams, build_request
+from llm_core.request import MAX_LOGIT_BIASES, MAX_STOPS, MAX_TOKENS_LIMIT, ChatRequest, SamplingParams, build_request
 
 HELLO = [{"role": "user", "content": "Hello"}]
 DEFAULTS: dict[str, Any] = {"max_tokens": 16, "timeout": 30.0}
 
 FLOAT_RANGES = {
     "temperature": (0.0, 2.0),
-    "top_p": (0.001, 1.0),
+    "top_p": (0.0, 1.0),
     "min_p": (0.0, 1.0),
     "typical_p": (0.001, 1.0),
     "repeat_penalty": (0.001, 2.0),
@@ -70,12 +70,14 @@ def test_absurd_values_on_both_sides_are_refused_by_field(field: str) -> None:
         assert error.message.startswith(f"{field}: ")
 
 
-@pytest.mark.parametrize("field", ["temperature", "top_p", "min_p", "typical_p", "repeat_penalty", "top_k", "seed"])
+@pytest.mark.parametrize(
+    "field", ["temperature", "top_p", "min_p", "typical_p", "repeat_penalty", "repeat_last_n", "seed"]
+)
 def test_negative_values_are_refused_where_they_mean_nothing(field: str) -> None:
     assert refusal(**{field: -1}).param == field
 
 
-@pytest.mark.parametrize("field", ["top_p", "typical_p", "repeat_penalty", "timeout", "max_tokens"])
+@pytest.mark.parametrize("field", ["typical_p", "repeat_penalty", "timeout", "max_tokens"])
 def test_zero_is_refused_where_nothing_could_be_sampled(field: str) -> None:
     assert refusal(**{field: 0}).param == field
 
@@ -109,6 +111,20 @@ def test_every_float_is_taken_unchanged_within_its_range_and_refused_beyond_it(f
         assert refusal(**{field: number}).param == field
 
 
+def test_minus_one_is_no_limit_and_minus_two_is_nothing() -> None:
+    built = request(max_tokens=-1, top_k=-1)
+
+    assert (built.max_tokens, built.sampling.top_k) == (MAX_TOKENS_LIMIT, 0)
+    assert refusal(max_tokens=-2).param == "max_tokens"
+    assert refusal(top_k=-2).param == "top_k"
+
+
+@pytest.mark.parametrize("stop", ["", [], [""], ["", ""]], ids=repr)
+def test_an_empty_stop_text_stops_nothing(stop: Any) -> None:
+    assert request(stop=stop).stop == ()
+    assert request(stop=["END", ""]).stop == ("END",)
+
+
 def test_an_unknown_option_is_refused_by_name() -> None:
     assert refusal(temprature=0.5).param == "temprature"
 
@@ -118,7 +134,7 @@ def test_one_stop_text_may_be_given_bare() -> None:
 
 
 @pytest.mark.parametrize(
-    "stop", [[""], ["x" * 501], ["\ud800"], [3], 3, ["x"] * (MAX_STOPS + 1)], ids=lambda stop: repr(stop)[:12]
+    "stop", [["x" * 501], ["\ud800"], [3], 3, ["x"] * (MAX_STOPS + 1)], ids=lambda stop: repr(stop)[:12]
 )
 def test_stop_texts_that_cannot_be_used_are_refused(stop: Any) -> None:
     param = refusal(stop=stop).param

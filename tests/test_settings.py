@@ -89,7 +89,7 @@ OUT_OF_RANGE = [
     ("LLM_DRAIN_SECONDS", "-1", "at least 0 and at most 86400"),
     ("LLM_STEP_MS", "4.9", "at least 5 and at most 10000"),
     ("LLM_TEMPERATURE", "2.1", "at least 0 and at most 2"),
-    ("LLM_TOP_P", "0", "more than 0 and at most 1"),
+    ("LLM_TOP_P", "-0.1", "at least 0 and at most 1"),
     ("LLM_MAX_TOKENS", "0", "at least 1 and at most 1000000"),
     ("LLM_TIMEOUT", "0", "more than 0 and at most 86400"),
     ("GRADIO_SERVER_PORT", "65536", "at least 0 and at most 65535"),

@@ -34,6 +34,34 @@ def test_one_tool_can_be_chosen_by_name() -> None:
     assert request(tools=[tool(), tool("get_time")], tool_choice=choice).tool_choice == NamedTool(name="get_time")
 
 
+@pytest.mark.parametrize("choice", ["required", "any", {"type": "any"}, {"type": "required"}], ids=str)
+def test_a_call_is_demanded_in_every_clients_words(choice: Any) -> None:
+    assert request(tools=[tool()], tool_choice=choice).tool_choice == "required"
+
+
+@pytest.mark.parametrize("choice", ["auto", "none"])
+def test_a_choice_may_be_an_object_of_its_type(choice: str) -> None:
+    assert request(tools=[tool()], tool_choice={"type": choice}).tool_choice == choice
+
+
+@pytest.mark.parametrize("mode", ["auto", "required"])
+@pytest.mark.parametrize("flat", [False, True])
+def test_where_some_tools_are_allowed_the_others_are_left_out(mode: str, flat: bool) -> None:
+    allowed = {"mode": mode, "tools": [tool("get_time")]}
+    choice = {"type": "allowed_tools"} | (allowed if flat else {"allowed_tools": allowed})
+    built = request(tools=[tool(), tool("get_time")], tool_choice=choice)
+
+    assert [each.name for each in built.callable_tools] == ["get_time"]
+    assert built.tool_choice == mode
+
+
+def test_an_allowed_tool_that_is_none_is_refused_by_name() -> None:
+    choice = {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": [tool("get_time")]}}
+    with pytest.raises(InvalidRequest, match="'get_time'") as refused:
+        request(tools=[tool()], tool_choice=choice)
+    assert refused.value.param == "tool_choice"
+
+
 def test_where_nothing_may_be_called_there_are_no_tools_to_call() -> None:
     assert request(tools=[tool()], tool_choice="none").callable_tools == ()
     assert request(tools=[], tool_choice="auto").callable_tools == ()

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from llm_core.messages import Message
-from llm_core.request import ChatRequest
+from llm_core.request import MAX_TOKENS_LIMIT, ChatRequest
 from llm_core.tool_spec import NamedTool
 
 # What OpenAI does not know; sent only where the caller has set it, since a strict engine refuses what it does not know.
@@ -18,6 +18,7 @@ _OWN_NAMES = {
     "repeat_penalty": ("repeat_penalty", "repetition_penalty"),
     "repeat_last_n": ("repeat_last_n",),
 }
+_LEAST_TOP_P = 1e-6  # vLLM takes no 0, which leaves the likeliest token alone, as this does
 
 
 def body_of(request: ChatRequest, model: str) -> dict[str, Any]:
@@ -26,9 +27,9 @@ def body_of(request: ChatRequest, model: str) -> dict[str, Any]:
     body: dict[str, Any] = {
         "messages": [_message(message) for message in request.messages],
         "model": model,
-        "max_tokens": request.max_tokens,
+        "max_tokens": request.max_tokens if request.max_tokens < MAX_TOKENS_LIMIT else None,
         "temperature": sampling.temperature,
-        "top_p": sampling.top_p,
+        "top_p": max(sampling.top_p, _LEAST_TOP_P),
         "seed": sampling.seed,
         "stop": list(request.stop) or None,
         "presence_penalty": sampling.presence_penalty or None,
@@ -54,6 +55,8 @@ def _extra(request: ChatRequest) -> dict[str, Any]:
         if ours in sampling.model_fields_set
         for theirs in names
     }
+    if request.max_tokens == MAX_TOKENS_LIMIT:
+        extra["n_predict"] = -1  # so say llama-server and this app; what others are not told, they take as no limit
     if sampling.logit_bias:
         extra["logit_bias"] = {str(token): bias for token, bias in sampling.logit_bias.items()}
     if request.thinking is not None:

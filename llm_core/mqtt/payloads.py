@@ -12,18 +12,11 @@ from llm_core.errors import InvalidRequest, LLMError, TooLarge
 from llm_core.events import ChatReply
 from llm_core.messages import MAX_CALLS, MAX_MESSAGES, Message, Text, invalid_request
 from llm_core.mqtt.topics import NAME_PATTERN
-from llm_core.request import ChatRequest, SamplingParams
+from llm_core.request import WIRE_OPTIONS
 from llm_core.sessions.sessions import SESSION_ID_PATTERN
 
 SMALLEST_LIMIT = 256  # bytes; `done` without its text fits into it
 ACCEPTED_SECONDS = 1e10  # later than that is no time in seconds since 1970
-# What a client may choose of a request. Whose it is comes from the topic, and `logprobs` are not told over MQTT.
-OPTIONS = (frozenset(ChatRequest.model_fields) | frozenset(SamplingParams.model_fields)) - {
-    "messages",
-    "sampling",
-    "owner",
-    "logprobs",
-}
 
 
 class Ask(BaseModel):
@@ -96,7 +89,7 @@ def parse_ask(data: Mapping[str, Any]) -> Ask:
     """
     envelope = {name: value for name, value in data.items() if name in _ENVELOPE and value is not None}
     options = {name: value for name, value in data.items() if name not in _ENVELOPE}
-    if unknown := sorted(set(options) - OPTIONS):
+    if unknown := sorted(set(options) - WIRE_OPTIONS):
         raise InvalidRequest(f"{unknown[0][:100]}: there is no such field", param=unknown[0][:100])
     try:
         ask = Ask(**envelope, options=options)

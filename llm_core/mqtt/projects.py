@@ -8,14 +8,13 @@ from typing import Annotated, Any, Literal
 
 import limits
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from llm_core.errors import InvalidRequest, ProjectNotFound, SettingsError
 from llm_core.messages import Text
-from llm_core.mqtt.payloads import OPTIONS
 from llm_core.mqtt.topics import NAME_RULE, is_project
 from llm_core.rate_limit import RateLimit
-from llm_core.request import MaxTokens, build_request
+from llm_core.request import MAX_TOKENS_LIMIT, WIRE_OPTIONS, MaxTokens, build_request
 
 MAX_FILE_BYTES = 1_000_000
 
@@ -68,6 +67,24 @@ class Compatibility(BaseModel):
         return self
 
 
+_MAX_TOKENS: TypeAdapter[int] = TypeAdapter(MaxTokens)
+
+
+def _at_most(most: int, wanted: Any) -> Any:
+    """The `max_tokens` of a request where a project has a limit; what is no number is refused later.
+
+    Raises:
+        InvalidRequest: More is asked for. Who asks for no limit gets what there is.
+    """
+    try:
+        number = _MAX_TOKENS.validate_python(wanted)
+    except ValidationError:
+        return wanted
+    if most < number < MAX_TOKENS_LIMIT:
+        raise InvalidRequest(f"max_tokens: at most {most} in this project", param="max_tokens")
+    return min(most, number)
+
+
 class Project(BaseModel):
     """One project.
 
@@ -102,7 +119,7 @@ class Project(BaseModel):
 
     @model_validator(mode="after")
     def _is_a_request(self) -> Project:
-        if unknown := sorted(set(self.options) - OPTIONS):
+        if unknown := sorted(set(self.options) - WIRE_OPTIONS):
             raise ValueError(f"options: there is no {unknown[0]}")
         try:
             build_request(
@@ -124,12 +141,12 @@ class Project(BaseModel):
         options: dict[str, Any] = dict(self.options)
         if self.tools:
             options |= {"tools": list(self.tools), "tool_choice": self.tool_choice}
-        if self.limits.max_tokens is not None:
-            options["max_tokens"] = min(self.limits.max_tokens, options.get("max_tokens") or self.limits.max_tokens)
+        most = self.limits.max_tokens
+        if most is not None:
+            options["max_tokens"] = min(most, options.get("max_tokens") or most)
         options |= {name: value for name, value in given.items() if value is not None}
-        most, wanted = self.limits.max_tokens, options.get("max_tokens")
-        if most is not None and isinstance(wanted, int) and wanted > most:
-            raise InvalidRequest(f"max_tokens: at most {most} in this project", param="max_tokens")
+        if most is not None:
+            options["max_tokens"] = _at_most(most, options["max_tokens"])
         return {name: value for name, value in options.items() if value is not None}
 
     def choose_prompt(self, asked: str | None, from_template: str | None) -> str | None:

@@ -9,15 +9,15 @@ from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from llm_core.events import FinishReason
 from llm_core.messages import MAX_CALLS, MAX_MESSAGES, CallId, Message, Text, ToolCall
 from llm_core.request import (
-    MAX_STOPS,
     LogitBias,
     MaxTokens,
     MinP,
     Overflow,
     Penalty,
+    RepeatLastN,
     RepeatPenalty,
     Seed,
-    Stop,
+    Stops,
     Temperature,
     Timeout,
     TopK,
@@ -71,7 +71,10 @@ _RESPONSE_FORMAT: dict[str, Any] = {
         {
             "type": "object",
             "title": "Text or JSON",
-            "properties": {"type": {"enum": ["text", "json_object"]}},
+            "properties": {
+                "type": {"enum": ["text", "json_object"]},
+                "schema": {"type": "object", "description": "Of the object"},
+            },
             "required": ["type"],
         },
         {
@@ -90,7 +93,21 @@ _RESPONSE_FORMAT: dict[str, Any] = {
     ]
 }
 Tool = Annotated[dict[str, Any], WithJsonSchema(_TOOL)]
-Choice = Annotated[str | dict[str, Any], WithJsonSchema({"anyOf": [{"enum": ["auto", "none", "required"]}, _NAMED]})]
+_ALLOWED: dict[str, Any] = {
+    "type": "object",
+    "title": "Some of them",
+    "properties": {
+        "type": {"const": "allowed_tools"},
+        "allowed_tools": {
+            "type": "object",
+            "properties": {"mode": {"enum": ["auto", "required"]}, "tools": {"type": "array", "items": _NAMED}},
+            "required": ["mode", "tools"],
+        },
+    },
+    "required": ["type", "allowed_tools"],
+}
+_WORDS = {"enum": ["auto", "none", "required", "any"]}
+Choice = Annotated[str | dict[str, Any], WithJsonSchema({"anyOf": [_WORDS, _NAMED, _ALLOWED]})]
 Format = Annotated[dict[str, Any], WithJsonSchema(_RESPONSE_FORMAT)]
 
 
@@ -112,19 +129,18 @@ class Options(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     temperature: Temperature | None = Field(None, description="0 always takes the likeliest token")
-    top_p: TopP | None = Field(None, description="Nucleus sampling; 1 is off")
-    top_k: TopK | None = Field(None, description="Keep the k likeliest tokens; 0 keeps all")
+    top_p: TopP | None = Field(None, description="Nucleus sampling; 1 is off, 0 keeps the likeliest alone")
+    top_k: TopK | None = Field(None, description="Keep the k likeliest tokens; 0 and -1 keep all")
     min_p: MinP | None = Field(None, description="Keep tokens this likely relative to the likeliest; 0 is off")
     typical_p: TypicalP | None = Field(None, description="Locally typical sampling; 1 is off")
     repeat_penalty: RepeatPenalty | None = Field(None, description="1 is off")
     presence_penalty: Penalty | None = None
     frequency_penalty: Penalty | None = None
+    repeat_last_n: RepeatLastN | None = Field(None, description="How many tokens back the three penalties look")
     logit_bias: LogitBias | None = Field(None, description="Token id to what is added to its logit")
-    max_tokens: MaxTokens | None = Field(None, description="The longest reply, in tokens")
+    max_tokens: MaxTokens | None = Field(None, description="The longest reply, in tokens; -1 is what fits")
     seed: Seed | None = Field(None, description="The same seed draws the same tokens")
-    stop: Stop | Annotated[list[Stop], Field(max_length=MAX_STOPS)] | None = Field(
-        None, description="Texts that end the reply and are not part of it"
-    )
+    stop: Stops | None = Field(None, description="Texts that end the reply and are not part of it")
     timeout: Timeout | None = Field(None, description="Seconds after which the reply ends")
     thinking: bool | None = Field(None, description="Switches thinking, where the model can")
     overflow: Overflow | None = Field(None, description="What to do with a conversation longer than the context")

@@ -1,7 +1,8 @@
 """OpenAI's wire format, so that any OpenAI client can talk to the model: `/v1/chat/completions` and `/v1/models`.
 
 It translates and decides nothing: what a request may ask is checked in `llm_core.request`, what is said is made by
-`LLMClient`. Fields that OpenAI knows and this server does not are ignored, unless that would change the answer.
+`LLMClient`. Fields that this server does not know are ignored, unless that would change the answer
+(`llm_core.web.dialect`).
 """
 
 from __future__ import annotations
@@ -15,10 +16,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 from starlette.responses import JSONResponse, Response
 
 from llm_core.client import LLMClient
+from llm_core.errors import InvalidRequest
 from llm_core.events import ChatEvent
-from llm_core.messages import MAX_MESSAGES
-from llm_core.web.bodies import Choice, Format, Tool
+from llm_core.messages import MAX_MESSAGES, Message
+from llm_core.request import MAX_TOP_LOGPROBS, MaxTokens
+from llm_core.web.bodies import Options
 from llm_core.web.completions import Answer
+from llm_core.web.dialect import read_dialect, switch_of_thinking
 from llm_core.web.gate import owner_of
 from llm_core.web.problems import describe, problem
 from llm_core.web.ready import ready
@@ -28,104 +32,74 @@ from llm_core.web.whole import unless_reader_leaves
 # ── the body ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-class CompletionMessage(BaseModel):
-    """A message as OpenAI's clients send it, also when it is one of our answers sent back."""
+class CompletionMessage(Message):
+    """A message as every door reads it; what is unknown in it is ignored, as OpenAI does."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    role: str
-    content: str | list[dict[str, Any]] | None = None
-    reasoning_content: str | None = None
-    tool_calls: list[Any] | None = None
-    tool_call_id: str | None = None
-    function_call: Any = None
-
-    @field_validator("function_call")
-    @classmethod
-    def _not_the_old_form(cls, given: Any) -> None:
-        refuse_old_form(given, "tool_calls")
-
-    def as_message(self) -> dict[str, Any]:
-        """What `parse_messages` reads."""
-        role = "system" if self.role == "developer" else self.role
-        content = "" if self.content is None and role == "assistant" else self.content
-        return {
-            "role": role,
-            "content": content,
-            "reasoning": self.reasoning_content,
-            "tool_calls": self.tool_calls or None,
-            "tool_call_id": self.tool_call_id,
-        }
+    def as_message(self) -> Message:
+        """The same, and equal to what other doors make of it."""
+        return Message.model_construct(self.model_fields_set, **dict(self))
 
 
 class StreamOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    include_usage: bool = False
+    include_usage: bool | None = None
 
 
-class CompletionBody(BaseModel):
-    """What `/v1/chat/completions` reads. Ranges that `llm_core.request` knows are not repeated here."""
+class CompletionBody(Options):
+    """What `/v1/chat/completions` reads: every option of this server, and OpenAI's own."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="allow")  # what else is there, `read_dialect` looks at
 
     messages: Annotated[list[CompletionMessage], Field(min_length=1, max_length=MAX_MESSAGES)]
-    model: Annotated[str, Field(max_length=200)] = ""
+    model: Annotated[str, Field(max_length=200)] | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     n: Literal[1] | None = None
-    max_tokens: int | None = None
-    max_completion_tokens: int | None = None
+    max_completion_tokens: MaxTokens | None = None
     seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
-    stop: str | list[str] | None = None
-    temperature: float | None = None
-    top_p: float | None = None
-    presence_penalty: float | None = None
-    frequency_penalty: float | None = None
-    logit_bias: dict[int, float] | None = None
     logprobs: bool | None = None
-    top_logprobs: int | None = None
-    tools: list[Tool] | None = None
-    tool_choice: Choice | None = None
-    parallel_tool_calls: bool | None = None
-    response_format: Format | None = None
+    top_logprobs: Annotated[int, Field(ge=0, le=MAX_TOP_LOGPROBS)] | None = None
     functions: Any = None
     function_call: Any = None
-    # Not OpenAI's but llama.cpp's, whose clients send them.
-    top_k: int | None = None
-    min_p: float | None = None
-    typical_p: float | None = None
-    repeat_penalty: float | None = None
 
     @field_validator("functions", "function_call")
     @classmethod
     def _not_the_old_form(cls, given: Any, info: ValidationInfo) -> None:
         refuse_old_form(given, "tools" if info.field_name == "functions" else "tool_choice")
 
+    @field_validator("thinking", mode="before")
+    @classmethod
+    def _other_switches(cls, given: Any) -> bool | None:
+        try:
+            return switch_of_thinking(given)
+        except InvalidRequest as error:
+            raise ValueError(error.message.removeprefix("thinking: ")) from None
+
     @property
     def wants_usage(self) -> bool:
-        return self.stream_options is not None and self.stream_options.include_usage
+        return self.stream_options is not None and bool(self.stream_options.include_usage)
 
     def options(self) -> dict[str, Any]:
-        """The options of `LLMClient.chat`. None is the default there too."""
-        return self.model_dump(include=_SAME_NAME) | {
+        """The options of `LLMClient.chat`. None is the default there too.
+
+        Raises:
+            InvalidRequest: A field of another server would change the answer, and is not read here.
+        """
+        own = super().options() | {
             "max_tokens": self.max_tokens if self.max_completion_tokens is None else self.max_completion_tokens,
             # OpenAI's seeds are any 64-bit integers; the same one must give the same one here.
             "seed": None if self.seed is None else self.seed % (2**32 - 1),
             "logprobs": (self.top_logprobs or 0) if self.logprobs else None,
         }
-
-
-_SAME_NAME = set(
-    {"stop", "temperature", "top_p", "presence_penalty", "frequency_penalty", "logit_bias"}
-    | {"top_k", "min_p", "typical_p", "repeat_penalty"}
-    | {"tools", "tool_choice", "parallel_tool_calls", "response_format"}
-)
+        return own | read_dialect(self.model_extra or {}, own)
 
 
 def refuse_old_form(given: Any, now: str) -> None:
     """Refuses what OpenAI's clients sent before tools; left unseen it would change the answer."""
-    if given is not None:
+    if given is not None and given != []:
         raise ValueError(f"is OpenAI's form of 2023, which is not read here; send {now}")
 
 

@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from llm_core.errors import LLMError
+from llm_core.messages import complaint
 from llm_core.web.proxies import own_path
 
 log = logging.getLogger(__name__)
@@ -148,7 +149,6 @@ def _complaint(error: RequestValidationError) -> tuple[str, str | None]:
     first = error.errors()[0]
     if first["type"] == "json_invalid":
         return f"The body is not JSON: {first['ctx']['error']}.", None
-    param = ".".join(str(part) for part in first["loc"] if part not in ("body", "query", "path", "header"))
-    said = first["msg"].removeprefix("Value error, ")
-    said = f"{said[:1].lower()}{said[1:]}"
+    path, said = complaint(first)
+    param = ".".join(str(part) for part in path if part not in ("body", "query", "path", "header"))
     return (f"{param}: {said}", param) if param else (f"The body: {said}", None)

@@ -255,3 +255,16 @@ class TestChoices:
         engine.answers = [streams([chunk({"reasoning": "hm"}), chunk({}, "length")])]
 
         assert client.chat(HELLO, tools=[NOW], tool_choice="required").finish_reason == "length"
+
+
+class TestNumbers:
+    def test_no_limit_is_told_as_engines_understand_it(self, client: LLMClient, engine: FakeEngine) -> None:
+        client.chat(HELLO, max_tokens=-1)
+
+        assert "max_tokens" not in engine.asked[-1].body
+        assert engine.asked[-1].body["n_predict"] == -1
+
+    def test_a_nucleus_of_nothing_is_one_that_every_engine_takes(self, client: LLMClient, engine: FakeEngine) -> None:
+        client.chat(HELLO, top_p=0)
+
+        assert 0 < engine.asked[-1].body["top_p"] < 0.001

@@ -11,7 +11,7 @@ import pytest
 
 from llm_core.client import LLMClient
 from llm_core.errors import InvalidRequest, ProjectNotFound, RateLimited, SettingsError
-from llm_core.mqtt.projects import Project, Projects
+from llm_core.mqtt.projects import Limits, Project, Projects
 from llm_core.mqtt.templates import MOST, Templates
 
 from .conftest import Broker, Device, serving, settings_for
@@ -112,6 +112,18 @@ def test_a_request_takes_what_it_does_not_say_from_its_project(projects_file: Pa
 def test_no_request_goes_beyond_the_limit(projects_file: Path) -> None:
     with pytest.raises(InvalidRequest, match="at most 20 in this project"):
         Projects.load(projects_file, "none").get("kitchen").request_options({"max_tokens": 21})
+
+
+@pytest.mark.parametrize("more", ["21", 21.0])
+def test_a_number_written_otherwise_does_not_go_beyond_the_limit(projects_file: Path, more: Any) -> None:
+    with pytest.raises(InvalidRequest, match="at most 20"):
+        Projects.load(projects_file, "none").get("kitchen").request_options({"max_tokens": more})
+
+
+def test_who_asks_for_no_limit_gets_what_the_project_allows(projects_file: Path) -> None:
+    kitchen = Projects.load(projects_file, "none").get("kitchen")
+    assert kitchen.request_options({"max_tokens": -1})["max_tokens"] == 20
+    assert Project(options={"max_tokens": -1}, limits=Limits(max_tokens=5)).request_options({})["max_tokens"] == 5
 
 
 def test_the_system_prompt_comes_from_whom_the_project_lets(projects_file: Path) -> None:

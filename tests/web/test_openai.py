@@ -166,11 +166,14 @@ def test_fields_and_messages_of_newer_clients_do_no_harm(url: str) -> None:
     turns = [
         {"role": "developer", "content": [{"type": "text", "text": "Be brief."}]},
         {"role": "user", "content": "Hi", "name": "ada"},
-        {"role": "assistant", "content": None, "refusal": None, "tool_calls": [], "annotations": []},
+        {"role": "assistant", "content": None, "refusal": None, "tool_calls": [], "annotations": [], "weight": 1},
         {"role": "user", "content": "Hello?"},
     ]
+    nothing = {"model": None, "stream_options": {"include_usage": None}, "functions": [], "stop": "", "seed": None}
     ignored = {"user": "ada", "store": False, "tools": [], "tool_choice": "none", "response_format": {"type": "text"}}
-    answer = post(url, {"messages": turns, "max_tokens": 2, "n": 1, "temperature": None, "logprobs": False} | ignored)
+    answer = post(
+        url, {"messages": turns, "max_tokens": 2, "n": 1, "temperature": None, "logprobs": False} | ignored | nothing
+    )
     assert answer.status_code == 200, answer.text
     assert answer.json()["usage"]["completion_tokens"] == 2
 
@@ -194,10 +197,10 @@ def test_the_list_of_models_has_the_one_that_is_loaded(openai_client: openai.Ope
         ({"n": 2}, "n"),
         ({"messages": []}, "messages"),
         ({"messages": [{"role": "boss", "content": "Hi"}]}, "messages.0.role"),
-        ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "messages.0.content"),
+        ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "messages.0.content.0"),
         ({"model": "x" * 201}, "model"),
         ({"logit_bias": {"word": 1}}, "logit_bias"),
-        ({"logprobs": True, "top_logprobs": 21}, "logprobs"),
+        ({"logprobs": True, "top_logprobs": 21}, "top_logprobs"),
         ({"tools": [{"type": "function"}]}, "tools.0"),
         ({"response_format": {"type": "xml"}}, "response_format"),
     ],
