@@ -41,6 +41,10 @@ class InvalidRequest(LLMError):
         self.param = param
 
 
+OVERFLOW_CODE = "context_length_exceeded"
+"""OpenAI's code of the following. It stands in the text too, where clients look for it."""
+
+
 class ContextOverflow(InvalidRequest):
     """The prompt can never fit into the context that one request may use."""
 
@@ -113,6 +117,12 @@ class TooLarge(LLMError):
     code = "request_too_large"
 
 
+class TimedOut(LLMError):
+    """The request's time was over before there was anything of the reply."""
+
+    code = "timed_out"
+
+
 class SessionBusy(LLMError):
     """A reply is already being made in this session; one turn at a time."""
 
@@ -135,6 +145,12 @@ class StreamNotFound(LLMError):
     """There is no such stream any more, or it belongs to somebody else."""
 
     code = "stream_not_found"
+
+
+class ModelNotFound(LLMError):
+    """There is no model of that name here."""
+
+    code = "model_not_found"
 
 
 class ProjectNotFound(LLMError):

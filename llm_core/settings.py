@@ -118,7 +118,7 @@ class Settings(BaseSettings):
         session_days: Days after which an unused session is deleted. 0: never.
         api_tokens: Bearer tokens, comma-separated, `name:token` or `token`; each is one owner. Kept as digests only.
         rate_limit: Requests of one owner, such as `60/minute`; `none` for any number. Without tokens an owner is an
-            address.
+            address; unless this was set, callers of this machine are then not counted by a server for it alone.
         redis_url: Where several processes count these requests together. None: each counts its own.
         allowed_origins: Pages of other sites that may call the API from a browser, comma-separated.
         allowed_hosts: Names by which the server may be called, comma-separated; `*` for any. None: those of this

@@ -196,7 +196,7 @@ def test_a_conversation_that_is_too_long_is_refused_or_loses_its_oldest_turns(cl
         for number in range(8)
         for role in ("user", "assistant")
     ]
-    with pytest.raises(ContextOverflow, match="1023 fit"):
+    with pytest.raises(ContextOverflow, match="maximum context length is 1023 tokens"):
         client.chat([*turns, *QUESTION])
     reply = client.chat([*turns, *QUESTION], overflow="drop_oldest", **GREEDY)
     assert reply.dropped_messages > 0

@@ -17,6 +17,7 @@ from typing import Any
 import httpx2
 
 from llm_core.errors import (
+    OVERFLOW_CODE,
     ContextOverflow,
     EngineFailed,
     EngineUnreachable,
@@ -146,7 +147,8 @@ def _reported(complaint: Any, where: str) -> EngineFault:
 
 def _invalid(said: str, code: str) -> InvalidRequest:
     if code in _OVERFLOW_CODES or _OVERFLOW_WORDS.search(said):
-        return ContextOverflow(f"The conversation is longer than the engine reads: {said}", param="messages")
+        told = f"The conversation exceeds the context window of the engine ({OVERFLOW_CODE}): {said}."
+        return ContextOverflow(told, param="messages")
     return InvalidRequest(f"The engine refuses the request: {said}")
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from llm_core.chat.template import Prompt
-from llm_core.errors import ContextOverflow
+from llm_core.errors import OVERFLOW_CODE, ContextOverflow
 from llm_core.messages import Message
 from llm_core.request import Overflow
 
@@ -45,8 +45,8 @@ def fit(
     whole = render(messages)
     if overflow == "error":
         if len(whole.tokens) > limit_tokens:
-            said = "Shorten it, or let the oldest messages be left out (overflow)."
-            raise _too_long("The conversation has", whole, limit_tokens, said)
+            said = 'Shorten it, or let the oldest messages be left out (overflow: "drop_oldest").'
+            raise _too_long("The conversation", whole, limit_tokens, said)
         return Fitted(whole, 0)
     wanted_tokens = limit_tokens - reply_tokens
     if len(whole.tokens) <= wanted_tokens:
@@ -60,7 +60,7 @@ def fit(
 
     best = render_from(starts[-1]) if starts else Fitted(whole, 0)
     if len(best.prompt.tokens) > limit_tokens:
-        raise _too_long("The last message and the system prompt have", best.prompt, limit_tokens, "Shorten them.")
+        raise _too_long("The last turn with the system prompt", best.prompt, limit_tokens, "Shorten it.")
     low, high = 0, len(starts) - 1
     while low < high:
         middle = (low + high) // 2
@@ -77,4 +77,7 @@ def _count_leading_system(messages: Sequence[Message]) -> int:
 
 
 def _too_long(what: str, prompt: Prompt, limit: int, advice: str) -> ContextOverflow:
-    return ContextOverflow(f"{what} {len(prompt.tokens)} tokens; {limit} fit. {advice}", param="messages")
+    # Agents know an overflow by its words, and shorten the conversation: litellm and pi-ai look for those of
+    # llama-server or OpenAI, langchain for OpenAI's code in the text.
+    said = f"{what} exceeds the available context size: it has {len(prompt.tokens)} tokens, and this model's maximum "
+    return ContextOverflow(f"{said}context length is {limit} tokens ({OVERFLOW_CODE}). {advice}", param="messages")

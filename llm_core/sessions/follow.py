@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncGenerator, Generator
 
@@ -27,6 +28,10 @@ class FollowedReply:
     @property
     def session_id(self) -> str:
         return self._seen.session_id
+
+    def is_over(self, after: float = math.inf) -> bool:
+        """Whether it has ended; as far as this process knows, it has not."""
+        return False
 
     def cancel(self) -> None:
         """Asks the process that makes it to stop, which it does when it saves the next time."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator
@@ -79,6 +80,10 @@ class LiveReply:
     @property
     def cancellation(self) -> Cancellation:
         return self._cancellation
+
+    def is_over(self, after: float = math.inf) -> bool:
+        """Whether it has ended, and nothing follows event number `after`. An error counts as an event."""
+        return self._log.is_over(after)
 
     def cancel(self) -> None:
         """Stops the reply. What was made of it stays in the session."""

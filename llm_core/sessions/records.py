@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncGenerator, Generator
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -98,6 +99,11 @@ class StoredReply:
     status: TurnStatus
     saved: tuple[NumberedEvent, ...]
     error: LLMError | None
+
+    def is_over(self, after: float = math.inf) -> bool:
+        """Whether nothing follows event number `after`."""
+        last = self.saved[-1][0] if self.saved else 0
+        return last + (self.error is not None) <= after
 
     def cancel(self) -> None:
         """There is nothing left to stop."""

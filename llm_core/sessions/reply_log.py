@@ -32,6 +32,11 @@ class ReplyLog:
     def ended(self) -> bool:
         return self._ended
 
+    def is_over(self, after: float = math.inf) -> bool:
+        """Whether it has ended, and nothing follows event number `after`. An error counts as an event."""
+        with self._changed:
+            return self._ended and len(self._events) + (self._error is not None) <= after
+
     def append(self, event: ChatEvent) -> None:
         with self._changed:
             self._events.append(event)

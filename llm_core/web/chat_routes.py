@@ -116,15 +116,18 @@ def chat_routes(client: LLMClient, admit: Callable[..., Awaitable[None]]) -> API
 
     @router.get(
         "/streams/{stream_id}",
-        responses=describe(401, 404, 422) | _STREAM,
+        responses=describe(401, 404, 422) | _STREAM | {204: {"description": "Nothing comes after `Last-Event-ID`"}},
         response_class=StreamingResponse,
         tags=["streams"],
     )
     async def resume(
         stream_id: StreamId, request: Request, last_event_id: Annotated[LastEventId, Header()] = 0
     ) -> Response:
-        """The events of a session's reply after the one in the header `Last-Event-ID`; up to an hour after its end."""
+        """The events of a session's reply after the one in the header `Last-Event-ID`; up to an hour after its end.
+        204 where it has ended with that one."""
         reply = await asyncio.to_thread(client.sessions.attach, stream_id, owner=owner_of(request))
+        if reply.is_over(last_event_id):
+            return Response(status_code=204)  # what tells EventSource not to come back again
         events, session = reply.aevents(last_event_id), {"session_id": reply.session_id}
         return _stream(events, {"stream_id": stream_id}, session, last=last_event_id)
 
@@ -138,7 +141,10 @@ def chat_routes(client: LLMClient, admit: Callable[..., Awaitable[None]]) -> API
                 raise StreamNotFound("There is no such stream.")
             cancellation.cancel()
         else:
-            (await asyncio.to_thread(client.sessions.attach, stream_id, owner=owner)).cancel()
+            reply = await asyncio.to_thread(client.sessions.attach, stream_id, owner=owner)
+            if reply.is_over():
+                raise StreamNotFound("This reply has ended; there is nothing left to stop.")
+            reply.cancel()
         return DeletedAnswer(id=stream_id)
 
     async def _begin(body: SessionBody, request: Request) -> Reply:

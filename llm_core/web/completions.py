@@ -6,6 +6,7 @@ import time
 import uuid
 from typing import Any
 
+from llm_core.errors import TimedOut
 from llm_core.events import (
     ChatEvent,
     ChatReply,
@@ -33,9 +34,17 @@ class Answer:
     """One completion in OpenAI's shapes: whole, or chunk by chunk."""
 
     def __init__(self, model: str) -> None:
+        self._has_begun = False
         self._head = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": model}
 
     def whole(self, reply: ChatReply) -> dict[str, Any]:
+        """The whole completion.
+
+        Raises:
+            TimedOut: There is nothing of it. OpenAI has no finish reason for that.
+        """
+        self._has_begun = bool(reply.content or reply.reasoning or reply.tool_calls)
+        self._check_time(reply)
         message: dict[str, Any] = {"role": "assistant", "content": reply.content}
         if reply.tool_calls:
             message["content"] = reply.content or None
@@ -51,7 +60,12 @@ class Answer:
         return self._head | {"object": "chat.completion", "choices": [choice], "usage": _usage(reply.usage)}
 
     def chunks(self, event: ChatEvent, *, with_usage: bool) -> list[dict[str, Any]]:
-        """The chunks of one event; none for what OpenAI has no words for, such as the place in the queue."""
+        """The chunks of one event; none for what OpenAI has no words for, such as the place in the queue.
+
+        Raises:
+            TimedOut: It is the end of a reply that never began.
+        """
+        self._has_begun |= isinstance(event, (ContentDelta, ReasoningDelta, ToolCallDelta))
         match event:
             case ContentDelta(text=text, logprobs=logprobs):
                 return [self.chunk({"content": text}, with_usage=with_usage, logprobs=logprobs)]
@@ -60,10 +74,15 @@ class Answer:
             case ToolCallDelta():
                 return [self.chunk(event_to_dict(event), with_usage=with_usage)]  # the shape is OpenAI's own
             case Done():
+                self._check_time(event)
                 last = self.chunk({}, with_usage=with_usage, finish_reason=_FINISH_REASONS[event.finish_reason])
                 totals = self._head | {"object": _CHUNK, "choices": [], "usage": _usage(event.usage)}
                 return [last, totals] if with_usage else [last]
         return []
+
+    def _check_time(self, end: ChatReply | Done) -> None:
+        if end.finish_reason == "timeout" and not self._has_begun and not end.usage.completion_tokens:
+            raise TimedOut("The request's time was over before the first token. Ask again, or allow a longer timeout.")
 
     def chunk(
         self,

@@ -25,7 +25,7 @@ COOKIE = "llm_core_token"
 COOKIE_SECONDS = 30 * 86_400
 SIGN_IN_PATH = "/sign-in"
 # A liveness probe has no token, and learns nothing from it but that the server is there.
-OPEN_PATHS = frozenset({"/api/llm/health"})
+OPEN_PATHS = frozenset({"/api/llm/health", "/health"})
 NAMED_PREFIX = "name:"
 
 _FORM = (Path(__file__).with_name("sign_in.html")).read_text(encoding="utf-8")

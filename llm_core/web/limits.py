@@ -8,11 +8,21 @@ from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from llm_core.rate_limit import RateLimit
+from llm_core.settings import Settings, is_loopback
 from llm_core.web.gate import owner_of
 
 
 class CallerLimit(RateLimit):
-    """Counts requests of callers over HTTP."""
+    """Counts requests of callers over HTTP.
+
+    On a server that nobody else can call, without tokens, whoever owns the machine is the only caller. A limit would
+    only stop a batch of their own, so there is none unless the settings say so.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        redis_url = settings.redis_url.get_secret_value() if settings.redis_url else None
+        super().__init__(settings.rate_limit, redis_url)
+        self._spares_this_machine = "rate_limit" not in settings.model_fields_set
 
     def check_caller(self, connection: HTTPConnection) -> None:
         """Counts one request of the caller: the token's owner, or the address where there are no tokens.
@@ -20,8 +30,11 @@ class CallerLimit(RateLimit):
         Raises:
             RateLimited: It is one too many.
         """
-        address = connection.client.host if connection.client else ""
-        self.check(owner_of(connection) or f"address:{address}")
+        owner, address = owner_of(connection), connection.client.host if connection.client else ""
+        # Behind a proxy on this machine the address is the one that the proxy tells.
+        if self._spares_this_machine and not owner and is_loopback(address):
+            return
+        self.check(owner or f"address:{address}")
 
 
 class BodyLimit:

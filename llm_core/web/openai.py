@@ -16,9 +16,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 from starlette.responses import JSONResponse, Response
 
 from llm_core.client import LLMClient
-from llm_core.errors import InvalidRequest
+from llm_core.errors import InvalidRequest, ModelNotFound
 from llm_core.events import ChatEvent
 from llm_core.messages import MAX_MESSAGES, Message
+from llm_core.models.info import ModelInfo
 from llm_core.request import MAX_TOP_LOGPROBS, MaxTokens
 from llm_core.web.bodies import Options
 from llm_core.web.completions import Answer
@@ -107,7 +108,7 @@ def refuse_old_form(given: Any, now: str) -> None:
 
 
 def openai_routes(client: LLMClient, admit: Callable[..., Awaitable[None]]) -> APIRouter:
-    """The two routes.
+    """The routes.
 
     Args:
         admit: Refuses a caller who has asked too often.
@@ -117,12 +118,17 @@ def openai_routes(client: LLMClient, admit: Callable[..., Awaitable[None]]) -> A
     @router.get("/models", responses=describe(401, 503))
     async def models() -> dict[str, Any]:
         """The one model that is served."""
-        info = await ready(client)
-        created = int(info.path.stat().st_mtime) if info.path else 0
-        model = {"id": info.name, "object": "model", "created": created, "owned_by": info.source}
-        return {"object": "list", "data": [model]}
+        return {"object": "list", "data": [_model(await ready(client))]}
 
-    @router.post("/chat/completions", responses=describe(400, 401, 413, 429, 503), dependencies=[Depends(admit)])
+    @router.get("/models/{model_id:path}", responses=describe(401, 404, 503))
+    async def one_model(model_id: str) -> dict[str, Any]:
+        """The model that is served, by its name."""
+        info = await ready(client)
+        if model_id != info.name:
+            raise ModelNotFound(f"The model {model_id[:200]!r} is not here; {info.name} is, and answers to any name.")
+        return _model(info)
+
+    @router.post("/chat/completions", responses=describe(400, 401, 413, 429, 503, 504), dependencies=[Depends(admit)])
     async def chat_completions(body: CompletionBody, request: Request) -> Response:
         """OpenAI's chat completions, streaming and not."""
         answer = Answer(model=(await ready(client)).name)
@@ -138,6 +144,11 @@ def openai_routes(client: LLMClient, admit: Callable[..., Awaitable[None]]) -> A
         return EventStream(events, _lines(events, answer, head, with_usage=body.wants_usage))
 
     return router
+
+
+def _model(info: ModelInfo) -> dict[str, Any]:
+    created = int(info.path.stat().st_mtime) if info.path else 0
+    return {"id": info.name, "object": "model", "created": created, "owned_by": info.source}
 
 
 async def _lines(

@@ -23,6 +23,7 @@ def operations_routes(client: LLMClient, metrics: Metrics) -> APIRouter:
     """The routes."""
     router = APIRouter(tags=["operations"])
 
+    @router.get("/health", include_in_schema=False)  # where llama-server and vLLM have it
     @router.get("/api/llm/health", responses={503: {"description": "The model is loading, or could not be loaded"}})
     async def health() -> Response:
         """Whether the server can answer. 503 while the model loads."""

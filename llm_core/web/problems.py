@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
+import re
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -12,7 +14,7 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
-from llm_core.errors import LLMError
+from llm_core.errors import OVERFLOW_CODE, LLMError
 from llm_core.messages import complaint
 from llm_core.web.proxies import own_path
 
@@ -25,6 +27,7 @@ STATUS = {
     "unauthorized": 401,
     "session_not_found": 404,
     "stream_not_found": 404,
+    "model_not_found": 404,
     "session_busy": 409,
     "session_changed": 409,
     "request_too_large": 413,
@@ -37,6 +40,7 @@ STATUS = {
     "shutting_down": 503,
     "storage_error": 503,
     "storage_read_only": 503,
+    "timed_out": 504,
     "storage_full": 507,
 }
 _TYPES = {
@@ -48,9 +52,15 @@ _TYPES = {
 }
 _TRY_AGAIN = frozenset({429, 503})
 _SECONDS_TO_TRY_AGAIN = 5.0  # where the error itself does not say
-_OPENAI_CODES = {"context_overflow": "context_length_exceeded", "rate_limited": "rate_limit_exceeded"}
+_OPENAI_CODES = {"context_overflow": OVERFLOW_CODE, "rate_limited": "rate_limit_exceeded"}
 _FAILED = "The server failed; its log says why."
 OPENAI_PREFIX = "/v1/"
+_JSON = re.compile(r"^application/([^;]*\+)?json\b", re.IGNORECASE)
+# Read all the same, a page of any other site could send it: a browser asks for no leave to post what is not JSON.
+_NOT_SAID_TO_BE_JSON = (
+    "The header Content-Type must be application/json. curl sends it with "
+    '-H "Content-Type: application/json", or with --json in place of -d.'
+)
 
 
 class Problem(BaseModel):
@@ -79,6 +89,7 @@ def describe(*statuses: int) -> dict[int | str, dict[str, Any]]:
         422: "A field is missing or out of its range",
         429: "Too many requests; `Retry-After` says how many seconds to wait",
         503: "The queue is full, the model is loading, or sessions cannot be written; `Retry-After` says when",
+        504: "The request's time was over before the first token",
         507: "The disk of the session store is full",
     }
     return {status: {"model": ProblemBody, "description": said[status]} for status in statuses}
@@ -95,12 +106,12 @@ def install(app: FastAPI) -> None:
 
     async def invalid(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
-        status = 400 if _is_openai(request) else 422
-        message, param = _complaint(error)
-        return JSONResponse(_body(status, message, "invalid_request", param), status)
+        return _invalid(request, *_complaint(error, request.headers.get("content-type", "")))
 
     async def http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
+        if error.status_code == 400:  # FastAPI's, of a body that is not UTF-8, or has too many levels
+            return _invalid(request, "The body is not JSON that can be read.", None)
         code = {404: "not_found", 405: "method_not_allowed", 413: "request_too_large"}.get(
             error.status_code, "invalid_request"
         )
@@ -125,6 +136,11 @@ def refusal(request: Request, error: Exception) -> JSONResponse:
     return JSONResponse(body, status, headers)
 
 
+def told(status: int, message: str, code: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    """The answer to a request that no route was asked about."""
+    return JSONResponse(_body(status, message, code), status, headers)
+
+
 def problem(error: Exception, *, openai: bool = False) -> tuple[int, dict[str, Any]]:
     """The status and the body of an error. What we did not raise on purpose is logged, and not shown to strangers."""
     if not isinstance(error, LLMError):
@@ -140,15 +156,22 @@ def _body(status: int, message: str, code: str, param: str | None = None) -> dic
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
 
+def _invalid(request: Request, message: str, param: str | None) -> Response:
+    status = 400 if _is_openai(request) else 422
+    return JSONResponse(_body(status, message, "invalid_request", param), status)
+
+
 def _is_openai(request: Request) -> bool:
     return own_path(request.scope).startswith(OPENAI_PREFIX)
 
 
-def _complaint(error: RequestValidationError) -> tuple[str, str | None]:
+def _complaint(error: RequestValidationError, content_type: str) -> tuple[str, str | None]:
     """The first complaint of pydantic as one sentence that names the field."""
     first = error.errors()[0]
     if first["type"] == "json_invalid":
         return f"The body is not JSON: {first['ctx']['error']}.", None
+    if first["loc"] == ("body",) and error.body and not _JSON.search(content_type):
+        return _NOT_SAID_TO_BE_JSON, None
     path, said = complaint(first)
     param = ".".join(str(part) for part in path if part not in ("body", "query", "path", "header"))
     return (f"{param}: {said}", param) if param else (f"The body: {said}", None)

@@ -8,11 +8,9 @@ import gradio as gr
 from fastapi import FastAPI, Request
 from fastapi_offline import FastAPIOffline
 from starlette.middleware import Middleware
-from starlette.middleware.cors import CORSMiddleware
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from llm_core.client import LLMClient
-from llm_core.settings import LOOPBACK_NAMES, Settings, is_loopback
+from llm_core.settings import Settings
 from llm_core.web import problems
 from llm_core.web.chat_routes import chat_routes
 from llm_core.web.gate import Gate
@@ -24,11 +22,13 @@ from llm_core.web.page.gradio_private import STORAGE_STAND_IN
 from llm_core.web.page.theme import CSS, page_theme
 from llm_core.web.proxies import BehindProxies
 from llm_core.web.request_log import RequestLog
+from llm_core.web.routing import Head, refuse_the_rest
 from llm_core.web.session_routes import session_routes
+from llm_core.web.sites import Hosts, Origins
 from llm_core.web.visitors import BrowserKey
 
 MAX_BODY_BYTES = 4 * 1024 * 1024
-API_PREFIXES = ("/api/", "/v1/", "/metrics")
+API_PREFIXES = ("/api/", "/v1/", "/metrics", "/health")
 _ABOUT = """One engine for every caller. Streams are server-sent events; `/v1` speaks OpenAI's wire format.
 
 Where the server has tokens, send `Authorization: Bearer TOKEN`. Everything that goes wrong is told as
@@ -58,23 +58,17 @@ def build_server(client: LLMClient) -> FastAPI:
     """The application: give it to uvicorn, or any other ASGI server."""
     settings = client.settings
     metrics = Metrics(client)
-    redis_url = settings.redis_url.get_secret_value() if settings.redis_url else None
-    rate_limit = CallerLimit(settings.rate_limit, redis_url)
+    rate_limit = CallerLimit(settings)
     app = FastAPIOffline(  # its /docs load nothing from other servers
         title="llm-core",
         description=_ABOUT,
         version="1",
         middleware=[
             Middleware(BehindProxies, settings=settings),
+            Middleware(Head, prefixes=API_PREFIXES),
             Middleware(RequestLog, count=metrics.count_http, prefixes=API_PREFIXES),
-            Middleware(TrustedHostMiddleware, allowed_hosts=_allowed_hosts(settings), www_redirect=False),
-            Middleware(
-                CORSMiddleware,
-                allow_origins=list(settings.allowed_origins),
-                allow_methods=["GET", "POST", "PATCH", "DELETE"],
-                allow_headers=["Authorization", "Content-Type", "Last-Event-ID", "X-Request-ID"],
-                expose_headers=["Retry-After", "X-Request-ID"],
-            ),
+            Middleware(Hosts, settings=settings),
+            Middleware(Origins, settings=settings),
             Middleware(Gate, settings=settings),
             Middleware(BrowserKey),
             Middleware(BodyLimit, max_bytes=MAX_BODY_BYTES),
@@ -89,6 +83,7 @@ def build_server(client: LLMClient) -> FastAPI:
     app.include_router(session_routes(client))
     app.include_router(openai_routes(client, admit))
     app.include_router(operations_routes(client, metrics))
+    refuse_the_rest(app)
     gr.mount_gradio_app(app, build_app(client, rate_limit.check_caller), path="/", **page_options(settings))
     return app
 
@@ -110,11 +105,3 @@ def page_options(settings: Settings) -> dict[str, Any]:
         "footer_links": ["api"],
         "max_file_size": "1mb",
     }
-
-
-def _allowed_hosts(settings: Settings) -> list[str]:
-    """By which names the server may be called. A page of another site that makes its own name mean this machine (DNS
-    rebinding) would else be a caller from this machine."""
-    if settings.allowed_hosts:
-        return list(settings.allowed_hosts)
-    return [*LOOPBACK_NAMES, "[::1]", settings.server_name] if is_loopback(settings.server_name) else ["*"]

@@ -55,7 +55,7 @@ def test_what_fits_stays_whole(overflow: Overflow) -> None:
 
 
 def test_what_does_not_fit_is_refused_with_both_figures_and_a_way_out() -> None:
-    with pytest.raises(ContextOverflow, match=r"has 21 tokens; 20 fit\. Shorten it") as refused:
+    with pytest.raises(ContextOverflow, match=r"it has 21 tokens, .* is 20 tokens .*\. Shorten it") as refused:
         fitted(LONG, 20, overflow="error")
 
     assert refused.value.param == "messages"
@@ -69,8 +69,26 @@ def test_as_few_of_the_oldest_turns_are_left_out_as_will_do(limit: int, kept: st
     assert outcome(LONG, limit) == (kept, dropped)
 
 
+@pytest.mark.parametrize(
+    ("agent", "words"),
+    [
+        ("langchain-openai 1.7", "context_length_exceeded"),
+        ("litellm 1.110", "this model's maximum context length is"),
+        ("litellm 1.110", "exceeds the available context size"),
+        ("pi-ai 0.73", "maximum context length is 20 tokens"),
+    ],
+)
+@pytest.mark.parametrize("overflow", ["error", "drop_oldest"])
+def test_agents_know_it_by_its_words(agent: str, words: str, overflow: Overflow) -> None:
+    with pytest.raises(ContextOverflow) as refused:
+        fitted(f"u:{'a' * 30}", 20, overflow=overflow)
+    assert words in refused.value.message, agent
+
+
 def test_a_last_turn_that_does_not_fit_alone_is_refused() -> None:
-    with pytest.raises(ContextOverflow, match=r"last message and the system prompt have 5 tokens; 4 fit"):
+    with pytest.raises(
+        ContextOverflow, match=r"last turn with the system prompt exceeds .* has 5 tokens, .* is 4 tokens"
+    ):
         fitted(LONG, 4)
 
 

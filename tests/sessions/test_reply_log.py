@@ -9,6 +9,7 @@ import pytest
 
 from llm_core.errors import EngineClosed
 from llm_core.events import ContentDelta
+from llm_core.sessions.records import StoredReply
 from llm_core.sessions.reply_log import ReplyLog
 
 TEXTS = [str(number) for number in range(500)]
@@ -89,3 +90,17 @@ def test_a_reader_whose_event_loop_is_gone_hinders_nobody() -> None:
     write(log)
     assert len(list(log.read())) == 501
     waiting.clear()
+
+
+@pytest.mark.parametrize("error", [None, EngineClosed("closed")], ids=["ended", "failed"])
+def test_a_reply_is_over_once_it_has_ended_and_its_last_event_has_been_read(error: EngineClosed | None) -> None:
+    log = ReplyLog()
+    log.append(ContentDelta("a"))
+    assert not log.is_over(1), "more may come"
+
+    log.end(error)
+
+    last = 1 if error is None else 2  # the error is told as an event
+    saved = tuple(log.since(0))
+    for reply in (log, StoredReply("0" * 32, "s", "complete", saved, error)):
+        assert [reply.is_over(last - 1), reply.is_over(last), reply.is_over()] == [False, True, True]

@@ -154,9 +154,20 @@ def test_an_ended_stream_can_be_read_again_and_its_end_is_its_end(http: httpx.Cl
 
     with http.stream("GET", path) as response:
         assert list(events_of(response.iter_lines())) == events
-    with http.stream("GET", path, headers={"Last-Event-ID": str(len(events))}) as response:
-        assert response.status_code == 200
-        assert list(events_of(response.iter_lines())) == []
+    after_all = http.get(path, headers={"Last-Event-ID": str(len(events))})
+    assert (after_all.status_code, after_all.content) == (204, b""), "EventSource would come back for ever else"
+
+
+def test_an_ended_stream_has_nothing_to_stop_and_can_still_be_read(http: httpx.Client) -> None:
+    events = stream(http, "/chat/session/stream", {"session_id": "over", "message": "Hello", "max_tokens": 2})
+    path = f"/streams/{events[0][1]['stream_id']}"
+
+    refused = http.delete(path)
+
+    assert (refused.status_code, code_of(refused)) == (404, "stream_not_found")
+    assert "has ended" in refused.json()["error"]["message"]
+    with http.stream("GET", path) as response:
+        assert list(events_of(response.iter_lines())) == events
 
 
 def test_a_session_whose_reader_stays_away_stops_after_the_set_time(http: httpx.Client, client: LLMClient) -> None:

@@ -8,9 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from starlette.requests import HTTPConnection
 
 from llm_core.errors import RateLimited
 from llm_core.rate_limit import RateLimit
+from llm_core.settings import Settings
+from llm_core.web.gate import OWNER_KEY
+from llm_core.web.limits import CallerLimit
 from scripts.system_packages import NO_REDIS
 from tests.missing import skip_unless_ci
 from tests.waiting import free_port, is_open, wait_until
@@ -56,3 +60,38 @@ def test_without_an_answer_from_redis_each_process_counts_for_itself(caplog: pyt
         limit.check("ann")
     assert "Redis does not answer" in caplog.text
     assert "hunter2" not in caplog.text
+
+
+# ── callers over HTTP ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def caller(address: str, owner: str = "") -> HTTPConnection:
+    return HTTPConnection({"type": "http", "client": (address, 1), OWNER_KEY: owner})
+
+
+def is_limited(limit: CallerLimit, who: HTTPConnection, requests: int = 100) -> bool:
+    try:
+        for _ in range(requests):
+            limit.check_caller(who)
+    except RateLimited:
+        return True
+    return False
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+def test_who_calls_from_this_machine_a_server_for_it_alone_is_not_counted(address: str) -> None:
+    assert not is_limited(CallerLimit(Settings()), caller(address))
+
+
+@pytest.mark.parametrize(
+    ("who", "settings"),
+    [
+        (caller("127.0.0.1"), {"rate_limit": "60/minute"}),
+        (caller("127.0.0.1", "name:ann"), {}),
+        (caller("127.0.0.1", "address:127.0.0.1"), {}),
+        (caller("192.0.2.7"), {}),
+    ],
+    ids=["where the settings say so", "with a token", "where others can call too", "from elsewhere, through a proxy"],
+)
+def test_all_others_are_counted(who: HTTPConnection, settings: dict[str, str]) -> None:
+    assert is_limited(CallerLimit(Settings(**settings)), who)

@@ -132,6 +132,7 @@ ROWS = {
     "wrong token": Row(401, "unauthorized", "unauthorized", headers={"Authorization": "Bearer wrong"}),
     "not there": Row(404, "session_not_found", None, (HISTORY[0], HISTORY[1].format("none"), None)),
     "not yours": Row(404, "session_not_found", None, (HISTORY[0], HISTORY[1].format("anns"), None), headers=BOB),
+    "wrong method": Row(405, "method_not_allowed", None, ("GET", "api/llm/chat", None)),
     "busy": Row(409, "session_busy", None, ("POST", "api/llm/chat/session", TURN), condition=a_reply_is_being_made),
     "too large": Row(413, "request_too_large", "request_too_large", ("POST", "api/llm/chat", TOO_LARGE), TOO_LARGE),
     "missing": Row(422, "invalid_request", None, ("POST", "api/llm/chat", {})),
