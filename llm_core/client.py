@@ -19,7 +19,7 @@ from llm_core.backends.backend import Backend, LoadStatus
 from llm_core.cancellation import Cancellation
 from llm_core.engine.facts import EngineStats
 from llm_core.errors import QueueFull, ShuttingDown
-from llm_core.events import ChatEvent, ChatReply, ContentDelta, Done, ReplyBuilder
+from llm_core.events import ChatEvent, ChatReply, ContentDelta, Done, ReplyBuilder, known
 from llm_core.messages import Message, MessageLike
 from llm_core.models.info import ModelInfo
 from llm_core.request import ChatRequest, build_request
@@ -304,7 +304,7 @@ class LLMClient:
             while True:
                 event = events.get()
                 for translated in submission.translate(event):
-                    _tell(watchers, translated)
+                    _tell(watchers, known(translated))
                     yield translated
                 if isinstance(event, Done):
                     return
@@ -328,7 +328,7 @@ class LLMClient:
             while True:
                 event = await events.get()
                 for translated in submission.translate(event):
-                    _tell(watchers, translated)
+                    _tell(watchers, known(translated))
                     yield translated
                 if isinstance(event, Done):
                     return

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from llm_core.errors import LLMError
 from llm_core.messages import FunctionCall, ToolCall
 
 FinishReason = Literal["stop", "length", "tool_calls", "cancelled", "timeout"]
@@ -133,6 +134,20 @@ class Done:
 
 
 ChatEvent = Queued | ContentDelta | ReasoningDelta | ToolCallDelta | ToolResult | Done
+
+
+def known(event: ChatEvent) -> ChatEvent:
+    """The event, which is of one of the classes above.
+
+    Raises:
+        LLMError: It is of a class of that name only: this module was loaded again, and the engine has the one before.
+    """
+    if not isinstance(event, ChatEvent):
+        raise LLMError(
+            "Modules of llm_core were loaded again (importlib.reload, %autoreload) under a running engine, which goes "
+            "on with the ones before. Restart Python."
+        )
+    return event
 
 
 @dataclass(frozen=True, slots=True)

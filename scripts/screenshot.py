@@ -26,6 +26,7 @@ DESK = {"width": 1200, "height": 760}
 PHONE = {"width": 390, "height": 780}
 PHONE_SCALE = 2
 PATIENCE_MS = 120_000
+_IDLE = "body[data-chat=idle]"
 _IS_QUIET = """() => [...document.querySelectorAll('#message .eta-bar, #message .progress-text, #message .stop-button')]
     .every(each => each.offsetParent === null)"""
 # The last one is shown; the others are in the list beside it. Things that a model of this size gets right.
@@ -74,14 +75,15 @@ def _open(context: BrowserContext, address: str) -> Page:
     page = context.new_page()
     page.set_default_timeout(PATIENCE_MS)
     page.goto(address)
-    page.wait_for_selector("#message textarea")
+    page.wait_for_selector(_IDLE)
     return page
 
 
 def _ask(page: Page, question: str, count: int) -> None:
     """Sends a message and waits for the end of its reply, the `count`th on the page."""
+    page.wait_for_selector(_IDLE)
     page.fill("#message textarea", question)
-    page.keyboard.press("Enter")
+    page.press("#message textarea", "Enter")
     page.wait_for_function(
         "count => document.querySelectorAll('.reply-line.done:not(:empty)').length === count", arg=count
     )

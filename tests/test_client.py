@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import subprocess
+import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -29,6 +31,7 @@ from llm_core.events import ContentDelta, Done, Queued
 from llm_core.settings import Settings
 from tests.waiting import is_idle, stats_of, wait_until
 
+ROOT = Path(__file__).resolve().parents[1]
 QUESTION = [{"role": "user", "content": "What is the capital of France?"}]
 STORY = [{"role": "user", "content": "Tell me a very long story about the sea."}]
 GREEDY = {"temperature": 0, "max_tokens": 24}
@@ -298,3 +301,30 @@ def test_there_is_one_client_for_the_process() -> None:
     with ThreadPoolExecutor(4) as pool:
         clients = set(pool.map(lambda _: get_llm_client(), range(4)))
     assert len(clients) == 1
+
+
+RELOADED = """
+import importlib, sys
+from llm_core import events
+from llm_core.client import LLMClient
+from llm_core.settings import Settings
+
+client = LLMClient(Settings(parallel=1, context_tokens=512, database_url="sqlite://"))
+client.generate([{"role": "user", "content": "Hi"}], max_tokens=1)
+for name in sys.argv[1:]:
+    importlib.reload(sys.modules[name])
+try:
+    client.generate([{"role": "user", "content": "Hi"}], max_tokens=1)
+finally:
+    client.close()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("reloaded", [["llm_core.events"], ["llm_core.events", "llm_core.client"]], ids="+".join)
+def test_modules_that_are_loaded_again_under_an_engine_are_told_at_once(reloaded: list[str]) -> None:
+    command = [sys.executable, "-c", RELOADED, *reloaded]
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
+
+    assert ran.returncode == 1
+    assert "Restart Python." in ran.stderr

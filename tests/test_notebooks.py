@@ -65,6 +65,22 @@ def test_all_begin_with_the_same_cell() -> None:
 
 
 @pytest.mark.slow
+def test_the_cell_that_starts_the_app_can_be_run_again() -> None:
+    cells = ["".join(cell["source"]) for cell in code_of(read(FOLDER / "02_sessions_and_api.ipynb"))]
+    (start,) = [cell for cell in cells if "running(build_server" in cell]
+    asks = "import httpx; assert httpx.get(f'{url}/api/llm/health').status_code == 200"
+    program = "\n".join([cells[0], start, start, asks, "app.close()"])
+
+    ran = subprocess.run(
+        [sys.executable, "-c", program], cwd=FOLDER, capture_output=True, text=True, timeout=100, check=False
+    )
+
+    assert ran.returncode == 0, ran.stderr
+    assert "Invalid file descriptor" not in ran.stdout + ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+@pytest.mark.slow
 def test_the_first_cell_clones_the_repository_where_there_is_none(tmp_path: Path) -> None:
     if not (ROOT / ".git").exists():
         pytest.skip("this is no clone")

@@ -11,12 +11,12 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any, NoReturn
 
-from jinja2 import Template, TemplateError, TemplateSyntaxError, meta, nodes
+from jinja2 import Template, TemplateError, TemplateSyntaxError, Undefined, meta, nodes
 from jinja2.exceptions import SecurityError
 from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
-from jinja2.sandbox import SandboxedEnvironment
 
+from llm_core.chat.metered import MeteredEnvironment, TooMuchWork, begin_work
 from llm_core.errors import InvalidRequest, ModelError
 
 # What else than jinja2's own errors the code of a template can raise, as any Python expression can.
@@ -31,6 +31,16 @@ class _Generation(Extension):
     def parse(self, parser: Parser) -> list[nodes.Node]:
         next(parser.stream)
         return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+
+class _Missing(Undefined):
+    """What is not there, and adds nothing to a text, as in llama.cpp: a description that a tool's author left out."""
+
+    def __add__(self, other: Any) -> Any:
+        return other if isinstance(other, str) else super().__add__(other)
+
+    def __radd__(self, other: Any) -> Any:
+        return other if isinstance(other, str) else super().__radd__(other)
 
 
 def _tojson(
@@ -61,9 +71,11 @@ def _strftime_now(form: str) -> str:
     return datetime.now().strftime(form)
 
 
-def _environment() -> SandboxedEnvironment:
-    environment = SandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, _Generation])
-    environment.filters["tojson"] = _tojson
+def _environment() -> MeteredEnvironment:
+    environment = MeteredEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, _Generation], undefined=_Missing
+    )
+    environment.add_filters(tojson=_tojson)
     environment.globals["raise_exception"] = _raise_exception
     environment.globals["strftime_now"] = _strftime_now
     return environment
@@ -101,10 +113,16 @@ class SandboxedTemplate:
 
         Raises:
             InvalidRequest: The template refused the conversation, or stumbled over it; the message has its words.
-            ModelError: The template reached for something that the sandbox keeps from it.
+            ModelError: The template reached for something that the sandbox keeps from it, or works without end.
         """
         try:
+            begin_work(variables)
             return self._template.render(variables)
+        except TooMuchWork:
+            raise ModelError(
+                "The model's chat template does more work than a conversation needs, and was stopped. "
+                "Choose another model file."
+            ) from None
         except SecurityError as error:
             raise ModelError(f"The model's chat template tried something that is not allowed: {error}.") from error
         except (TemplateError, *_EXPRESSION_ERRORS) as error:

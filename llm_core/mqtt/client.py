@@ -1,4 +1,4 @@
-"""`MQTTChatClient`: chat through a broker, with the methods of `LLMClient`."""
+"""`MQTTChatClient`: chat through a broker, with the methods of `LLMClient` that make a reply."""
 
 from __future__ import annotations
 

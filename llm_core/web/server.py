@@ -33,9 +33,25 @@ _ABOUT = """One engine for every caller. Streams are server-sent events; `/v1` s
 
 Where the server has tokens, send `Authorization: Bearer TOKEN`. Everything that goes wrong is told as
 `{"error": {"message", "type", "code"}}` with the fitting status."""
-# A reply may hold the address of a picture. Were it fetched, its server would learn who reads, and whatever of the
-# conversation a model was talked into putting in the address.
-_HEAD = f"""<meta http-equiv="Content-Security-Policy" content="img-src 'self' data: blob:">{STORAGE_STAND_IN}"""
+# A reply may hold the address of a picture, a film, a form. Were it fetched or sent, its server would learn who reads,
+# and whatever of the conversation a model was talked into putting in the address. Gradio's own scripts and styles stand
+# in the page, and make functions of text.
+_POLICY = "; ".join(
+    (
+        "default-src 'self'",
+        "script-src 'self' 'unsafe-inline' 'unsafe-eval'",
+        "style-src 'self' 'unsafe-inline'",
+        "img-src 'self' data: blob:",
+        "media-src 'self' data: blob:",
+        "font-src 'self' data:",
+        "worker-src 'self' blob:",
+        "object-src 'none'",
+        "frame-src 'none'",
+        "form-action 'none'",
+        "base-uri 'self'",
+    )
+)
+_HEAD = f'''<meta http-equiv="Content-Security-Policy" content="{_POLICY}">{STORAGE_STAND_IN}'''
 
 
 def build_server(client: LLMClient) -> FastAPI:

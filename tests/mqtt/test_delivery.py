@@ -373,6 +373,26 @@ def test_requests_that_come_while_no_worker_runs_wait_for_the_next_one(
 
 
 @pytest.mark.slow
+def test_a_second_signal_ends_a_workers_replies_at_once(
+    mosquitto: str, tmp_path: Path, make_device: Callable[..., Device]
+) -> None:
+    with running_broker(tmp_path / "broker") as broker:
+        device = make_device(broker, "oven")
+        worker = Worker(broker, tmp_path)
+        try:
+            worker.wait_ready()
+            device.ask("r1", max_tokens=100_000, logit_bias={"2": -100})
+            first_delta(device)
+            worker.process.send_signal(signal.SIGTERM)
+            device.listen("llm/status/+")
+            worker.process.send_signal(signal.SIGTERM)
+            assert device.reply("r1")[-1]["code"] == "interrupted"
+            assert worker.process.wait(30) == 0
+        finally:
+            worker.kill()
+
+
+@pytest.mark.slow
 def test_the_app_serves_the_broker_beside_its_page_and_lets_a_reply_end_before_it_does(
     mosquitto: str, tmp_path: Path, make_device: Callable[..., Device]
 ) -> None:

@@ -153,7 +153,7 @@ class Commands:
     def __init__(self, client: LLMClient, admit: Admit) -> None:
         self._client, self._sessions = client, client.sessions
         self._admit = admit
-        self._paces: dict[tuple[str, str], float] = {}  # seconds between updates, where a browser has asked for fewer
+        self._paces: dict[tuple[str, str], float] = {}  # seconds between updates, of each visitor and stream shown
 
     def all(self) -> dict[str, Callable[[Any, HTTPConnection], Awaitable[Any]]]:
         """By the names under which the page's script calls them."""
@@ -245,8 +245,9 @@ class Commands:
         return {}
 
     async def _pace(self, asked: Pace, visitor: str, _connection: HTTPConnection) -> Any:
-        await asyncio.to_thread(self._sessions.attach, asked.stream, owner=visitor)  # its own, and there
-        self._paces[asked.key, asked.stream] = asked.seconds
+        """Only of what is being shown."""
+        if (visitor, asked.stream) in self._paces:
+            self._paces[visitor, asked.stream] = asked.seconds
         return {}
 
     async def _take_back(self, asked: TakeBack, visitor: str, _connection: HTTPConnection) -> Any:
@@ -287,6 +288,7 @@ class Commands:
         asked = _read(Show, data)
         visitor = page_visitor(connection, asked.key)
         label = {"conversation": asked.conversation, "generation": asked.generation, "stream": asked.stream}
+        self._paces[visitor, asked.stream] = UPDATE_SECONDS
         try:
             async with aclosing(self._updates(asked, visitor)) as updates:
                 async for update in updates:
@@ -297,7 +299,7 @@ class Commands:
             log.exception("a reply on the page failed")
             yield label | {"number": 0, "gone": True}
         finally:
-            self._paces.pop((asked.key, asked.stream), None)
+            self._paces.pop((visitor, asked.stream), None)
 
     async def _updates(self, asked: Show, visitor: str) -> AsyncGenerator[dict[str, Any]]:
         running = await asyncio.to_thread(self._sessions.attach, asked.stream, owner=visitor)
@@ -316,7 +318,7 @@ class Commands:
             return {"number": next(numbers)} | news | more
 
         def interval() -> float:
-            return self._paces.get((asked.key, asked.stream), UPDATE_SECONDS)
+            return self._paces.get((visitor, asked.stream), UPDATE_SECONDS)
 
         try:
             async with aclosing(paced(_events_of(running), interval=interval, heartbeat=BEAT_SECONDS)) as groups:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Request, expect
 
 from llm_core.client import LLMClient
 from llm_core.engine.llama import Model
@@ -49,6 +49,75 @@ def test_html_from_the_model_does_nothing_and_fetches_nothing(page: Page, script
     assert "List<String> is a type" in reply
     assert page.locator("#chat a[href^=javascript], #chat script, #chat style:not(svg style)").count() == 0
     expect(page.locator("#message textarea")).to_be_visible()
+
+
+ELSEWHERE = "http://elsewhere.invalid"
+REACHES_OUT = [
+    *(
+        f'<{tag} src="{ELSEWHERE}/{tag}"></{tag}>'
+        for tag in ("video", "audio", "iframe", "embed", "img", "script", "input")
+    ),
+    *(f'<{tag} controls><source src="{ELSEWHERE}/{tag}-source"></{tag}>' for tag in ("video", "audio", "picture")),
+    f'<video poster="{ELSEWHERE}/poster"></video>',
+    f'<video controls><track src="{ELSEWHERE}/track"></video>',
+    f'<img srcset="{ELSEWHERE}/srcset 1x">',
+    f'<picture><source srcset="{ELSEWHERE}/picture"><img></picture>',
+    f'<input type="image" src="{ELSEWHERE}/input">',
+    f'<object data="{ELSEWHERE}/object"></object>',
+    f'<link rel="stylesheet" href="{ELSEWHERE}/style">',
+    f'<link rel="prefetch" href="{ELSEWHERE}/prefetch">',
+    f'<meta http-equiv="refresh" content="0; url={ELSEWHERE}/meta">',
+    f'<base href="{ELSEWHERE}/base/">',
+    f'<svg><image href="{ELSEWHERE}/svg-image"></image><use href="{ELSEWHERE}/use#a"></use></svg>',
+    f'<div style="background: url({ELSEWHERE}/background)">a</div>',
+    f'<div style="list-style-image: url({ELSEWHERE}/list)">a</div>',
+    f'<div style="border-image: url({ELSEWHERE}/border)">a</div>',
+    f'<div style="cursor: url({ELSEWHERE}/cursor), auto">a</div>',
+    f'<div style="content: url({ELSEWHERE}/content)">a</div>',
+    f'<div style="mask: url({ELSEWHERE}/mask)">a</div>',
+    f'<div style="filter: url({ELSEWHERE}/filter#a)">a</div>',
+    f"<style>@import url({ELSEWHERE}/import); body {{ background: url({ELSEWHERE}/sheet) }}</style>",
+    f"<style>@font-face {{ font-family: x; src: url({ELSEWHERE}/font) }} * {{ font-family: x }}</style>",
+    f'<body background="{ELSEWHERE}/body">',
+    f'<table background="{ELSEWHERE}/table"><tr><td background="{ELSEWHERE}/cell">a</td></tr></table>',
+    f'<form action="{ELSEWHERE}/form"><button class="pressed">press</button></form>',
+    f'<button class="pressed" formaction="{ELSEWHERE}/formaction">press</button>',
+    f"![picture]({ELSEWHERE}/markdown.png)",
+    f"[![picture]({ELSEWHERE}/linked.png)](#)",
+    f'<a ping="{ELSEWHERE}/ping" href="#">a</a>',
+    f'<math><mtext><img src="{ELSEWHERE}/math"></mtext></math>',
+    f'<frameset><frame src="{ELSEWHERE}/frame"></frameset>',
+    f'<applet archive="{ELSEWHERE}/applet"></applet>',
+    f'<bgsound src="{ELSEWHERE}/bgsound">',
+    f'<portal src="{ELSEWHERE}/portal"></portal>',
+]
+COVERS = '<div style="position: fixed; inset: 0; z-index: 999999; background: red">covered</div>'
+
+
+def test_nothing_that_a_reply_holds_reaches_another_server_or_covers_the_page(
+    page: Page, scripted: ScriptedClient
+) -> None:
+    """Whatever asks for a name that does not exist would still be seen here, as a request that failed for that."""
+
+    def reaches_out() -> Generator[ChatEvent]:
+        yield ContentDelta("\n\n".join([*REACHES_OUT, COVERS, "The end."]))
+        yield END
+
+    asked: list[Request] = []
+    page.context.on("request", lambda request: asked.append(request))
+    scripted.script = reaches_out
+    send(page, "Well?")
+    wait_until_done(page)
+    for button in page.locator("#chat .pressed").all():
+        button.click(force=True)
+    page.wait_for_timeout(300)  # for a request to come that must not
+
+    assert len(REACHES_OUT) >= 40
+    outside = {request.url: request.failure for request in asked if ELSEWHERE in request.url}
+    stopped = ("csp", "origin")  # by the policy, or since a filter may only be of the same site
+    assert {url: failure for url, failure in outside.items() if failure not in stopped} == {}
+    assert page.evaluate("document.elementFromPoint(20, 20).closest('#chat')") is None
+    wait_until_idle(page)
 
 
 def formatted() -> Generator[ChatEvent]:

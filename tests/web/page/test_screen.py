@@ -283,6 +283,30 @@ def test_what_is_typed_is_there_after_a_reload_and_in_its_own_conversation(page:
     expect(page.locator(BOX)).to_have_value("a thought for One")
 
 
+@pytest.mark.parametrize("does", ["Retry", "Undo"])
+def test_what_is_pressed_while_the_message_is_on_its_way_is_done_to_it(
+    page: Page, script: ScriptedClient, does: str
+) -> None:
+    talk(page, "One")
+    with held(page, "begin") as routes:
+        send(page, "Two")
+        wait_until(lambda: page.evaluate("1") and routes, "the message is on its way")
+        page.get_by_role("button", name=does).click()
+        routes.pop().continue_()
+        wait_until_idle(page) if does == "Undo" else wait_until(lambda: page.evaluate("1") and routes, "again")
+        for route in routes:
+            route.continue_()
+    if does == "Undo":
+        expect(page.locator(BOX)).to_have_value("Two")
+        expect(page.locator(USER)).to_have_text(["One"])
+    else:
+        wait_until(lambda: page.evaluate("1") and len(script.asked) == 3, "it is asked again")
+        wait_until_done(page, 2)
+    wait_until_idle(page)
+    expect(page.locator(UNSENT)).to_have_count(0)
+    assert [texts[0] for texts in stored(page, script)] == (["One"] if does == "Undo" else ["One", "Two"])
+
+
 # ── two tabs ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -417,13 +441,19 @@ def test_stop_before_the_first_word_leaves_its_line_and_the_next_reply_is_its_ow
 def test_the_second_press_of_a_double_click_on_send_stops_nothing(page: Page, script: ScriptedClient) -> None:
     go_on = Signal()
     script.script = holding(go_on)
+    wait_until_idle(page)
+    expect(page.locator(STOP)).to_be_hidden()
     page.fill(BOX, "One")
     send_button = page.get_by_role("button", name="Send")
+    where = send_button.bounding_box()
     send_button.click()
     page.wait_for_selector(BUSY)
+    expect(page.locator(STOP)).to_be_visible()
+    assert send_button.bounding_box() == where
     send_button.click()
     go_on.give()
     assert wait_until_done(page) == "First half and the second."
+    expect(page.locator(STOP)).to_be_hidden()
     assert stored(page, script) == [("One", "First half and the second.")]
 
 

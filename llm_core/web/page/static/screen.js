@@ -268,13 +268,15 @@ function keepPace(drawingTook) {
 	ask("pace", { stream: following.stream, seconds: wanted / 1000 });
 }
 
-// The reply that is being made ends.
+// Ends the reply that is being made. What was pressed is then still meant for this screen, whose turns are the same;
+// its version is higher where the message was on its way.
 async function stopped() {
 	const running = runningTurn();
 	const at = pressedAt();
-	if (!running) return;
+	if (!running) return at;
 	chatScreen.stop();
 	for (let waited = 0; isHere(at) && waited < 12000 && runningTurn()?.stream === running.stream; waited += 20) await pause(20);
+	return isHere(at) ? pressedAt() : at;
 }
 
 function lastAsked() {
@@ -311,16 +313,12 @@ window.chatScreen = {
 	},
 	async retry(options) {
 		const turn = lastAsked();
-		const at = pressedAt();
-		if (!turn) return;
-		await stopped();
-		begin(at, turn.question, options, turn.stream);
+		if (turn) begin(await stopped(), turn.question, options, turn.stream);
 	},
 	async undo() {
 		const turn = lastAsked();
-		const at = pressedAt();
 		if (!turn) return;
-		await stopped();
+		const at = await stopped();
 		looks++;
 		const answer = await ask("take_back", { conversation: at.conversation, version: at.version, stream: turn.stream });
 		if (answer?.now) {
