@@ -51,8 +51,7 @@ def refuse_the_rest(app: FastAPI) -> None:
     for route in iter_route_contexts(app.router.routes):
         if route.path is not None and route.methods:
             there.setdefault(route.path, _Path(route.path_regex, set())).methods.update(route.methods)
-    # A path that is spelt out is looked at before one that has a parameter in its place.
-    paths = [there[path] for path in sorted(there, key=lambda path: "{" in path)]
+    paths = [*there.values()]  # in their order: what is spelt out comes before what has a parameter in its place
     for prefix, spoken in _SPOKEN.items():
         for path in (prefix, f"{prefix}/{{rest:path}}"):
             app.router.routes.append(Route(path, _Refusal(paths, spoken), include_in_schema=False))

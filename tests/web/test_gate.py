@@ -70,8 +70,9 @@ def test_no_route_answers_without_a_token(
     assert answer.headers["www-authenticate"] == "Bearer"
 
 
-def test_a_probe_needs_no_token(url: str) -> None:
-    assert httpx.get(f"{url}api/llm/health").json()["status"] == "ok"
+@pytest.mark.parametrize("path", ["api/llm/health", "health"])
+def test_a_probe_needs_no_token(url: str, path: str) -> None:
+    assert httpx.get(url + path).json()["status"] == "ok"
 
 
 def test_another_owners_session_is_not_there_on_any_route(url: str) -> None:

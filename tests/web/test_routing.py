@@ -188,6 +188,10 @@ def test_a_body_that_is_not_said_to_be_json_is_refused_with_what_to_send(
     assert "Content-Type must be application/json" in error_of(answer)["message"]
 
 
+def test_a_body_that_is_missing_is_told_to_be_missing(http: httpx.Client) -> None:
+    assert error_of(http.post("/api/llm/chat"))["message"] == "The body: field required"
+
+
 @pytest.mark.parametrize(("path", "status"), PATHS)
 @pytest.mark.parametrize("kind", ["application/json", "Application/JSON; charset=utf-8", "application/vnd.x+json"])
 def test_a_body_that_is_said_to_be_json_is_read(http: httpx.Client, path: str, status: int, kind: str) -> None:
