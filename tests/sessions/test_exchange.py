@@ -209,7 +209,7 @@ def called(make_sessions: Make) -> Sessions:
         ([answer("one"), answer("one")], "tool_results.1.tool_call_id", "'one'"),
         ([answer("one")], "tool_results", "'two'"),
         ([answer("one") | {"role": "user"}], "tool_results.0", "tool_call_id"),
-        ([answer("one") | {"mood": "calm"}], "tool_results.0.mood", "no such field"),
+        ([answer("one") | {"colour": "blue"}], "tool_results.0.colour", "colour"),
         ([{"content": "12 °C"}], "tool_results.0", "tool_call_id"),
         ([answer("one", "\ud800")], "tool_results.0.content", "surrogate"),
         (["12 °C"], "tool_results.0", "content"),

@@ -253,7 +253,6 @@ function takeUpdate(update) {
 	if (update.ended) {
 		following.stream = null;
 		tellTabs(screen.conversation);
-		if (update.version === null) look();
 	}
 	drawBox();
 	drawing.ask();
