@@ -212,7 +212,11 @@ class TestAnswerOnce:
 
     @pytest.mark.parametrize(
         ("arguments", "said"),
-        [(["--temperature", "nan"], "temperature"), (["--top-p", "1.5"], "top_p"), (["--max-tokens", "0"], "max_tokens")],
+        [
+            (["--temperature", "nan"], "temperature"),
+            (["--top-p", "1.5"], "top_p"),
+            (["--max-tokens", "0"], "max_tokens"),
+        ],
     )
     def test_an_option_out_of_range_is_refused_before_anything_loads(
         self, llm_core: Command, arguments: list[str], said: str
