@@ -307,6 +307,23 @@ def test_what_is_pressed_while_the_message_is_on_its_way_is_done_to_it(
     assert [texts[0] for texts in stored(page, script)] == (["One"] if does == "Undo" else ["One", "Two"])
 
 
+LATE_SCRIPT = (
+    "const real = setInterval; window.setInterval = (f, ms, ...more) => real(f, ms === 20 ? 1500 : ms, ...more);"
+)
+
+
+def test_what_is_typed_before_the_page_is_ready_stays_typed(page: Page, script: ScriptedClient) -> None:
+    talk(page, "One")
+    page.fill(BOX, "a thought from before")
+    page.add_init_script(LATE_SCRIPT)
+    page.reload()
+    page.wait_for_selector(BOX)
+    page.fill(BOX, "typed early")
+    wait_until_idle(page)
+    expect(page.locator(BOX)).to_have_value("typed early")
+    expect(page.locator(f"{UNSENT} pre")).to_have_text("a thought from before")
+
+
 # ── two tabs ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -36,6 +36,7 @@ function draw() {
 
 // What leaves the screen leaves nothing behind that could be taken for the next conversation's.
 function leaveFor(conversation, address) {
+	const early = screen.conversation ? "" : box.text; // typed before this script was there
 	if (screen.conversation) keepBox();
 	const generation = screen.generation + 1;
 	Object.assign(screen, { conversation, generation, version: 0, turns: [], earlier: 0, isOpen: false, sending: null });
@@ -44,6 +45,7 @@ function leaveFor(conversation, address) {
 	drawing.followsText = true;
 	const kept = drafts.of(conversation);
 	box.set(kept.box, kept.editing);
+	if (early.trim()) intoBox(early);
 	setAddress(conversation, address);
 	list.mark();
 	draw();
