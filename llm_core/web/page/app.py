@@ -20,7 +20,7 @@ from llm_core.web.page.commands import Commands
 from llm_core.web.page.controls import Controls
 from llm_core.web.page.gradio_private import ChatFrame, data_of, said_to_a_program, server_function
 from llm_core.web.page.header import header_html
-from llm_core.web.page.widgets import EXAMPLES, QUIET, SCRIPT, STREAM, Sidebar, make_chatbot, make_screen, make_textbox
+from llm_core.web.page.widgets import EXAMPLES, QUIET, STREAM, Sidebar, make_chatbot, make_screen, make_textbox
 
 TITLE = "Chat"
 ENDPOINT = "chat"
@@ -121,7 +121,7 @@ class ChatPage(ChatFrame):
     def _setup_screen(self) -> None:
         """What the visitor does goes to the page's script, which knows what is on the screen; it asks for the rest."""
         options = self._controls.inputs()
-        pressed = {"fn": None, "outputs": None, **SCRIPT}
+        pressed = {"fn": None, "outputs": None, **QUIET}
         self.textbox.submit(inputs=options, js="(...options) => globalThis.chatScreen?.send(options)", **pressed)
         self.textbox.stop(inputs=None, js="() => globalThis.chatScreen?.stop()", **pressed)
         self.chatbot.retry(inputs=options, js="(...options) => globalThis.chatScreen?.retry(options)", **pressed)
@@ -130,8 +130,8 @@ class ChatPage(ChatFrame):
             inputs=options, js="(...options) => globalThis.chatScreen?.example(options)", **pressed
         )
         self._screen.again(inputs=options, js="(...options) => globalThis.chatScreen?.sendAgain(options)", **pressed)
-        self._screen.draw(None, None, [self.chatbot], js="() => chatScreen.drawn()", **SCRIPT)
-        self._screen.opened(None, None, [self._controls.system_prompt], js="() => chatScreen.systemPrompt()", **SCRIPT)
+        self._screen.draw(None, None, [self.chatbot], js="() => chatScreen.drawn()", **QUIET)
+        self._screen.opened(None, None, [self._controls.system_prompt], js="() => chatScreen.systemPrompt()", **QUIET)
         self._screen.show(self._show, None, [self._screen], trigger_mode="multiple", **STREAM)
 
     async def _show(self, event: gr.EventData, request: gr.Request) -> AsyncGenerator[str]:

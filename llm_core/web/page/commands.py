@@ -23,7 +23,7 @@ from llm_core.messages import invalid_request
 from llm_core.sessions.live import LiveReply
 from llm_core.sessions.records import Turn
 from llm_core.sessions.sessions import MAX_SEARCH_CHARS, MAX_TITLE_CHARS, SESSION_ID_PATTERN, Reply
-from llm_core.web.gradio_requests import Admit
+from llm_core.web.gradio_requests import UPDATE_SECONDS, Admit
 from llm_core.web.paced import paced
 from llm_core.web.page.controls import Controls
 from llm_core.web.page.transcript import ShownMessage, ShownReply
@@ -32,7 +32,6 @@ from llm_core.web.visitors import page_visitor
 
 log = logging.getLogger(__name__)
 
-UPDATE_SECONDS = 0.04
 BEAT_SECONDS = 1.0  # the browser hears at least so often that its reply is still being made
 FIRST_EVENT_SECONDS = 0.5  # most refusals of the engine come within this: then the answer to the command says so
 STOP_SECONDS = 10.0  # a stopped reply takes one step of the engine to end, and a moment to be saved
@@ -186,10 +185,10 @@ class Commands:
 
     async def _earlier(self, asked: Earlier, visitor: str, _connection: HTTPConnection) -> Any:
         session = await asyncio.to_thread(self._sessions.get, asked.conversation, owner=visitor)
-        turns = shown_turns(session.turns)
-        place = next((place for place, turn in enumerate(turns) if turn["stream"] == asked.before), 0)
+        place = next((place for place, turn in enumerate(session.turns) if turn.stream_id == asked.before), 0)
         first = max(0, place - WINDOW_TURNS)
-        return {"turns": turns[first:place], "earlier": first}
+        # With the one after them, which may begin with the results of their calls.
+        return {"turns": shown_turns(session.turns[first : place + 1])[: place - first], "earlier": first}
 
     async def _list(self, asked: List, visitor: str, _connection: HTTPConnection) -> Any:
         search = asked.search.strip()

@@ -64,12 +64,11 @@ def shown_session(session: Session, system_prompt: str) -> Conversation:
     Args:
         system_prompt: Where it has none of its own.
     """
-    turns = shown_turns(session.turns)
     return {
         "conversation": session.session_id,
         "version": session.version,
-        "turns": turns[-WINDOW_TURNS:],
-        "earlier": max(0, len(turns) - WINDOW_TURNS),
+        "turns": shown_turns(session.turns[-WINDOW_TURNS:]),
+        "earlier": max(0, len(session.turns) - WINDOW_TURNS),
         "system_prompt": system_prompt if session.system_prompt is None else session.system_prompt,
     }
 

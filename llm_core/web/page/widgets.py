@@ -21,10 +21,9 @@ LATEX: tuple[dict[str, str | bool], ...] = (
     {"left": "\\[", "right": "\\]", "display": True},
     {"left": "\\(", "right": "\\)", "display": False},
 )
-# Events that take a moment, those that the page's script alone deals with, and those that stream a reply, for which the
+# Events that take a moment or that the page's script alone deals with, and those that stream a reply, for which the
 # engine's queue is the one gate.
 QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "undocumented"}
-SCRIPT: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "undocumented"}
 STREAM: dict[str, Any] = {"concurrency_limit": None, "show_progress": "hidden", "api_visibility": "undocumented"}
 
 _STATIC = Path(__file__).parent / "static"
