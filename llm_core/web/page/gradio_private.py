@@ -1,8 +1,8 @@
 """What the page leans on of Gradio that is not public. It stands here, but for the import (lean_import.py).
 
 Gradio is pinned. When it is raised, test_gradio_private.py says what has changed. `ChatInterface` stays the page's
-frame: its chat, its message box, its endpoint for programs. Its chain of events goes: each link of it reads the page's state when it
-runs and not when the visitor pressed, so that what is pressed quickly is done to another conversation.
+frame: its chat, its message box, its endpoint for programs. Its chain of events goes: each link of it reads the page's
+state when it runs and not when the visitor pressed, so that what is pressed quickly is done to another conversation.
 """
 
 from __future__ import annotations
