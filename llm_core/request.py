@@ -17,6 +17,9 @@ MAX_LOGIT_BIASES = 1_024
 MAX_TOP_LOGPROBS = 20
 MAX_STEPS = 32
 
+RESPONSE_PLACE = "response_format.json_schema.schema"
+"""Where a complaint about the schema of a reply points."""
+
 Finite = Field(allow_inf_nan=False)
 
 

@@ -22,12 +22,10 @@ from llm_core.chat.tool_formats import ToolFormat
 from llm_core.engine.constraint import Constraint, ConstraintCompiler
 from llm_core.errors import InvalidRequest
 from llm_core.messages import MAX_CALLS
-from llm_core.request import ChatRequest
+from llm_core.request import RESPONSE_PLACE, ChatRequest
 from llm_core.tool_spec import NamedTool
 
 log = logging.getLogger(__name__)
-
-RESPONSE_PLACE = "response_format.json_schema.schema"
 
 # Where only one text may follow, llguidance chooses its tokens as the tokenizer would, and reads that text to its end
 # at each of them: a millisecond for 1,000 characters.

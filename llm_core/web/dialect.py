@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from llm_core.chat.grammar import RESPONSE_PLACE
 from llm_core.errors import InvalidRequest
+from llm_core.request import RESPONSE_PLACE
 
 Option = tuple[str, str, Any]  # the field that says it, the option's name, its value
 

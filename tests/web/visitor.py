@@ -8,8 +8,6 @@ from .conftest import PATIENCE_MS
 
 REPLY = "#chat .bot-row .prose"
 STOP = "#message button.stop-button"
-
-
 IDLE, BUSY = "body[data-chat=idle]", "body[data-chat=busy]"
 UNSENT = "#notes .unsent"
 
@@ -24,6 +22,13 @@ def send(page: Page, text: str) -> None:
     page.fill("#message textarea", text)
     wait_until_idle(page)
     page.press("#message textarea", "Enter")
+
+
+def retry(page: Page) -> None:
+    """Has the last reply made again, and waits until that has ended, however quick it is."""
+    with page.expect_response(lambda answer: '"begin"' in (answer.request.post_data or ""), timeout=PATIENCE_MS):
+        page.get_by_role("button", name="Retry", exact=True).click()
+    wait_until_idle(page)
 
 
 def wait_for_text(page: Page, length: int) -> str:

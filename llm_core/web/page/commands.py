@@ -282,7 +282,8 @@ class Commands:
 
         An update has what has changed: the first `keep` messages of the reply stay, and `add` follows them. The last
         one has `ended` or, where the turn is not in the store, `refused` with the reason, or `gone`. `version` is the
-        conversation's from when on the turn is in it.
+        conversation's from when on the turn is in it; None where another process, or none any more, makes the reply:
+        then the last update has the conversation as it is `now`.
         """
         asked = _read(Show, data)
         visitor = page_visitor(connection, asked.key)
@@ -332,7 +333,9 @@ class Commands:
                 yield update(refused=error.message)
                 return
             shown.fail(error.message)
-        if isinstance(running, LiveReply) and running.discarded:
+        if not isinstance(running, LiveReply):
+            yield update(ended=True, now=await asyncio.to_thread(self._conversation, visitor, asked.conversation))
+        elif running.discarded:
             yield update(refused=_STOPPED_EARLY)
         else:
             yield update(ended=True)

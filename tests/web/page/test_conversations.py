@@ -21,7 +21,7 @@ from llm_core.web.page.view import shown_turns
 from tests.waiting import free_port, is_idle, wait_until
 
 from ..conftest import DESKTOP, PATIENCE_MS, loaded_client, served
-from ..visitor import BUSY, IDLE, REPLY, STOP, line, send, wait_for_text, wait_until_done, wait_until_idle
+from ..visitor import IDLE, REPLY, STOP, line, retry, send, wait_for_text, wait_until_done, wait_until_idle
 
 Open = Callable[..., Page]
 
@@ -163,8 +163,7 @@ def test_what_is_taken_back_is_gone_after_a_reload(open_page: Open, url: str) ->
     wait_until_idle(page)
     page.get_by_role("button", name="Undo").click()
     expect(page.locator("#chat .user-row")).to_have_count(1)
-    page.get_by_role("button", name="Retry", exact=True).click()
-    page.wait_for_selector(BUSY)
+    retry(page)
     wait_until_done(page)
     page.reload()
     expect(page.locator("#chat .user-row")).to_have_text([QUESTION])

@@ -13,7 +13,7 @@ from llm_core.settings import Settings
 from tests.waiting import free_port, wait_until
 
 from ..conftest import served
-from ..visitor import BUSY, REPLY, STOP, UNSENT, line, send, wait_for_text, wait_until_done, wait_until_idle
+from ..visitor import REPLY, STOP, UNSENT, line, retry, send, wait_for_text, wait_until_done, wait_until_idle
 
 Open = Callable[..., Page]
 
@@ -65,8 +65,7 @@ def test_retry_answers_again_and_undo_takes_the_turn_back(open_page: Open, page_
     page = open_page(page_url)
     send(page, QUESTION)
     wait_until_done(page)
-    page.get_by_role("button", name="Retry").click()
-    page.wait_for_selector(BUSY)
+    retry(page)
     wait_until_done(page)
     assert page.locator("#chat .user-row").count() == 1
 

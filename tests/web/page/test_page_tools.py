@@ -15,7 +15,7 @@ from llm_core.tools.python_tool import tool
 
 from ..conftest import PATIENCE_MS
 from ..scripted_client import END, ScriptedClient, Signal
-from ..visitor import BUSY, REPLY, STOP, line, send, wait_until_done, wait_until_idle
+from ..visitor import REPLY, STOP, line, retry, send, wait_until_done, wait_until_idle
 from .test_page import contrast
 
 Open = Callable[..., Page]
@@ -140,8 +140,7 @@ def test_what_is_taken_back_takes_its_calls_with_it(page: Page, scripted: Script
         send(page, question)
         wait_until_done(page, replies)
     wait_until_idle(page)
-    page.get_by_role("button", name="Retry", exact=True).click()
-    page.wait_for_selector(BUSY)
+    retry(page)
     wait_until_done(page, replies=2)
     wait_until_idle(page)
     page.get_by_role("button", name="Undo").click()

@@ -186,7 +186,7 @@ async function begin(at, text, options, replaces = null, stream = newStream()) {
 	}
 	if (answer.admitted) drafts.drop(conversation, stream);
 	if (!isHere(at)) return;
-	if (replaces === null) keepSending(answer.version);
+	if (replaces === null && answer.version !== null) keepSending(answer.version);
 	follow(stream);
 	if (sending.stop) chatScreen.stop();
 }
@@ -195,8 +195,7 @@ async function begin(at, text, options, replaces = null, stream = newStream()) {
 function keepSending(version) {
 	screen.turns = shownTurns();
 	screen.sending = null;
-	if (version === null) look();
-	else screen.version = version;
+	screen.version = version;
 	draw();
 }
 
@@ -242,10 +241,16 @@ function takeUpdate(update) {
 		look();
 		return;
 	}
-	if (update.admitted || update.ended) {
-		drafts.drop(screen.conversation, stream);
-		if (screen.sending?.stream === stream) keepSending(update.version);
+	if (update.admitted || update.ended) drafts.drop(screen.conversation, stream);
+	if (update.now) {
+		following.stream = null;
+		if (screen.sending?.stream === stream) screen.sending = null;
+		show(update.now);
+		tellTabs(screen.conversation);
+		return;
 	}
+	const isKept = (update.admitted || update.ended) && update.version !== null;
+	if (isKept && screen.sending?.stream === stream) keepSending(update.version);
 	const turn = shownTurns().find((each) => each.stream === stream);
 	if (!turn) return;
 	const reply = [...(turn.reply ?? []).slice(0, update.keep), ...update.add];
