@@ -18,7 +18,7 @@ from llm_core.web.limits import BodyLimit, CallerLimit
 from llm_core.web.openai import openai_routes
 from llm_core.web.operations import Metrics, operations_routes
 from llm_core.web.page.app import build_app
-from llm_core.web.page.gradio_private import STORAGE_STAND_IN
+from llm_core.web.page.gradio_private import BEFORE_GRADIO
 from llm_core.web.page.theme import CSS, page_theme
 from llm_core.web.proxies import BehindProxies
 from llm_core.web.request_log import RequestLog
@@ -51,7 +51,7 @@ _POLICY = "; ".join(
         "base-uri 'self'",
     )
 )
-_HEAD = f'''<meta http-equiv="Content-Security-Policy" content="{_POLICY}">{STORAGE_STAND_IN}'''
+_HEAD = f'''<meta http-equiv="Content-Security-Policy" content="{_POLICY}">{BEFORE_GRADIO}'''
 
 
 def build_server(client: LLMClient) -> FastAPI:

@@ -96,7 +96,8 @@ NOTE_CHANGES = """(rows) => {
   const seen = [...document.querySelectorAll(rows)];
   const note = (found) => changes.push(...found.map((each) => each.target.textContent.slice(0, 40)));
   for (const row of seen) {
-    new MutationObserver(note).observe(row, { childList: true, subtree: true, characterData: true });
+    const all = { childList: true, characterData: true, attributeFilter: ["dir"] };
+    new MutationObserver(note).observe(row, { ...all, subtree: true });
   }
 }"""
 
