@@ -9,9 +9,9 @@ import sys
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when Gradio is imported
 
 from llm_core import LLMError, get_llm_client
+from llm_core.access.request_log import set_up_logging
 from llm_core.mqtt.beside import bridge_beside
-from llm_core.web.request_log import set_up_logging
-from llm_core.web.serve import serve
+from llm_core.server.serve import serve
 
 
 def main() -> int:

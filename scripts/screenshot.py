@@ -101,9 +101,9 @@ def _photograph(page: Page, path: Path) -> Path:
 def _app() -> Iterator[str]:
     """The app in this process, with nothing in its database; yields its URL."""
     from llm_core.client import LLMClient
+    from llm_core.server.serve import listen, running
+    from llm_core.server.server import build_server
     from llm_core.settings import SERVER_PORT_VARIABLE, Settings
-    from llm_core.web.serve import listen, running
-    from llm_core.web.server import build_server
 
     with tempfile.TemporaryDirectory() as folder:
         chosen: dict[str, Any] = {

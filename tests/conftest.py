@@ -1,16 +1,23 @@
-"""What all tests share: the browser, or the reason why there is none, and the order: fast tests first."""
+"""What all tests share: the browser, or the reason why there is none, the page, and the order: fast tests first."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from hypothesis import settings
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
+from llm_core.client import LLMClient
+from llm_core.settings import Settings
 from scripts.system_packages import CHROMIUM_ARGS, NO_BROWSER, find_chromium
 from tests.missing import skip_unless_ci
+from tests.scripted_client import ScriptedClient
+from tests.served import DESKTOP, PATIENCE_MS, served
+from tests.waiting import free_port
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
@@ -71,6 +78,95 @@ def browser(chromium_path: str) -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path=chromium_path, args=CHROMIUM_ARGS)
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="session")
+def page_client() -> Iterator[LLMClient]:
+    settings = Settings(
+        parallel=4,
+        context_tokens=1024,
+        temperature=0,
+        rate_limit="none",
+        resume_seconds=1,
+        GRADIO_SERVER_PORT=free_port(),
+    )
+    with LLMClient(settings) as client:
+        client.wait_ready()
+        yield client
+
+
+@pytest.fixture(scope="session")
+def page_url(page_client: LLMClient) -> Iterator[str]:
+    with served(page_client) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def first_context(browser: Browser) -> Iterator[BrowserContext]:
+    """The context of each test's first visitor: one for a file, as in a new one all scripts are fetched and compiled
+    again. An empty page of the same site stays open in it, else its process would end with a test's last page."""
+    with browser.new_context(viewport=DESKTOP) as context:
+        keeper = context.new_page()
+        keeper.route("**/*", lambda route: route.fulfill(body=""))
+        keeper.goto("http://127.0.0.1/")
+        yield context
+
+
+@pytest.fixture
+def open_page(browser: Browser, first_context: BrowserContext) -> Iterator[Callable[..., Page]]:
+    """Opens a URL as a new visitor, with nothing in common with other visitors but what the browser has compiled."""
+    opened: dict[Page, str] = {}
+
+    def open_one(url: str, **options: Any) -> Page:
+        if opened or options:
+            page = browser.new_context(**({"viewport": DESKTOP} | options)).new_page()
+        else:
+            page = first_context.new_page()
+        opened[page] = url
+        page.set_default_timeout(PATIENCE_MS)
+        page.goto(url)
+        page.wait_for_selector("#message textarea")
+        return page
+
+    yield open_one
+    for page, url in opened.items():
+        if page.context is first_context:
+            forget_visitor(first_context, url)
+        else:
+            page.context.close()
+
+
+def forget_visitor(context: BrowserContext, url: str) -> None:
+    """Closes the visitor's pages, and takes all that they left in the browser."""
+    keeper, *pages = context.pages
+    for page in pages:
+        page.close()
+    context.clear_cookies()
+    site = urlsplit(url)
+    storage = {"origin": f"{site.scheme}://{site.netloc}", "storageTypes": "all"}
+    context.new_cdp_session(keeper).send("Storage.clearDataForOrigin", storage)
+
+
+@pytest.fixture(scope="module")
+def scripted_page(page_client: LLMClient) -> Iterator[tuple[ScriptedClient, str]]:
+    """A client whose generations the test writes, and the URL of its page."""
+    client = ScriptedClient(page_client, free_port())
+    with served(client) as url:
+        yield client, url
+
+
+@pytest.fixture
+def scripted(scripted_page: tuple[ScriptedClient, str]) -> ScriptedClient:
+    client, _ = scripted_page
+    client.asked.clear()
+    client.requests.clear()
+    return client
+
+
+@pytest.fixture
+def page(open_page: Callable[..., Page], scripted_page: tuple[ScriptedClient, str]) -> Page:
+    _, url = scripted_page
+    return open_page(url)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 
 from llm_core.client import LLMClient
 from llm_core.settings import Settings
+from tests.served import served
 from tests.waiting import free_port
-from tests.web.conftest import served
 
 _started: list[LLMClient] = []
 

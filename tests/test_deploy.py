@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
+from llm_core.http.sse import KEEP_ALIVE_SECONDS
 from llm_core.settings import Settings, variable_of
-from llm_core.web.sse import KEEP_ALIVE_SECONDS
 
 ROOT = Path(__file__).resolve().parent.parent
 DEPLOY = ROOT / "deploy"

@@ -22,8 +22,8 @@ import pytest
 
 from bench.__main__ import SCENARIOS
 from llm_core.client import LLMClient
+from llm_core.server.server import build_server
 from llm_core.settings import Settings
-from llm_core.web.server import build_server
 from scripts.docs_links import links_out_of_docs
 from tests.waiting import free_port, wait_until
 
@@ -34,7 +34,7 @@ DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
 SHOWN_URL = "http://localhost:7860"
 # Blocks marked `py`, and curl's, that a test of their own runs with what it takes.
-RUN_ELSEWHERE = {"function-calling.md": "tests/web/test_tools_docs.py", "mqtt.md": "tests/mqtt/test_docs.py"}
+RUN_ELSEWHERE = {"function-calling.md": "tests/http/test_tools_docs.py", "mqtt.md": "tests/mqtt/test_docs.py"}
 PROGRAM_SECONDS = 150
 BUILD_SECONDS = 120
 # Short replies.

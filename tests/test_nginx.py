@@ -14,9 +14,8 @@ import pytest
 
 from llm_core.client import LLMClient
 from tests.nginx import nginx
+from tests.served import loaded_client, served
 from tests.waiting import free_port, stats_of, wait_until
-
-from .web.conftest import loaded_client, served
 
 CONF = Path(__file__).resolve().parents[1] / "deploy" / "nginx.conf"
 STORY: dict[str, Any] = {

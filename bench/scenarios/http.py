@@ -89,8 +89,8 @@ async def run(lab: Lab) -> Findings:
 async def _app(lab: Lab) -> AsyncIterator[tuple[EngineInProcess, int]]:
     """The engine, and the port of the app around it."""
     # Gradio takes a second or two to import, and other scenarios have no use for it.
-    from llm_core.web.serve import listen, running
-    from llm_core.web.server import build_server
+    from llm_core.server.serve import listen, running
+    from llm_core.server.server import build_server
 
     async with lab.engine(
         parallel=STREAMS,

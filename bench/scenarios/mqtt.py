@@ -172,8 +172,8 @@ async def _ask(lab: Lab, way: str, ports: dict[str, int], readers: list[tuple[st
 async def _served(lab: Lab) -> AsyncIterator[tuple[LLMClient, dict[str, int]]]:
     """The engine, the app over HTTP and a worker beside it, and the ports of app and broker."""
     # Gradio takes seconds to import, and other scenarios have no use for it.
-    from llm_core.web.serve import listen, running
-    from llm_core.web.server import build_server
+    from llm_core.server.serve import listen, running
+    from llm_core.server.server import build_server
 
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))

@@ -21,9 +21,9 @@ from llm_core.cancellation import Cancellation
 from llm_core.client import LLMClient
 from llm_core.events import ChatEvent, ContentDelta, Done, Queued, Timings, Usage
 from llm_core.request import ChatRequest
+from llm_core.server.serve import listen, running
+from llm_core.server.server import build_server
 from llm_core.settings import Settings
-from llm_core.web.serve import listen, running
-from llm_core.web.server import build_server
 from scripts.system_packages import CHROMIUM_ARGS, find_chromium
 
 SLOWED = 4

@@ -12,13 +12,13 @@ from tests.backends.conftest import ROOT
 from tests.conftest import ELSEWHERE
 
 SUITES = {
-    "chat": ["tests/test_client.py", "tests/web/test_chat_routes.py", "tests/web/test_openai.py"],
-    "sessions": ["tests/sessions", "tests/web/test_gradio_api.py"],
+    "chat": ["tests/test_client.py", "tests/http/native/test_chat.py", "tests/http/openai_chat/test_routes.py"],
+    "sessions": ["tests/sessions", "tests/gradio_api/test_endpoints.py"],
     "tools": [
         "tests/tools",
-        "tests/web/test_tools_http.py",
-        "tests/web/test_tools_openai.py",
-        "tests/web/test_tools_gradio.py",
+        "tests/http/test_tools_http.py",
+        "tests/http/openai_chat/test_tools.py",
+        "tests/gradio_api/test_tools.py",
     ],
 }
 SUITE_SECONDS = 300

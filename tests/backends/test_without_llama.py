@@ -22,7 +22,7 @@ class NotInstalled(importlib.abc.MetaPathFinder):
 sys.meta_path.insert(0, NotInstalled())
 
 from llm_core.client import LLMClient
-from llm_core.web.server import build_server
+from llm_core.server.server import build_server
 
 with LLMClient() as client:
     build_server(client)

@@ -10,10 +10,10 @@ from playwright.sync_api import Browser, expect
 
 from llm_core.client import LLMClient
 from llm_core.mqtt import MQTTChatClient
-from llm_core.web.serve import listen, running
-from llm_core.web.server import build_server
+from llm_core.server.serve import listen, running
+from llm_core.server.server import build_server
+from tests.served import DESKTOP
 from tests.waiting import free_port
-from tests.web.conftest import DESKTOP
 
 from .conftest import Broker, Device, serving, settings_for, wait_until
 

@@ -314,7 +314,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     project.write("LICENSE", "MIT\n")
     project.write("app.py", "print('app')\n")
     project.write("llm_core/__init__.py", "")
-    project.write("llm_core/web/page/static/page.css", "p {}\n")
+    project.write("llm_core/page/static/page.css", "p {}\n")
     project.write("pyproject.toml", '[project]\nname = "chat"\nrequires-python = ">=3.11"\n')
     project.write("requirements.txt", "# why\ngradio==6.31.0\nllama-cpp-python==0.3.36\nnumpy>=2,<3\n")
     project.fix()

@@ -29,7 +29,7 @@ class TestFiles:
             "README.md",
             "app.py",
             "llm_core/__init__.py",
-            "llm_core/web/page/static/page.css",
+            "llm_core/page/static/page.css",
             "requirements.txt",
         }
 

@@ -138,7 +138,7 @@ class TestUpdate:
         assert space.variables == {"LLM_MODEL": "bundled", "LLM_THREADS": "4", "LLM_PARALLEL": "3"}
         assert space.hardware == "cpu-upgrade"
         assert space.files["app.py"] == b"print('new')\n"
-        assert "llm_core/web/page/static/page.css" not in space.files
+        assert "llm_core/page/static/page.css" not in space.files
         assert len(space.commits) == 3
 
     def test_a_space_that_was_not_made_by_this_command_is_left_alone(

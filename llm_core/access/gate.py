@@ -1,0 +1,122 @@
+"""Who calls. One check stands before everything on the port, the page included: a route cannot forget it.
+
+Programs send `Authorization: Bearer TOKEN`. A browser signs in once, by a form, and then sends a cookie.
+"""
+
+from __future__ import annotations
+
+import html
+from pathlib import Path
+from urllib.parse import parse_qs
+
+from starlette.datastructures import Headers
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from llm_core.access.problems import refusal
+from llm_core.access.proxies import own_path
+from llm_core.errors import LLMError, TooLarge, Unauthorized
+from llm_core.settings import Settings, is_loopback
+from llm_core.tokens import MAX_TOKEN_CHARS, ApiToken, find_token
+
+OWNER_KEY = "llm_core.owner"  # in the ASGI scope
+COOKIE = "llm_core_token"
+COOKIE_SECONDS = 30 * 86_400
+SIGN_IN_PATH = "/sign-in"
+# A liveness probe has no token, and learns nothing from it but that the server is there.
+OPEN_PATHS = frozenset({"/api/llm/health", "/health"})
+NAMED_PREFIX = "name:"
+
+_FORM = (Path(__file__).with_name("sign_in.html")).read_text(encoding="utf-8")
+_WRONG = "Nobody has this token."
+_MAX_FORM_BYTES = 4 * MAX_TOKEN_CHARS
+
+
+def owner_of(connection: HTTPConnection) -> str:
+    """Whose request this is: `name:` and the token's name; without tokens the caller's address, or "" where only this
+    machine can call, whose callers share their sessions with Python programs."""
+    owner: str = connection.scope[OWNER_KEY]
+    return owner
+
+
+class Gate:
+    """Lets nobody in without a token, where tokens are set, and writes into the scope whose request it is."""
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self._app = app
+        self._tokens = settings.api_tokens
+        self._only_local = is_loopback(settings.server_name)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        if not self._tokens:
+            scope[OWNER_KEY] = "" if self._only_local else f"address:{(scope.get('client') or ('',))[0]}"
+            await self._app(scope, receive, send)
+            return
+        if scope["type"] == "http" and own_path(scope) == SIGN_IN_PATH and scope["method"] == "POST":
+            await (await self._sign_in(Request(scope, receive)))(scope, receive, send)
+            return
+        token = self._token(HTTPConnection(scope))
+        if token is None and own_path(scope) not in OPEN_PATHS:
+            await self._refuse(scope)(scope, receive, send)
+            return
+        scope[OWNER_KEY] = "" if token is None else NAMED_PREFIX + token.name
+        await self._app(scope, receive, send)
+
+    def _token(self, connection: HTTPConnection) -> ApiToken | None:
+        """The token of a request. One in the header counts, even a wrong one; then no cookie is looked at."""
+        scheme, _, given = connection.headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "bearer":
+            return find_token(given.strip(), self._tokens)
+        cookie = connection.cookies.get(COOKIE)
+        return find_token(cookie, self._tokens) if cookie is not None else None
+
+    def _refuse(self, scope: Scope) -> Response:
+        if scope["type"] == "http" and scope["method"] == "GET" and _wants_html(Headers(scope=scope)):
+            return _form(scope, status=401)
+        said = "This server needs a token: send the header `Authorization: Bearer TOKEN`."
+        return refusal(Request(scope), Unauthorized(said))
+
+    async def _sign_in(self, request: Request) -> Response:
+        try:
+            data = await _read_form(request)
+        except LLMError as error:
+            return refusal(request, error)
+        given = parse_qs(data.decode("utf-8", "replace")).get("token", [""])[0].strip()
+        if find_token(given, self._tokens) is None:
+            return _form(request.scope, status=401, said=_WRONG)
+        root_path = request.scope.get("root_path", "")
+        response = RedirectResponse(f"{root_path}/", status_code=303)
+        # In the frame of another site, as on a Hugging Face Space, a cookie is only sent with SameSite=None.
+        encrypted = request.url.scheme == "https"
+        response.set_cookie(
+            COOKIE,
+            given,
+            max_age=COOKIE_SECONDS,
+            path=root_path or "/",
+            httponly=True,
+            secure=encrypted,
+            samesite="none" if encrypted else "lax",
+        )
+        return response
+
+
+def _wants_html(headers: Headers) -> bool:
+    return "text/html" in headers.get("accept", "")
+
+
+def _form(scope: Scope, *, status: int, said: str = "") -> HTMLResponse:
+    page = _FORM.replace("{{action}}", scope.get("root_path", "") + SIGN_IN_PATH).replace("{{said}}", html.escape(said))
+    return HTMLResponse(page, status, {"Cache-Control": "no-store"})
+
+
+async def _read_form(request: Request) -> bytes:
+    data = bytearray()
+    async for chunk in request.stream():
+        data += chunk
+        if len(data) > _MAX_FORM_BYTES:
+            raise TooLarge("The form is larger than a token can be.")
+    return bytes(data)

@@ -1,0 +1,177 @@
+"""Errors as callers over HTTP see them: one table of statuses, one shape."""
+
+from __future__ import annotations
+
+import logging
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, Response
+
+from llm_core.access.proxies import own_path
+from llm_core.errors import OVERFLOW_CODE, LLMError
+from llm_core.messages import complaint
+
+log = logging.getLogger(__name__)
+
+# Errors that are not a plain 500.
+STATUS = {
+    "invalid_request": 400,
+    "context_overflow": 400,
+    "unauthorized": 401,
+    "session_not_found": 404,
+    "stream_not_found": 404,
+    "model_not_found": 404,
+    "session_busy": 409,
+    "session_changed": 409,
+    "request_too_large": 413,
+    "rate_limited": 429,
+    "queue_full": 503,
+    "engine_closed": 503,
+    "engine_failed": 503,
+    "engine_unreachable": 503,
+    "model_loading": 503,
+    "shutting_down": 503,
+    "storage_error": 503,
+    "storage_read_only": 503,
+    "timed_out": 504,
+    "storage_full": 507,
+}
+_TYPES = {
+    401: "authentication_error",
+    404: "not_found_error",
+    409: "conflict_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+}
+_TRY_AGAIN = frozenset({429, 503})
+_SECONDS_TO_TRY_AGAIN = 5.0  # where the error itself does not say
+_OPENAI_CODES = {"context_overflow": OVERFLOW_CODE, "rate_limited": "rate_limit_exceeded"}
+_FAILED = "The server failed; its log says why."
+OPENAI_PREFIX = "/v1/"
+_JSON = re.compile(r"^application/([^;]*\+)?json\b", re.IGNORECASE)
+# Read all the same, a page of any other site could send it: a browser asks for no leave to post what is not JSON.
+_NOT_SAID_TO_BE_JSON = (
+    "The header Content-Type must be application/json. curl sends it with "
+    '-H "Content-Type: application/json", or with --json in place of -d.'
+)
+
+
+class Problem(BaseModel):
+    """What went wrong: a sentence for people, a code for programs."""
+
+    message: str
+    type: str
+    code: str
+    param: str | None = None
+
+
+class ProblemBody(BaseModel):
+    """The body of every answer that is not a success."""
+
+    error: Problem
+
+
+def describe(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """What the documentation of a route says about these statuses."""
+    said = {
+        400: "The request cannot be served as it stands, or does not fit into the context",
+        401: "No token, or a wrong one",
+        404: "Not there, or not yours",
+        409: "A reply is being made in this session",
+        413: "The body is too large",
+        422: "A field is missing or out of its range",
+        429: "Too many requests; `Retry-After` says how many seconds to wait",
+        503: "The queue is full, the model is loading, or sessions cannot be written; `Retry-After` says when",
+        504: "The request's time was over before the first token",
+        507: "The disk of the session store is full",
+    }
+    return {status: {"model": ProblemBody, "description": said[status]} for status in statuses}
+
+
+def install(app: FastAPI) -> None:
+    """Every error of `app` leaves in the one shape."""
+
+    async def ours(request: Request, error: Exception) -> Response:
+        return refusal(request, error)
+
+    async def unforeseen(request: Request, _error: Exception) -> Response:
+        return JSONResponse(_body(500, _FAILED, "internal_error"), 500)  # the server logs it, with its traceback
+
+    async def invalid(request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        return _invalid(request, *_complaint(error, request.headers.get("content-type", "")))
+
+    async def http(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        if error.status_code == 400:  # FastAPI's, of a body that is not UTF-8, or has too many levels
+            return _invalid(request, "The body is not JSON that can be read.", None)
+        code = {404: "not_found", 405: "method_not_allowed", 413: "request_too_large"}.get(
+            error.status_code, "invalid_request"
+        )
+        body = _body(error.status_code, f"{error.detail}.".replace("..", "."), code)
+        return JSONResponse(body, error.status_code, error.headers)
+
+    app.add_exception_handler(LLMError, ours)
+    app.add_exception_handler(RequestValidationError, invalid)
+    app.add_exception_handler(HTTPException, http)
+    app.add_exception_handler(Exception, unforeseen)
+
+
+def refusal(request: Request, error: Exception) -> JSONResponse:
+    """The answer to a request that failed before anything was sent."""
+    status, body = problem(error, openai=_is_openai(request))
+    headers = {}
+    if status in _TRY_AGAIN:
+        wait = getattr(error, "retry_after", None) or _SECONDS_TO_TRY_AGAIN
+        headers["Retry-After"] = str(math.ceil(wait))
+    if status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    return JSONResponse(body, status, headers)
+
+
+def told(status: int, message: str, code: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    """The answer to a request that no route was asked about."""
+    return JSONResponse(_body(status, message, code), status, headers)
+
+
+def problem(error: Exception, *, openai: bool = False) -> tuple[int, dict[str, Any]]:
+    """The status and the body of an error. What we did not raise on purpose is logged, and not shown to strangers."""
+    if not isinstance(error, LLMError):
+        log.error("a request failed", exc_info=error)
+        return 500, _body(500, _FAILED, "internal_error")
+    code = _OPENAI_CODES.get(error.code, error.code) if openai else error.code
+    status = STATUS.get(error.code, 500)
+    return status, _body(status, error.message, code, getattr(error, "param", None))
+
+
+def _body(status: int, message: str, code: str, param: str | None = None) -> dict[str, Any]:
+    kind = _TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
+    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+
+
+def _invalid(request: Request, message: str, param: str | None) -> Response:
+    status = 400 if _is_openai(request) else 422
+    return JSONResponse(_body(status, message, "invalid_request", param), status)
+
+
+def _is_openai(request: Request) -> bool:
+    return own_path(request.scope).startswith(OPENAI_PREFIX)
+
+
+def _complaint(error: RequestValidationError, content_type: str) -> tuple[str, str | None]:
+    """The first complaint of pydantic as one sentence that names the field."""
+    first = error.errors()[0]
+    if first["type"] == "json_invalid":
+        return f"The body is not JSON: {first['ctx']['error']}.", None
+    if first["loc"] == ("body",) and error.body and not _JSON.search(content_type):
+        return _NOT_SAID_TO_BE_JSON, None
+    path, said = complaint(first)
+    param = ".".join(str(part) for part in path if part not in ("body", "query", "path", "header"))
+    return (f"{param}: {said}", param) if param else (f"The body: {said}", None)

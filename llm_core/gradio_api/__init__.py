@@ -1,0 +1,1 @@
+"""Gradio's API: the endpoints that `gradio_client` calls."""

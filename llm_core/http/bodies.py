@@ -1,0 +1,217 @@
+"""What callers over HTTP send and get, with the range of every field: `/docs` is made of it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+
+from llm_core.events import FinishReason
+from llm_core.http import shapes
+from llm_core.messages import MAX_CALLS, MAX_MESSAGES, Message, Text, ToolCall
+from llm_core.request import (
+    LogitBias,
+    MaxTokens,
+    MinP,
+    Overflow,
+    Penalty,
+    RepeatLastN,
+    RepeatPenalty,
+    Seed,
+    Stops,
+    Temperature,
+    Timeout,
+    TopK,
+    TopP,
+    TypicalP,
+)
+from llm_core.sessions.sessions import MAX_TITLE_CHARS, SESSION_ID_PATTERN, SESSION_ID_RULE
+from llm_core.tool_spec import MAX_TOOLS
+
+SessionId = Annotated[str, Field(pattern=SESSION_ID_PATTERN, description=SESSION_ID_RULE)]
+_EXAMPLE: dict[str, Any] = {"messages": [{"role": "user", "content": "Hello"}], "temperature": 0.7, "max_tokens": 512}
+
+# ── what is checked further in: the documentation shows what `shapes` says ────────────────────────────────────────────
+
+ChatMessage = Annotated[Message, WithJsonSchema(shapes.MESSAGE)]
+Tool = Annotated[dict[str, Any], WithJsonSchema(shapes.TOOL)]
+Choice = Annotated[str | dict[str, Any], WithJsonSchema(shapes.CHOICE)]
+Format = Annotated[dict[str, Any], WithJsonSchema(shapes.RESPONSE_FORMAT)]
+ToolResult = Annotated[dict[str, Any], WithJsonSchema(shapes.RESULT)]
+Biases = Annotated[LogitBias, WithJsonSchema(shapes.LOGIT_BIAS)]
+
+
+# ── requests ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Options(BaseModel):
+    """How to answer. What is left out takes the server's default."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    temperature: Temperature | None = Field(None, description="0 always takes the likeliest token")
+    top_p: TopP | None = Field(None, description="Nucleus sampling; 1 is off, 0 keeps the likeliest alone")
+    top_k: TopK | None = Field(None, description="Keep the k likeliest tokens; 0 and -1 keep all")
+    min_p: MinP | None = Field(None, description="Keep tokens this likely relative to the likeliest; 0 is off")
+    typical_p: TypicalP | None = Field(None, description="Locally typical sampling; 1 is off")
+    repeat_penalty: RepeatPenalty | None = Field(None, description="1 is off")
+    presence_penalty: Penalty | None = None
+    frequency_penalty: Penalty | None = None
+    repeat_last_n: RepeatLastN | None = Field(None, description="How many tokens back the three penalties look")
+    logit_bias: Biases | None = Field(None, description="Token id to what is added to its logit")
+    max_tokens: MaxTokens | None = Field(None, description="The longest reply, in tokens; -1 is what fits")
+    seed: Seed | None = Field(None, description="The same seed draws the same tokens")
+    stop: Stops | None = Field(None, description="Texts that end the reply and are not part of it")
+    timeout: Timeout | None = Field(None, description="Seconds after which the reply ends")
+    thinking: bool | None = Field(None, description="Switches thinking, where the model can")
+    overflow: Overflow | None = Field(None, description="What to do with a conversation longer than the context")
+    tools: list[Tool] | None = Field(
+        None,
+        description=f"Functions that the model may call, up to {MAX_TOOLS}; you run them",
+        examples=[[shapes.WEATHER]],
+    )
+    tool_choice: Choice | None = Field(None, description="Whether it may call (`auto`), must not, must, or which one")
+    parallel_tool_calls: bool | None = Field(None, description="Whether one reply may have several calls; it may")
+    response_format: Format | None = Field(None, description="The form of the reply's text")
+
+    def options(self) -> dict[str, Any]:
+        """The options of `LLMClient`; None is the default there too."""
+        return self.model_dump(include=set(Options.model_fields))
+
+
+class ChatBody(Options):
+    """A conversation; its last message is answered."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": _EXAMPLE})
+
+    messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=MAX_MESSAGES)]
+
+
+class SessionBody(Options):
+    """The next message of a session that the server remembers, and makes on first use; or the results of the calls of
+    its last reply."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "example": {"session_id": "my-session-123", "message": "Tell me a story", "temperature": 0.8},
+            "oneOf": [*shapes.either("message", "tool_results")],
+        },
+    )
+
+    session_id: SessionId
+    message: Text | None = Field(None, description="What the user says; or give `tool_results`")
+    tool_results: Annotated[list[ToolResult], Field(min_length=1, max_length=MAX_CALLS)] | None = Field(
+        None, description="In place of a message: what each call of the last reply gave back"
+    )
+    system_prompt: Text | None = Field(None, description="From now on in this session; left out, it stays as it is")
+
+    def begins(self) -> dict[str, Any]:
+        """What the turn begins with, as `Sessions.begin` takes it."""
+        return self.model_dump(include={"message", "tool_results", "system_prompt"})
+
+
+class HistoryBody(BaseModel):
+    """Which session."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    session_id: SessionId
+
+
+class TitleBody(BaseModel):
+    """A session's new title."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    title: Annotated[Text, Field(min_length=1, max_length=MAX_TITLE_CHARS)]
+
+
+# ── answers ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class UsageAnswer(BaseModel):
+    """Counts of tokens; `cached_tokens` of the prompt were not computed again."""
+
+    prompt_tokens: int
+    cached_tokens: int
+    completion_tokens: int
+
+
+class TimingsAnswer(BaseModel):
+    """Times as the engine saw them."""
+
+    queue_ms: float
+    ttft_ms: float
+    tokens_per_second: float
+
+
+class ReplyAnswer(BaseModel):
+    """A whole reply."""
+
+    content: str
+    reasoning: str | None = None
+    tool_calls: list[ToolCall] | None = Field(None, description="What the model calls; run it, and send the results")
+    finish_reason: FinishReason
+    usage: UsageAnswer
+    timings: TimingsAnswer
+    dropped_messages: int | None = Field(None, description="How many of the oldest messages were left out")
+
+
+class SessionReplyAnswer(ReplyAnswer):
+    """A whole reply in a session."""
+
+    session_id: str
+    not_kept: str | None = Field(None, description="Why the session has not got this reply")
+
+
+class HistoryMessage(BaseModel):
+    """A message. The last one of a turn has the turn's status and figures."""
+
+    model_config = ConfigDict(extra="allow")
+
+    role: str
+    content: str
+    reasoning: str | None = None
+    tool_calls: list[ToolCall] | None = None
+    tool_call_id: str | None = Field(None, description="Of a result: the call that it belongs to")
+    status: str | None = None
+    stream_id: str | None = None
+    finish_reason: str | None = None
+    error: str | None = None
+    created_at: str | None = None
+
+
+class HistoryAnswer(BaseModel):
+    """A session with all that was said in it."""
+
+    session_id: str
+    title: str
+    system_prompt: str | None
+    created_at: str
+    updated_at: str
+    messages: list[HistoryMessage]
+
+
+class SessionAnswer(BaseModel):
+    """A session in the list."""
+
+    session_id: str
+    title: str
+    turns: int
+    busy: bool
+    created_at: str
+    updated_at: str
+
+
+class SessionsAnswer(BaseModel):
+    """An owner's sessions, the one used last first."""
+
+    sessions: list[SessionAnswer]
+
+
+class DeletedAnswer(BaseModel):
+    """What was deleted or stopped."""
+
+    id: str
+    deleted: bool = True

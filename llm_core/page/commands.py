@@ -1,0 +1,400 @@
+"""What a browser asks for: each command names the conversation, and the version of it, that was on its screen.
+
+A command is done on that, or refused with a sentence and with what is there now. Nothing is remembered here of what a
+browser shows: it says so itself, each time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
+from itertools import count
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from starlette.requests import HTTPConnection
+
+from llm_core.access.visitors import page_visitor
+from llm_core.client import LLMClient
+from llm_core.errors import InvalidRequest, LLMError, SessionBusy, SessionChanged, SessionNotFound, StreamNotFound
+from llm_core.events import ChatEvent, Done
+from llm_core.gradio_api.paced import paced
+from llm_core.gradio_api.requests import UPDATE_SECONDS, Admit
+from llm_core.messages import invalid_request
+from llm_core.page.controls import Controls
+from llm_core.page.transcript import ShownMessage, ShownReply
+from llm_core.page.view import WINDOW_TURNS, Conversation, new_conversation, shown_session, shown_turns
+from llm_core.sessions.live import LiveReply
+from llm_core.sessions.records import Turn
+from llm_core.sessions.sessions import MAX_SEARCH_CHARS, MAX_TITLE_CHARS, SESSION_ID_PATTERN, Reply
+
+log = logging.getLogger(__name__)
+
+BEAT_SECONDS = 1.0  # the browser hears at least so often that its reply is still being made
+FIRST_EVENT_SECONDS = 0.5  # most refusals of the engine come within this: then the answer to the command says so
+STOP_SECONDS = 10.0  # a stopped reply takes one step of the engine to end, and a moment to be saved
+LISTED = 200
+_WENT_ON = "This conversation went on in another tab. Here is what it has now."
+_BUSY = "A reply is being made in this conversation in another tab. Wait for it, or stop it."
+_SOMETHING_WRONG = "Something went wrong. The reason is in the server's log; you can try again."
+_STOPPED_EARLY = "It was stopped before it began."
+
+ConversationId = Annotated[str, StringConstraints(pattern=SESSION_ID_PATTERN)]
+StreamId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
+
+
+class _Command(BaseModel):
+    """What all commands name.
+
+    Attributes:
+        key: Whose conversations they are, where the browser keeps no cookie: random, as long as the page is open.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+    key: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{48}$")]
+    conversation: ConversationId
+
+
+class Open(_Command):
+    """What is there now.
+
+    Attributes:
+        latest: Where it is not there, the conversation that was used last will do.
+    """
+
+    latest: bool = False
+
+
+class Earlier(_Command):
+    """The turns before one."""
+
+    before: StreamId
+
+
+class Options(BaseModel):
+    """What the visitor has set. The values are checked with the request."""
+
+    model_config = ConfigDict(extra="forbid")
+    system_prompt: str
+    temperature: float
+    top_p: float
+    max_tokens: int
+    thinking: bool
+    tools: list[str]
+
+
+class Begin(_Command):
+    """A message, or one more reply to an earlier one.
+
+    Attributes:
+        version: Of the conversation on the screen.
+        stream: Of the reply, made by the browser: sent twice, it is begun once.
+        replaces: The stream of the turn whose place it takes.
+    """
+
+    version: Annotated[int, Field(ge=0, le=2**53)]
+    stream: StreamId
+    message: str
+    replaces: StreamId | None = None
+    options: Options
+
+
+class Show(_Command):
+    """The reply of a turn, as it grows.
+
+    Attributes:
+        generation: What the browser calls this opening of the conversation; it comes back with each update.
+    """
+
+    generation: Annotated[int, Field(ge=0, le=2**53)]
+    stream: StreamId
+
+
+class Stop(_Command):
+    stream: StreamId
+
+
+class Pace(_Command):
+    """How often the browser can draw a reply."""
+
+    stream: StreamId
+    seconds: Annotated[float, Field(ge=UPDATE_SECONDS, le=BEAT_SECONDS)]
+
+
+class TakeBack(_Command):
+    """A turn and all after it."""
+
+    version: Annotated[int, Field(ge=0, le=2**53)]
+    stream: StreamId
+
+
+class Rename(_Command):
+    title: Annotated[str, StringConstraints(max_length=4 * MAX_TITLE_CHARS)]
+
+
+class Delete(_Command):
+    pass
+
+
+class List(_Command):
+    search: Annotated[str, StringConstraints(max_length=MAX_SEARCH_CHARS)] = ""
+
+
+class Commands:
+    """The commands of all visitors.
+
+    Args:
+        admit: Refuses a caller who has asked too often.
+    """
+
+    def __init__(self, client: LLMClient, admit: Admit) -> None:
+        self._client, self._sessions = client, client.sessions
+        self._admit = admit
+        self._paces: dict[tuple[str, str], float] = {}  # seconds between updates, of each visitor and stream shown
+
+    def all(self) -> dict[str, Callable[[Any, HTTPConnection], Awaitable[Any]]]:
+        """By the names under which the page's script calls them."""
+        return {
+            "open": _answering(self._open, Open),
+            "earlier": _answering(self._earlier, Earlier),
+            "begin": _answering(self._begin, Begin),
+            "stop": _answering(self._stop, Stop),
+            "pace": _answering(self._pace, Pace),
+            "take_back": _answering(self._take_back, TakeBack),
+            "rename": _answering(self._rename, Rename),
+            "remove": _answering(self._delete, Delete),
+            "list": _answering(self._list, List),
+        }
+
+    # ── looking ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _open(self, asked: Open, visitor: str, _connection: HTTPConnection) -> Any:
+        return await asyncio.to_thread(self._conversation, visitor, asked.conversation, latest=asked.latest)
+
+    def _conversation(self, visitor: str, conversation: str, *, latest: bool = False) -> Conversation:
+        default = self._client.settings.system_prompt
+        try:
+            return shown_session(self._sessions.get(conversation, owner=visitor), default)
+        except SessionNotFound:
+            newest = self._sessions.list(owner=visitor, limit=1) if latest else ()
+        if newest:
+            return self._conversation(visitor, newest[0].session_id)
+        return new_conversation(conversation, default)
+
+    async def _earlier(self, asked: Earlier, visitor: str, _connection: HTTPConnection) -> Any:
+        session = await asyncio.to_thread(self._sessions.get, asked.conversation, owner=visitor)
+        place = next((place for place, turn in enumerate(session.turns) if turn.stream_id == asked.before), 0)
+        first = max(0, place - WINDOW_TURNS)
+        # With the one after them, which may begin with the results of their calls.
+        return {"turns": shown_turns(session.turns[first : place + 1])[: place - first], "earlier": first}
+
+    async def _list(self, asked: List, visitor: str, _connection: HTTPConnection) -> Any:
+        search = asked.search.strip()
+        found = await asyncio.to_thread(self._sessions.list, owner=visitor, search=search, limit=LISTED + 1)
+        rows = [{"conversation": each.session_id, "title": each.title} for each in found[:LISTED]]
+        return {"rows": rows, "more": len(found) > LISTED, "kept": not visitor.startswith("page:")}
+
+    # ── changing ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _begin(self, asked: Begin, visitor: str, connection: HTTPConnection) -> Any:
+        if await asyncio.to_thread(self._has_begun, asked, visitor):
+            return {"version": None, "admitted": False}
+        await asyncio.to_thread(self._admit, connection)  # it may have to ask a shared counter
+        if not asked.message.strip():
+            raise InvalidRequest("Type a message first.", param="message")
+        reply = await asyncio.to_thread(self._begun, asked, visitor)
+        admitted = await asyncio.to_thread(reply.wait_for_first, FIRST_EVENT_SECONDS)
+        if reply.discarded:
+            async with aclosing(reply.aevents()) as events:
+                async for _ in events:  # there is none: it raises what it was refused with
+                    pass
+            raise InvalidRequest(_STOPPED_EARLY)
+        return {"version": reply.version, "admitted": admitted}
+
+    def _begun(self, asked: Begin, visitor: str) -> LiveReply:
+        options = asked.options
+        status = self._client.status()
+        can_switch = status.state == "ready" and self._client.wait_ready(0).can_switch_thinking
+        return self._sessions.begin(
+            asked.conversation,
+            asked.message,
+            owner=visitor,
+            stream_id=asked.stream,
+            version=asked.version,
+            replaces=asked.replaces,
+            system_prompt=options.system_prompt,
+            temperature=options.temperature,
+            top_p=options.top_p,
+            max_tokens=options.max_tokens,
+            thinking=options.thinking if can_switch else None,
+            tools=Controls.tools_named(options.tools),
+            overflow="drop_oldest",
+        )
+
+    def _has_begun(self, asked: Begin, visitor: str) -> bool:
+        try:
+            return self._sessions.attach(asked.stream, owner=visitor).session_id == asked.conversation
+        except StreamNotFound:
+            return False
+
+    async def _stop(self, asked: Stop, visitor: str, _connection: HTTPConnection) -> Any:
+        await asyncio.to_thread(lambda: self._sessions.attach(asked.stream, owner=visitor).cancel())
+        return {}
+
+    async def _pace(self, asked: Pace, visitor: str, _connection: HTTPConnection) -> Any:
+        """Only of what is being shown."""
+        if (visitor, asked.stream) in self._paces:
+            self._paces[visitor, asked.stream] = asked.seconds
+        return {}
+
+    async def _take_back(self, asked: TakeBack, visitor: str, _connection: HTTPConnection) -> Any:
+        def forget() -> Conversation:
+            self._sessions.forget_from(asked.conversation, asked.stream, version=asked.version, owner=visitor)
+            return self._conversation(visitor, asked.conversation)
+
+        return {"now": await asyncio.to_thread(forget)}
+
+    async def _rename(self, asked: Rename, visitor: str, _connection: HTTPConnection) -> Any:
+        await asyncio.to_thread(self._sessions.rename, asked.conversation, asked.title, owner=visitor)
+        return {}
+
+    async def _delete(self, asked: Delete, visitor: str, _connection: HTTPConnection) -> Any:
+        """Stops and forgets a conversation. One that is not there any more is as it should be."""
+
+        def delete() -> None:
+            try:
+                running = _running(self._sessions.get(asked.conversation, owner=visitor).turns)
+                if running is not None:
+                    _end(self._sessions.attach(running.stream_id, owner=visitor))
+                self._sessions.delete(asked.conversation, owner=visitor)
+            except (SessionNotFound, StreamNotFound):
+                pass
+
+        await asyncio.to_thread(delete)
+        return {}
+
+    # ── a reply ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def show(self, data: Any, connection: HTTPConnection) -> AsyncGenerator[dict[str, Any]]:
+        """The reply of a turn as it grows, in numbered updates, labelled with the opening that they are made for.
+
+        An update has what has changed: the first `keep` messages of the reply stay, and `add` follows them. The last
+        one has `ended` or, where the turn is not in the store, `refused` with the reason, or `gone`. `version` is the
+        conversation's from when on the turn is in it; None where another process, or none any more, makes the reply:
+        then the last update has the conversation as it is `now`.
+        """
+        asked = _read(Show, data)
+        visitor = page_visitor(connection, asked.key)
+        label = {"conversation": asked.conversation, "generation": asked.generation, "stream": asked.stream}
+        self._paces[visitor, asked.stream] = UPDATE_SECONDS
+        try:
+            async with aclosing(self._updates(asked, visitor)) as updates:
+                async for update in updates:
+                    yield label | update
+        except StreamNotFound:
+            yield label | {"number": 0, "gone": True}
+        except Exception:
+            log.exception("a reply on the page failed")
+            yield label | {"number": 0, "gone": True}
+        finally:
+            self._paces.pop((visitor, asked.stream), None)
+
+    async def _updates(self, asked: Show, visitor: str) -> AsyncGenerator[dict[str, Any]]:
+        running = await asyncio.to_thread(self._sessions.attach, asked.stream, owner=visitor)
+        if running.session_id != asked.conversation:
+            raise StreamNotFound("There is no such stream.")
+        shown, numbers = ShownReply(), count()
+        drawn: list[ShownMessage] = []
+        admitted = False
+
+        def update(**more: Any) -> dict[str, Any]:
+            nonlocal drawn
+            before, drawn = drawn, shown.messages()
+            keep = _equal_at_first(before, drawn)
+            version = running.version if isinstance(running, LiveReply) else None
+            news = {"keep": keep, "add": drawn[keep:], "admitted": admitted, "version": version}
+            return {"number": next(numbers)} | news | more
+
+        def interval() -> float:
+            return self._paces.get((visitor, asked.stream), UPDATE_SECONDS)
+
+        try:
+            async with aclosing(paced(_events_of(running), interval=interval, heartbeat=BEAT_SECONDS)) as groups:
+                async for group in groups:
+                    for event in group:
+                        shown.add(event)
+                        admitted = admitted or not isinstance(event, Done)
+                    self._say_what_is_waited_for(shown)
+                    yield update()
+        except LLMError as error:
+            if isinstance(running, LiveReply) and running.discarded:
+                yield update(refused=error.message)
+                return
+            shown.fail(error.message)
+        if not isinstance(running, LiveReply):
+            yield update(ended=True, now=await asyncio.to_thread(self._conversation, visitor, asked.conversation))
+        elif running.discarded:
+            yield update(refused=_STOPPED_EARLY)
+        else:
+            yield update(ended=True)
+
+    def _say_what_is_waited_for(self, shown: ShownReply) -> None:
+        status = self._client.status()
+        if shown.state == "waiting" and status.state != "ready":
+            shown.wait(status.message)
+
+
+def _answering(
+    command: Callable[[Any, str, HTTPConnection], Awaitable[Any]], kind: type[_Command]
+) -> Callable[[Any, HTTPConnection], Awaitable[Any]]:
+    """`command`, with what goes wrong as its answer: `refused` is the sentence, `changed` that the screen is old."""
+
+    async def answer(data: Any, connection: HTTPConnection) -> Any:
+        try:
+            asked = _read(kind, data)
+            return await command(asked, page_visitor(connection, asked.key), connection)
+        except SessionChanged:
+            return {"refused": _WENT_ON, "changed": True}
+        except SessionBusy:
+            return {"refused": _BUSY, "changed": True}
+        except LLMError as error:
+            return {"refused": error.message}
+        except Exception:
+            log.exception("a command of the page failed")
+            return {"refused": _SOMETHING_WRONG}
+
+    return answer
+
+
+def _equal_at_first(before: list[ShownMessage], now: list[ShownMessage]) -> int:
+    """How many messages at the beginning are the same."""
+    return next(
+        (place for place, pair in enumerate(zip(before, now, strict=False)) if pair[0] != pair[1]),
+        min(len(before), len(now)),
+    )
+
+
+def _read(kind: type[Any], data: Any) -> Any:
+    try:
+        return kind.model_validate(data)
+    except ValidationError as error:
+        raise invalid_request(error, "") from None
+
+
+def _running(turns: tuple[Turn, ...]) -> Turn | None:
+    return next((turn for turn in turns if turn.status == "running"), None)
+
+
+def _end(reply: Reply) -> None:
+    """Stops a reply, and waits until it is saved where this process makes it."""
+    reply.cancel()
+    if isinstance(reply, LiveReply):
+        reply.wait(STOP_SECONDS)
+
+
+async def _events_of(reply: Reply) -> AsyncGenerator[ChatEvent]:
+    async with aclosing(reply.aevents()) as numbered:
+        async for _, event in numbered:
+            yield event

@@ -1,0 +1,1 @@
+"""One port: the application of all its doorways, and the server that it runs in."""

@@ -1,0 +1,107 @@
+"""All doorways of one port in one ASGI application: HTTP, OpenAI's wire format, and the page."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+from fastapi import FastAPI, Request
+from fastapi_offline import FastAPIOffline
+from starlette.middleware import Middleware
+
+from llm_core.access import problems
+from llm_core.access.gate import Gate
+from llm_core.access.limits import BodyLimit, CallerLimit
+from llm_core.access.proxies import BehindProxies
+from llm_core.access.request_log import RequestLog
+from llm_core.access.sites import Hosts, Origins
+from llm_core.access.visitors import BrowserKey
+from llm_core.client import LLMClient
+from llm_core.http.native.chat import chat_routes
+from llm_core.http.native.sessions import session_routes
+from llm_core.http.openai_chat.routes import openai_routes
+from llm_core.page.app import build_app
+from llm_core.page.gradio_private import BEFORE_GRADIO
+from llm_core.page.theme import CSS, page_theme
+from llm_core.server.operations import Metrics, operations_routes
+from llm_core.server.routing import Head, refuse_the_rest
+from llm_core.settings import Settings
+
+MAX_BODY_BYTES = 4 * 1024 * 1024
+API_PREFIXES = ("/api/", "/v1/", "/metrics", "/health")
+_ABOUT = """One engine for every caller. Streams are server-sent events; `/v1` speaks OpenAI's wire format.
+
+Where the server has tokens, send `Authorization: Bearer TOKEN`. Everything that goes wrong is told as
+`{"error": {"message", "type", "code"}}` with the fitting status."""
+# A reply may hold the address of a picture, a film, a form. Were it fetched or sent, its server would learn who reads,
+# and whatever of the conversation a model was talked into putting in the address. Gradio's own scripts and styles stand
+# in the page, and make functions of text.
+_POLICY = "; ".join(
+    (
+        "default-src 'self'",
+        "script-src 'self' 'unsafe-inline' 'unsafe-eval'",
+        "style-src 'self' 'unsafe-inline'",
+        "img-src 'self' data: blob:",
+        "media-src 'self' data: blob:",
+        "font-src 'self' data:",
+        "worker-src 'self' blob:",
+        "object-src 'none'",
+        "frame-src 'none'",
+        "form-action 'none'",
+        "base-uri 'self'",
+    )
+)
+_HEAD = f'''<meta http-equiv="Content-Security-Policy" content="{_POLICY}">{BEFORE_GRADIO}'''
+
+
+def build_server(client: LLMClient) -> FastAPI:
+    """The application: give it to uvicorn, or any other ASGI server."""
+    settings = client.settings
+    metrics = Metrics(client)
+    rate_limit = CallerLimit(settings)
+    app = FastAPIOffline(  # its /docs load nothing from other servers
+        title="llm-core",
+        description=_ABOUT,
+        version="1",
+        middleware=[
+            Middleware(BehindProxies, settings=settings),
+            Middleware(Head, prefixes=API_PREFIXES),
+            Middleware(RequestLog, count=metrics.count_http, prefixes=API_PREFIXES),
+            Middleware(Hosts, settings=settings),
+            Middleware(Origins, settings=settings),
+            Middleware(Gate, settings=settings),
+            Middleware(BrowserKey),
+            Middleware(BodyLimit, max_bytes=MAX_BODY_BYTES),
+        ],
+    )
+    problems.install(app)
+
+    async def admit(request: Request) -> None:  # not a plain function, for which FastAPI would change threads
+        rate_limit.check_caller(request)
+
+    app.include_router(chat_routes(client, admit))
+    app.include_router(session_routes(client))
+    app.include_router(openai_routes(client, admit))
+    app.include_router(operations_routes(client, metrics))
+    refuse_the_rest(app)
+    gr.mount_gradio_app(app, build_app(client, rate_limit.check_caller), path="/", **page_options(settings))
+    return app
+
+
+def page_options(settings: Settings) -> dict[str, Any]:
+    """What Gradio is told of the page: our look, and nothing that leaves the machine."""
+    return {
+        "server_name": settings.server_name,
+        "server_port": settings.server_port,
+        "theme": page_theme(),
+        "css": CSS,
+        "head": _HEAD,
+        "ssr_mode": False,  # with it on, Node would have to own the port
+        "enable_monitoring": False,
+        "run_history": False,
+        "pwa": False,
+        "mcp_server": False,
+        "show_error": False,
+        "footer_links": ["api"],
+        "max_file_size": "1mb",
+    }

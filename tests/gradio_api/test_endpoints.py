@@ -1,0 +1,121 @@
+"""Gradio's own client, unmodified, over a real port."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from typing import Any
+
+import gradio_client
+import pytest
+from gradio_client.exceptions import AppError
+
+from llm_core.client import LLMClient
+from tests.served import loaded_client, served
+from tests.waiting import is_idle, wait_until
+
+QUESTION = [{"role": "user", "content": "What is the capital of France?"}]
+STORY = "Tell me a very long story about the sea."
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LLMClient]:
+    with loaded_client(
+        tmp_path_factory.mktemp("data"),
+        api_tokens="ann:ann-secret,bob:bob-secret",
+    ) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def url(client: LLMClient) -> Iterator[str]:
+    with served(client) as url:
+        yield url
+
+
+def connect(url: str, token: str) -> gradio_client.Client:
+    return gradio_client.Client(url, headers={"Authorization": f"Bearer {token}"}, verbose=False)
+
+
+@pytest.fixture(scope="module")
+def ann(url: str) -> gradio_client.Client:
+    return connect(url, "ann-secret")
+
+
+def test_a_stream_yields_the_text_so_far_and_last_the_whole_reply(ann: gradio_client.Client) -> None:
+    whole = ann.predict(QUESTION, 0, 24, api_name="/chat_complete")
+    pieces = list(ann.submit(QUESTION, 0, 24, api_name="/chat_stream"))
+
+    assert "Paris" in whole
+    assert pieces[-1] == whole
+    assert all(later.startswith(earlier) for earlier, later in pairwise(pieces))
+
+
+def test_a_session_remembers_and_is_listed_and_deleted(ann: gradio_client.Client) -> None:
+    first = ann.predict("pets", "My name is Bo.", 0, 12, api_name="/session_chat")
+    pieces = list(ann.submit("pets", "What is my name?", 0, 12, api_name="/session_chat_stream"))
+
+    history = ann.predict("pets", api_name="/session_history")
+    assert [message["role"] for message in history] == ["user", "assistant"] * 2
+    assert [history[1]["content"], history[3]["content"]] == [first, pieces[-1]]
+    assert [row["session_id"] for row in ann.predict(api_name="/sessions")] == ["pets"]
+    assert ann.predict("pets", api_name="/session_delete") is True
+    assert ann.predict(api_name="/sessions") == []
+
+
+def test_the_token_says_whose_sessions_they_are(url: str, ann: gradio_client.Client) -> None:
+    bob = connect(url, "bob-secret")
+    ann.predict("diary", "My secret is 4711.", 0, 4, api_name="/session_chat")
+
+    assert bob.predict(api_name="/sessions") == []
+    with pytest.raises(AppError, match="no session 'diary'"):
+        bob.predict("diary", api_name="/session_history")
+    with pytest.raises(Exception, match="credentials were not provided"):
+        connect(url, "wrong")
+
+
+@pytest.mark.parametrize("endpoint", ["/chat_stream", "/session_chat_stream"])
+def test_a_cancelled_job_stops_the_engine(ann: gradio_client.Client, client: LLMClient, endpoint: str) -> None:
+    before = client.stats()
+    assert before is not None
+    asked: tuple[Any, ...] = ([{"role": "user", "content": STORY}],) if endpoint == "/chat_stream" else ("long", STORY)
+    job = ann.submit(*asked, 1.5, 900, api_name=endpoint)
+    next(iter(job))
+
+    job.cancel()
+
+    wait_until(lambda: is_idle(client), "the engine is free")
+    after = client.stats()
+    assert after is not None
+    assert after.generated_tokens - before.generated_tokens < 450, "the rest of the reply was never made"
+
+
+def test_two_clients_at_once_both_get_their_answers(url: str, ann: gradio_client.Client) -> None:
+    bob = connect(url, "bob-secret")
+    with ThreadPoolExecutor(2) as pool:
+        answers = list(pool.map(lambda each: each.predict(QUESTION, 0, 24, api_name="/chat_complete"), [ann, bob]))
+
+    assert all("Paris" in answer for answer in answers)
+
+
+def test_what_is_refused_is_told_in_a_sentence(ann: gradio_client.Client) -> None:
+    with pytest.raises(AppError, match="temperature"):
+        ann.predict(QUESTION, 9, 4, api_name="/chat_complete")
+    with pytest.raises(AppError, match="role"):
+        list(ann.submit([{"role": "boss", "content": "Hi"}], 0, 4, api_name="/chat_stream").result())
+    with pytest.raises(AppError, match="session_id"):
+        ann.predict("not/an/id", "Hi", 0, 4, api_name="/session_chat")
+
+
+def test_the_endpoints_are_typed(ann: gradio_client.Client) -> None:
+    endpoints = ann.view_api(return_format="dict", print_info=False)["named_endpoints"]
+
+    names = {"/chat_stream", "/chat_complete", "/session_chat_stream", "/session_chat", "/session_history"}
+    assert names | {"/session_delete", "/sessions", "/chat"} <= set(endpoints)
+    parameters = {each["parameter_name"]: each["type"] for each in endpoints["/chat_stream"]["parameters"]}
+    assert parameters["temperature"] == {"type": "number"}
+    assert parameters["max_tokens"] == {"type": "integer"}
+    assert parameters["messages"]["type"] == "array"
+    assert endpoints["/chat_stream"]["returns"][0]["type"] == {"type": "string"}
+    assert "request" not in parameters

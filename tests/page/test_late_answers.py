@@ -1,0 +1,250 @@
+"""An answer that comes late is drawn nowhere else, and what is pressed meanwhile is done to what was on the screen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, Request, Route, expect
+
+from llm_core.events import ChatEvent, Queued
+from tests.scripted_client import ScriptedClient, Signal
+from tests.visitor import BUSY, REPLY, STOP, UNSENT, send, wait_for_text, wait_until_done, wait_until_idle
+from tests.waiting import wait_until
+
+from .screen import BOX, COMMANDS, ROWS, USER, address, answering, held, holding, row, stored, talk
+
+Open = Callable[..., Page]
+
+
+def test_a_message_is_said_where_it_was_pressed_though_another_conversation_is_opened_at_once(
+    page: Page, script: ScriptedClient
+) -> None:
+    first = talk(page, "One")
+    second = talk(page, "Two")
+    with held(page, "begin") as routes:
+        send(page, "Three")
+        wait_until(lambda: page.evaluate("1") and routes, "the message is on its way")
+        row(page, "One").click()
+        expect(page.locator(USER)).to_have_text(["One"])
+        with page.expect_response(COMMANDS):
+            routes[0].continue_()
+    wait_until(lambda: stored(page, script, second)[-1] == ("Three", "Fine."), "it is answered")
+
+    assert stored(page, script, first) == [("One", "Fine.")]
+    expect(page.locator(USER)).to_have_text(["One"])
+    send(page, "Four")
+    wait_until_done(page, replies=2)
+    assert [texts[0] for texts in stored(page, script, first)] == ["One", "Four"]
+    row(page, "Two").click()
+    expect(page.locator(USER)).to_have_text(["Two", "Three"])
+
+
+@pytest.mark.parametrize("leaves_to", ["another", "new chat"])
+def test_a_reply_that_is_left_is_drawn_nowhere_else_and_is_there_on_return(
+    page: Page, script: ScriptedClient, leaves_to: str
+) -> None:
+    talk(page, "One")
+    go_on = Signal()
+    page.locator("#new-chat").click()
+    script.script = holding(go_on)
+    send(page, "Two")
+    wait_for_text(page, len("First half"))
+
+    row(page, "One").click() if leaves_to == "another" else page.locator("#new-chat").click()
+    wait_until_idle(page)
+    shown = ["One"] if leaves_to == "another" else []
+    expect(page.locator(USER)).to_have_text(shown)
+    go_on.give()
+    wait_until(lambda: not script.sessions._live, "the reply has ended")
+    page.wait_for_timeout(300)  # for an update to come that must not be drawn
+    expect(page.locator(USER)).to_have_text(shown)
+    expect(page.locator(REPLY)).to_have_text(["Fine."] * len(shown))
+
+    row(page, "Two").click()
+    assert wait_until_done(page) == "First half and the second."
+    expect(page.locator(USER)).to_have_text(["Two"])
+
+
+def test_of_two_conversations_that_are_opened_the_last_is_shown_whichever_answers_first(
+    page: Page, script: ScriptedClient
+) -> None:
+    talk(page, "One")
+    talk(page, "Two")
+    page.locator("#new-chat").click()
+    with held(page, "open") as routes:
+        row(page, "One").click()
+        row(page, "Two").click()
+        wait_until(lambda: page.evaluate("1") and len(routes) == 2, "both are asked for")
+        for route in reversed(routes):
+            with page.expect_response(COMMANDS):
+                route.continue_()
+        wait_until_idle(page)
+
+        expect(page.locator(USER)).to_have_text(["Two"])
+        send(page, "Three")
+        wait_until_done(page, replies=2)
+    assert [texts[0] for texts in stored(page, script)] == ["Two", "Three"]
+
+
+def test_what_is_typed_while_a_conversation_is_opened_stays_typed(page: Page, script: ScriptedClient) -> None:
+    talk(page, "One")
+    page.locator("#new-chat").click()
+    with held(page, "open") as routes:
+        row(page, "One").click()
+        page.fill(BOX, "Two")
+        page.press(BOX, "Enter")
+        expect(page.locator("#notes .notice")).to_contain_text("still being opened")
+        routes[0].continue_()
+        wait_until_idle(page)
+    expect(page.locator(BOX)).to_have_value("Two")
+    page.press(BOX, "Enter")
+    wait_until_done(page, replies=2)
+
+
+def test_a_message_whose_answer_is_lost_is_sent_once(page: Page, script: ScriptedClient) -> None:
+    talk(page, "One")
+
+    def lose(route: Route, request: Request) -> None:
+        if request.post_data_json["fn_name"] == "begin":
+            route.fetch()  # the server does it
+            route.abort()
+        else:
+            route.continue_()
+
+    page.route(COMMANDS, lose)
+    send(page, "Two")
+    wait_until_done(page, replies=2)
+    assert stored(page, script) == [("One", "Fine."), ("Two", "Fine.")]
+    expect(page.locator(UNSENT)).to_have_count(0)
+
+
+def test_a_message_that_does_not_reach_the_server_is_kept_and_can_be_sent_again(
+    page: Page, script: ScriptedClient
+) -> None:
+    talk(page, "One")
+    with held(page, "begin") as routes:
+        send(page, "Two")
+        wait_until(lambda: page.evaluate("1") and routes, "the message is on its way")
+        routes[0].abort()
+        expect(page.locator(f"{UNSENT} p")).to_have_text("The server did not get this message.")
+    page.reload()
+    wait_until_idle(page)
+    expect(page.locator(USER)).to_have_text(["One"])
+    page.get_by_role("button", name="Send again").click()
+    wait_until_done(page, replies=2)
+    assert stored(page, script) == [("One", "Fine."), ("Two", "Fine.")]
+
+
+@pytest.mark.parametrize("does", ["Retry", "Undo"])
+def test_what_is_pressed_while_the_message_is_on_its_way_is_done_to_it(
+    page: Page, script: ScriptedClient, does: str
+) -> None:
+    talk(page, "One")
+    with held(page, "begin") as routes:
+        send(page, "Two")
+        wait_until(lambda: page.evaluate("1") and routes, "the message is on its way")
+        page.get_by_role("button", name=does).click()
+        routes.pop().continue_()
+        wait_until_idle(page) if does == "Undo" else wait_until(lambda: page.evaluate("1") and routes, "again")
+        for route in routes:
+            route.continue_()
+    if does == "Undo":
+        expect(page.locator(BOX)).to_have_value("Two")
+        expect(page.locator(USER)).to_have_text(["One"])
+    else:
+        wait_until(lambda: page.evaluate("1") and len(script.asked) == 3, "it is asked again")
+        wait_until_done(page, 2)
+    wait_until_idle(page)
+    expect(page.locator(UNSENT)).to_have_count(0)
+    assert [texts[0] for texts in stored(page, script)] == (["One"] if does == "Undo" else ["One", "Two"])
+
+
+@pytest.mark.parametrize("says", ["another reply", "another message"])
+def test_a_reply_that_is_over_before_it_is_followed_leaves_a_screen_that_can_be_worked_with(
+    page: Page, script: ScriptedClient, says: str
+) -> None:
+    talk(page, "One", "Two")
+    followed: list[Route] = []
+    page.route("**/queue/join**", lambda route: followed.append(route) if is_followed(route) else route.continue_())
+    with held(page, "open") as looks:
+        if says == "another reply":
+            page.get_by_role("button", name="Retry", exact=True).click()
+        else:
+            send(page, "Three")
+        wait_until(lambda: page.evaluate("1") and followed, "the reply is asked for")
+        owner = f"browser:{page.context.cookies()[0]['value']}"
+        wait_until(lambda: script.sessions.running(address(page), owner=owner) is None, "it is over")
+        followed.pop().continue_()
+        wait_until_idle(page)
+        page.get_by_role("button", name="Undo").click()
+        for look in looks:
+            look.continue_()
+    expect(page.locator(USER)).to_have_text(["One"] if says == "another reply" else ["One", "Two"])
+    expect(page.locator("#notes .notice")).to_have_count(0)
+
+
+def is_followed(route: Route) -> bool:
+    return '"stream"' in (route.request.post_data or "")
+
+
+def test_a_conversation_is_deleted_while_it_replies(page: Page, script: ScriptedClient) -> None:
+    go_on = Signal()
+    script.script = holding(go_on)
+    send(page, "One")
+    wait_for_text(page, 5)
+    page.locator(ROWS).hover()
+    page.get_by_label("Delete").click()
+    page.get_by_text("Delete?").click()
+    expect(page.locator(USER)).to_have_count(0)
+    go_on.give()
+    expect(page.locator(ROWS)).to_have_count(0)
+    script.script = answering
+    send(page, "Two")
+    wait_until_done(page)
+    expect(page.locator(USER)).to_have_text(["Two"])
+    expect(page.locator(REPLY)).to_have_text(["Fine."])
+
+
+def test_stop_before_the_first_word_leaves_its_line_and_the_next_reply_is_its_own(
+    page: Page, scripted: ScriptedClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from llm_core.events import Done, Timings, Usage
+
+    def until_stopped(_request: Any, cancellation: Any) -> Generator[ChatEvent]:
+        stopped = Signal()
+        cancellation.bind(stopped.give)
+        yield Queued(0)
+        stopped.wait()
+        yield Done("cancelled", Usage(), Timings())
+
+    monkeypatch.setattr(scripted, "_stream", until_stopped)
+    page.fill(BOX, "One")
+    page.press(BOX, "Enter")
+    page.locator(STOP).click()
+    expect(page.locator(".reply-line")).to_have_text(["Stopped"])
+    monkeypatch.undo()
+    scripted.script = answering
+    send(page, "Two")
+    expect(page.locator(".reply-line").first).to_have_text("Stopped")
+    expect(page.locator("#chat .bot-row")).to_have_count(2)
+
+
+def test_the_second_press_of_a_double_click_on_send_stops_nothing(page: Page, script: ScriptedClient) -> None:
+    go_on = Signal()
+    script.script = holding(go_on)
+    wait_until_idle(page)
+    expect(page.locator(STOP)).to_be_hidden()
+    page.fill(BOX, "One")
+    send_button = page.get_by_role("button", name="Send")
+    where = send_button.bounding_box()
+    send_button.click()
+    page.wait_for_selector(BUSY)
+    expect(page.locator(STOP)).to_be_visible()
+    assert send_button.bounding_box() == where
+    send_button.click()
+    go_on.give()
+    assert wait_until_done(page) == "First half and the second."
+    expect(page.locator(STOP)).to_be_hidden()
+    assert stored(page, script) == [("One", "First half and the second.")]

@@ -1,0 +1,95 @@
+"""What is typed is in the box, in the store, or above the box with the reason why it was not sent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from llm_core.errors import SequenceFailed
+from llm_core.events import ChatEvent
+from tests.scripted_client import END, ScriptedClient
+from tests.visitor import UNSENT, send, wait_until_done, wait_until_idle
+
+from .screen import BOX, USER, address, answering, full, row, stored, talk
+
+Open = Callable[..., Page]
+
+
+def too_long() -> Generator[ChatEvent]:
+    raise SequenceFailed("This message is too long.")
+    yield END
+
+
+@pytest.mark.parametrize(("refuses", "sentence"), [(full, "Everyone is busy."), (too_long, "too long")])
+@pytest.mark.parametrize("does", ["retry", "edit"])
+def test_what_was_to_be_replaced_stays_where_the_new_one_is_refused(
+    page: Page, script: ScriptedClient, refuses: Any, sentence: str, does: str
+) -> None:
+    talk(page, "One", "Two")
+    script.script = refuses
+    if does == "retry":
+        page.get_by_role("button", name="Retry").click()
+    else:
+        page.get_by_label("Edit").first.click()
+        send(page, "Eins")
+    expect(page.locator(f"{UNSENT} p")).to_contain_text(sentence)
+    expect(page.locator(f"{UNSENT} pre")).to_have_text("Two" if does == "retry" else "Eins")
+
+    expect(page.locator(USER)).to_have_text(["One", "Two"])
+    assert stored(page, script) == [("One", "Fine."), ("Two", "Fine.")]
+    page.reload()
+    expect(page.locator(USER)).to_have_text(["One", "Two"])
+    script.script = answering
+    wait_until_idle(page)
+    page.get_by_role("button", name="Send again").click()
+    kept = ["One", "Two"] if does == "retry" else ["Eins"]
+    expect(page.locator(USER)).to_have_text(kept)
+    wait_until_done(page, len(kept))
+    assert [texts[0] for texts in stored(page, script)] == kept
+
+
+def test_a_first_message_that_is_refused_is_there_after_a_reload(page: Page, script: ScriptedClient) -> None:
+    script.script = full
+    send(page, "Hello")
+    expect(page.locator(f"{UNSENT} p")).to_have_text("Everyone is busy. Try again in a minute.")
+    conversation = address(page)
+    page.reload()
+    wait_until_idle(page)
+    assert address(page) == conversation
+    expect(page.locator(f"{UNSENT} pre")).to_have_text("Hello")
+    page.get_by_role("button", name="Edit", exact=True).click()
+    expect(page.locator(BOX)).to_have_value("Hello")
+    expect(page.locator(UNSENT)).to_have_count(0)
+
+
+def test_what_is_typed_is_there_after_a_reload_and_in_its_own_conversation(page: Page, script: ScriptedClient) -> None:
+    talk(page, "One")
+    page.fill(BOX, "a thought for One")
+    page.locator("#new-chat").click()
+    expect(page.locator(BOX)).to_have_value("")
+    page.fill(BOX, "a thought for another")
+    page.reload()
+    wait_until_idle(page)
+    expect(page.locator(BOX)).to_have_value("a thought for another")
+    row(page, "One").click()
+    expect(page.locator(BOX)).to_have_value("a thought for One")
+
+
+LATE_SCRIPT = (
+    "const real = setInterval; window.setInterval = (f, ms, ...more) => real(f, ms === 20 ? 1500 : ms, ...more);"
+)
+
+
+def test_what_is_typed_before_the_page_is_ready_stays_typed(page: Page, script: ScriptedClient) -> None:
+    talk(page, "One")
+    page.fill(BOX, "a thought from before")
+    page.add_init_script(LATE_SCRIPT)
+    page.reload()
+    page.wait_for_selector(BOX)
+    page.fill(BOX, "typed early")
+    wait_until_idle(page)
+    expect(page.locator(BOX)).to_have_value("typed early")
+    expect(page.locator(f"{UNSENT} pre")).to_have_text("a thought from before")

@@ -1,0 +1,172 @@
+"""The page around its conversation: keys, the address, what is copied, what is drawn, and a frame without storage."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Generator
+
+from playwright.sync_api import Page, Request, expect
+
+from llm_core.events import ChatEvent, ContentDelta, Queued, ReasoningDelta
+from tests.scripted_client import END, ScriptedClient, Signal
+from tests.visitor import REPLY, send, wait_for_text, wait_until_done, wait_until_idle
+
+from .screen import BOX, ROWS, USER, holding, row, stored, talk
+
+Open = Callable[..., Page]
+
+
+def test_back_goes_to_the_conversation_before(page: Page, script: ScriptedClient) -> None:
+    talk(page, "One")
+    talk(page, "Two")
+    row(page, "One").click()
+    expect(page.locator(USER)).to_have_text(["One"])
+    page.go_back()
+    expect(page.locator(USER)).to_have_text(["Two"])
+    page.go_forward()
+    expect(page.locator(USER)).to_have_text(["One"])
+
+
+def test_on_a_touch_keyboard_enter_is_a_new_line_and_the_button_sends(
+    open_page: Open, scripted_page: tuple[ScriptedClient, str], script: ScriptedClient
+) -> None:
+    page = open_page(scripted_page[1], has_touch=True, is_mobile=True, viewport={"width": 390, "height": 780})
+    page.locator(BOX).tap()
+    page.keyboard.type("One")
+    page.keyboard.press("Enter")
+    page.keyboard.type("Two")
+    expect(page.locator(BOX)).to_have_value("One\nTwo")
+    wait_until_idle(page)
+    page.get_by_role("button", name="Send").tap()
+    wait_until_done(page)
+    assert stored(page, script)[0][0] == "One\nTwo"
+
+
+def test_escape_stops(page: Page, script: ScriptedClient) -> None:
+    go_on = Signal()
+    script.script = holding(go_on)
+    send(page, "One")
+    wait_for_text(page, 5)
+    with page.expect_request(lambda request: '"fn_name":"stop"' in (request.post_data or "").replace(" ", "")):
+        page.keyboard.press("Escape")
+    go_on.give()
+    wait_until_idle(page)
+
+
+def test_a_message_takes_four_requests_and_no_history_is_sent(page: Page, script: ScriptedClient) -> None:
+    talk(page, *(f"message {number}" for number in range(4)))
+    sent: list[Request] = []
+    page.on("request", lambda request: sent.append(request))
+    send(page, "One more")
+    wait_until_done(page, 5)
+    wait_until_idle(page)
+
+    busy_machine = [request for request in sent if '"pace"' in (request.post_data or "")]
+    assert len(sent) - len(busy_machine) == 4, [request.url for request in sent]
+    assert not any("message 2" in (request.post_data or "") for request in sent)
+
+
+def test_what_is_copied_is_what_was_said_and_no_thought(
+    open_page: Open, scripted_page: tuple[ScriptedClient, str], script: ScriptedClient
+) -> None:
+    paragraph = "word " * 100
+    text = f"{paragraph}\n\n{paragraph}\n\nEnd."
+
+    def thoughtful() -> Generator[ChatEvent]:
+        yield Queued(0)
+        yield ReasoningDelta("Hm.")
+        yield ContentDelta(text)
+        yield END
+
+    script.script = thoughtful
+    page = open_page(scripted_page[1], permissions=["clipboard-read", "clipboard-write"])
+    send(page, "  indented\n# no heading")
+    wait_until_done(page)
+    page.locator("#chat .message-buttons-left button").first.click()
+    expect(page.locator("#chat .message-buttons-left")).to_have_class(re.compile("copied"))
+    assert page.evaluate("navigator.clipboard.readText()") == text
+    page.locator(USER).hover()
+    page.locator("#chat .message-buttons-right button").first.click()
+    expect(page.locator("#chat .message-buttons-right")).to_have_class(re.compile("copied"))
+    assert page.evaluate("navigator.clipboard.readText()") == "  indented\n# no heading"
+
+
+NOTE_CHANGES = """(rows) => {
+  window.changes = [];
+  const seen = [...document.querySelectorAll(rows)];
+  const note = (found) => changes.push(...found.map((each) => each.target.textContent.slice(0, 40)));
+  for (const row of seen) {
+    const all = { childList: true, characterData: true, attributeFilter: ["dir"] };
+    new MutationObserver(note).observe(row, { ...all, subtree: true });
+  }
+}"""
+
+
+def test_the_past_and_finished_parts_of_a_reply_are_drawn_once(page: Page, script: ScriptedClient) -> None:
+    talk(page, "One", "Two")
+    page.evaluate(NOTE_CHANGES, "#chat .message-row")
+    paragraph = "word " * 150
+    go_on = Signal()
+
+    def long() -> Generator[ChatEvent]:
+        yield Queued(0)
+        yield ContentDelta(f"{paragraph}\n\n{paragraph}\n\nEnd\n\n")
+        go_on.wait()
+        for number in range(20):
+            yield ContentDelta(f"more {number} ")
+        yield END
+
+    script.script = long
+    send(page, "Three")
+    expect(page.locator("#chat .bot-row").last.locator(".message .message-content")).to_have_count(3)
+    page.evaluate(
+        NOTE_CHANGES.replace("window.changes = [];", "window.changes ??= [];"),
+        "#chat .bot-row:last-of-type .message .message:nth-child(1) .prose",
+    )
+    go_on.give()
+    wait_until_done(page, 3)
+    assert page.evaluate("changes") == []
+
+
+def test_only_the_newest_turns_are_shown_until_more_are_asked_for(page: Page, script: ScriptedClient) -> None:
+    conversation = talk(page, "message 0")
+    owner = f"browser:{page.context.cookies()[0]['value']}"
+    for number in range(1, 45):
+        list(script.sessions.begin(conversation, f"message {number}", owner=owner).events())
+    page.reload()
+    expect(page.locator(USER)).to_have_count(20)
+    expect(page.locator(USER).last).to_have_text("message 44")
+    for shown in (40, 45):
+        page.get_by_role("button", name="Show earlier messages").click()
+        expect(page.locator(USER)).to_have_count(shown)
+    expect(page.locator(USER).first).to_have_text("message 0")
+    expect(page.get_by_role("button", name="Show earlier messages")).to_be_hidden()
+    send(page, "One more")
+    expect(page.locator(USER)).to_have_count(46)
+
+
+FRAME = '<iframe src="{url}" style="width: 1100px; height: 780px"></iframe>'
+DENIED = """
+for (const name of ["localStorage", "sessionStorage"]) {
+  const get = () => { throw new DOMException("denied", "SecurityError"); };
+  Object.defineProperty(window, name, { get, configurable: true });
+}
+"""
+
+
+def test_in_a_frame_that_is_denied_storage_the_page_works_and_comes_back_to_the_last_conversation(
+    page: Page, scripted_page: tuple[ScriptedClient, str], script: ScriptedClient
+) -> None:
+    outer = page.context.new_page()
+    outer.add_init_script(DENIED)
+    outer.route("**/outer.html", lambda route: route.fulfill(body=FRAME.format(url=scripted_page[1])))
+    outer.goto(f"{scripted_page[1]}outer.html")
+    frame = outer.frame_locator("iframe")
+    frame.locator("body[data-chat=idle]").wait_for()
+    frame.locator(BOX).fill("Hello")
+    frame.locator(BOX).press("Enter")
+    expect(frame.locator(REPLY)).to_have_text(["Fine."])
+    expect(frame.locator(ROWS)).to_have_count(1)
+    outer.reload()
+    expect(frame.locator(USER)).to_have_text(["Hello"])
+    outer.close()
