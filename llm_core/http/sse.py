@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from typing import Any, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 from starlette.responses import StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
@@ -23,22 +23,69 @@ def sse(data: dict[str, Any], number: int | None = None) -> str:
     return line if number is None else f"id: {number}\n{line}"
 
 
-class EventStream(StreamingResponse):
+class EventStream(StreamingResponse, Generic[T]):
     """A response of server-sent events: it fills silence, and is the one place where their source is closed.
 
     Starlette cancels a response whose reader has left, which may leave its iterator half read; only closing it stops
     the engine, and the garbage collector would do that at a time of its own.
+
+    Args:
+        source: What is told, item by item.
+        write: An item as one or more events.
+        fail: An error as an event: once the stream has begun it can only be told as one.
+        head: Sent before the first item.
+        tail: Sent after the last one, unless there was an error.
+        ended: Called at the end, however it comes.
     """
 
     media_type = "text/event-stream"
 
-    def __init__(self, source: AsyncGenerator[Any], lines: AsyncIterator[str]) -> None:
-        super().__init__(lines, headers=HEADERS)
-        self._source = source
+    def __init__(
+        self,
+        source: AsyncGenerator[T],
+        write: Callable[[T], str],
+        fail: Callable[[Exception], str],
+        *,
+        head: str = "",
+        tail: str = "",
+        ended: Callable[[], object] | None = None,
+    ) -> None:
+        super().__init__(self._lines(), headers=HEADERS)
+        self._source, self._first = source, list[T]()
+        self._write, self._fail = write, fail
+        self._head, self._tail = head, tail
+        self._ended = ended
+
+    async def begun(self) -> Self:
+        """Itself, once its first item is there: a request that is refused must still get its own status.
+
+        Raises:
+            Whatever the source raises before its first item.
+        """
+        self._first.append(await anext(self._source))
+        return self
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async with aclosing(self._source):
-            await super().__call__(scope, receive, send)
+        try:
+            async with aclosing(self._source):
+                await super().__call__(scope, receive, send)
+        finally:
+            if self._ended is not None:
+                self._ended()
+
+    async def _lines(self) -> AsyncGenerator[str]:
+        if self._head:
+            yield self._head
+        try:
+            for item in self._first:
+                yield self._write(item)
+            async for item in self._source:
+                yield self._write(item)
+        except Exception as error:
+            yield self._fail(error)
+        else:
+            if self._tail:
+                yield self._tail
 
     async def stream_response(self, send: Send) -> None:
         """Starlette's, and a comment after 15 s of silence.
@@ -66,40 +113,3 @@ class EventStream(StreamingResponse):
             await super().stream_response(send_in_turn)
         finally:
             filling.cancel()
-
-
-async def lines(
-    source: AsyncGenerator[T], write: Callable[[T], str], fail: Callable[[Exception], str]
-) -> AsyncGenerator[str]:
-    """Each item as it comes; an error becomes the last line.
-
-    Args:
-        write: An item as one or more events.
-        fail: An error as an event: once the stream has begun it can only be told as one.
-    """
-    try:
-        async with aclosing(source):
-            async for item in source:
-                yield write(item)
-    except Exception as error:
-        yield fail(error)
-
-
-async def after_first(source: AsyncGenerator[T]) -> AsyncGenerator[T]:
-    """`source`, once its first item is there: a request that is refused must still get its own status.
-
-    Raises:
-        Whatever `source` raises before its first item.
-    """
-
-    async def all_of_it() -> AsyncGenerator[T]:
-        async with aclosing(source):
-            first = await anext(source)
-            yield first  # taken below: only a generator that has begun closes `source` when it is closed
-            yield first
-            async for item in source:
-                yield item
-
-    begun = all_of_it()
-    await anext(begun)
-    return begun

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -14,35 +14,35 @@ from starlette.responses import JSONResponse, Response
 
 from llm_core.client import LLMClient
 from llm_core.events import ChatEvent, ContentDelta, Done, ReasoningDelta, ToolCallDelta
+from llm_core.http.given import Client
 
 _FIRST_TOKEN_SECONDS = (0.025, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60)
 _GAP_SECONDS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 2)
 
 
-def operations_routes(client: LLMClient, metrics: Metrics) -> APIRouter:
-    """The routes."""
-    router = APIRouter(tags=["operations"])
+router = APIRouter(tags=["operations"])
 
-    @router.get("/health", include_in_schema=False)  # where llama-server and vLLM have it
-    @router.get("/api/llm/health", responses={503: {"description": "The model is loading, or could not be loaded"}})
-    async def health() -> Response:
-        """Whether the server can answer. 503 while the model loads."""
-        status, stats = client.status(), client.stats()
-        answer: dict[str, Any] = {"status": "ok" if status.state == "ready" else status.state}
-        answer |= {"message": status.message, "progress": round(status.progress, 3)}
-        if stats is not None:
-            answer["model"] = client.wait_ready(0).name
-            answer["queue"] = {"slots": stats.slots, "running": stats.running, "waiting": stats.waiting}
-        if status.state == "ready":
-            return JSONResponse(answer)
-        return JSONResponse(answer, 503, {"Retry-After": "5"})
 
-    @router.get("/metrics", response_class=Response)
-    async def prometheus() -> Response:
-        """Prometheus' text format."""
-        return Response(metrics.text(), media_type=CONTENT_TYPE_LATEST)
+@router.get("/health", include_in_schema=False)  # where llama-server and vLLM have it
+@router.get("/api/llm/health", responses={503: {"description": "The model is loading, or could not be loaded"}})
+async def health(client: Client) -> Response:
+    """Whether the server can answer. 503 while the model loads."""
+    status, stats = client.status(), client.stats()
+    answer: dict[str, Any] = {"status": "ok" if status.state == "ready" else status.state}
+    answer |= {"message": status.message, "progress": round(status.progress, 3)}
+    if stats is not None:
+        answer["model"] = client.wait_ready(0).name
+        answer["queue"] = {"slots": stats.slots, "running": stats.running, "waiting": stats.waiting}
+    if status.state == "ready":
+        return JSONResponse(answer)
+    return JSONResponse(answer, 503, {"Retry-After": "5"})
 
-    return router
+
+@router.get("/metrics", response_class=Response)
+async def prometheus(request: Request) -> Response:
+    """Prometheus' text format."""
+    metrics: Metrics = request.app.state.metrics
+    return Response(metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
 
 class Metrics:

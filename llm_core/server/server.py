@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import gradio as gr
-from fastapi import FastAPI, Request
+from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 from starlette.middleware import Middleware
 
@@ -17,13 +17,14 @@ from llm_core.access.request_log import RequestLog
 from llm_core.access.sites import Hosts, Origins
 from llm_core.access.visitors import BrowserKey
 from llm_core.client import LLMClient
-from llm_core.http.native.chat import chat_routes
-from llm_core.http.native.sessions import session_routes
-from llm_core.http.openai_chat.routes import openai_routes
+from llm_core.http.given import give
+from llm_core.http.native import chat, sessions
+from llm_core.http.openai_chat import routes as openai_chat
 from llm_core.page.app import build_app
 from llm_core.page.gradio_private import BEFORE_GRADIO
 from llm_core.page.theme import CSS, page_theme
-from llm_core.server.operations import Metrics, operations_routes
+from llm_core.server import operations
+from llm_core.server.operations import Metrics
 from llm_core.server.routing import Head, refuse_the_rest
 from llm_core.settings import Settings
 
@@ -75,14 +76,10 @@ def build_server(client: LLMClient) -> FastAPI:
         ],
     )
     problems.install(app)
-
-    async def admit(request: Request) -> None:  # not a plain function, for which FastAPI would change threads
-        rate_limit.check_caller(request)
-
-    app.include_router(chat_routes(client, admit))
-    app.include_router(session_routes(client))
-    app.include_router(openai_routes(client, admit))
-    app.include_router(operations_routes(client, metrics))
+    give(app, client, rate_limit)
+    app.state.metrics = metrics
+    for doorway in (chat, sessions, openai_chat, operations):
+        app.include_router(doorway.router)
     refuse_the_rest(app)
     gr.mount_gradio_app(app, build_app(client, rate_limit.check_caller), path="/", **page_options(settings))
     return app

@@ -8,24 +8,22 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Header, Request
+from fastapi import APIRouter, Header, Request
 from pydantic import Field
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from llm_core.access.gate import owner_of
 from llm_core.access.problems import describe, problem
 from llm_core.cancellation import Cancellation
 from llm_core.client import LLMClient
 from llm_core.errors import StreamNotFound
-from llm_core.events import Queued, ReplyBuilder, event_to_dict
+from llm_core.events import ChatEvent, Queued, ReplyBuilder, event_to_dict
 from llm_core.http.bodies import ChatBody, DeletedAnswer, ReplyAnswer, SessionBody, SessionReplyAnswer
-from llm_core.http.ready import ready
+from llm_core.http.given import ADMITTED, Client, Owner, Streams, ready
 from llm_core.http.shapes import EVENT, event_stream
-from llm_core.http.sse import EventStream, after_first, lines, sse
+from llm_core.http.sse import EventStream, sse
 from llm_core.http.whole import unless_reader_leaves
 from llm_core.sessions.records import NumberedEvent
 from llm_core.sessions.sessions import Reply
@@ -47,121 +45,109 @@ _STREAM: dict[int | str, dict[str, Any]] = {
 _REFUSED = describe(400, 401, 413, 422, 429, 503)
 
 
-def chat_routes(client: LLMClient, admit: Callable[..., Awaitable[None]]) -> APIRouter:
-    """The routes.
-
-    Args:
-        admit: Refuses a caller who has asked too often.
-    """
-    router = APIRouter(prefix="/api/llm", tags=["chat"])
-    running: dict[str, tuple[str, Cancellation]] = {}
-    asks = [Depends(admit)]
-
-    @router.post("/chat", responses=_REFUSED, dependencies=asks, response_model=ReplyAnswer)
-    async def chat(body: ChatBody, request: Request) -> Response:
-        """The whole reply to a conversation."""
-        await ready(client)
-        work = client.achat(body.messages, owner=owner_of(request), **body.options())
-        return await unless_reader_leaves(request, work, lambda reply: JSONResponse(reply.to_dict()))
-
-    @router.post("/chat/stream", responses=_REFUSED | _STREAM, dependencies=asks, response_class=StreamingResponse)
-    async def chat_stream(body: ChatBody, request: Request) -> Response:
-        """The reply to a conversation, as it is made. When the reader leaves, it stops."""
-        await ready(client)
-        stream_id, owner, cancellation = uuid.uuid4().hex, owner_of(request), Cancellation()
-        events = client.achat_stream(body.messages, owner=owner, cancellation=cancellation, **body.options())
-
-        async def registered() -> AsyncGenerator[NumberedEvent]:
-            running[stream_id] = owner, cancellation
-            number = 0
-            try:
-                async with aclosing(events):
-                    async for event in events:
-                        number += 1
-                        yield number, event
-            finally:
-                del running[stream_id]
-
-        return _stream(await after_first(registered()), {"stream_id": stream_id}, {})
-
-    @router.post(
-        "/chat/session",
-        responses=_REFUSED | describe(404, 409, 507),
-        dependencies=asks,
-        response_model=SessionReplyAnswer,
-    )
-    async def chat_session(body: SessionBody, request: Request) -> Response:
-        """The whole reply in a session. Should the reader leave, the reply is made to its end all the same."""
-        reply = await _begin(body, request)
-
-        async def whole() -> dict[str, Any]:
-            builder = ReplyBuilder()
-            async with aclosing(reply.aevents()) as events:
-                async for _, event in events:
-                    builder.add(event)
-            return builder.reply().to_dict() | {"session_id": reply.session_id}
-
-        return await unless_reader_leaves(request, whole(), JSONResponse)
-
-    @router.post(
-        "/chat/session/stream",
-        responses=_REFUSED | describe(404, 409, 507) | _STREAM,
-        dependencies=asks,
-        response_class=StreamingResponse,
-    )
-    async def chat_session_stream(body: SessionBody, request: Request) -> Response:
-        """The reply in a session, as it is made. It goes on for a time without a reader, who can come back to it."""
-        reply = await _begin(body, request)
-        events = await after_first(reply.aevents())
-        return _stream(events, {"stream_id": reply.stream_id}, {"session_id": reply.session_id})
-
-    @router.get(
-        "/streams/{stream_id}",
-        responses=describe(401, 404, 422, 503)
-        | _STREAM
-        | {204: {"description": "Nothing comes after `Last-Event-ID`"}},
-        response_class=StreamingResponse,
-        tags=["streams"],
-    )
-    async def resume(
-        stream_id: StreamId, request: Request, last_event_id: Annotated[LastEventId, Header()] = 0
-    ) -> Response:
-        """The events of a session's reply after the one in the header `Last-Event-ID`; up to an hour after its end.
-        204 where it has ended with that one."""
-        reply = await asyncio.to_thread(client.sessions.attach, stream_id, owner=owner_of(request))
-        if reply.is_over(last_event_id):
-            return Response(status_code=204)  # what tells EventSource not to come back again
-        events, session = reply.aevents(last_event_id), {"session_id": reply.session_id}
-        return _stream(events, {"stream_id": stream_id}, session, last=last_event_id)
-
-    @router.delete("/streams/{stream_id}", responses=describe(401, 404, 422, 503), tags=["streams"])
-    async def cancel(stream_id: StreamId, request: Request) -> DeletedAnswer:
-        """Stops a reply. Its stream ends with the finish reason `cancelled`."""
-        owner = owner_of(request)
-        whose, cancellation = running.get(stream_id, (None, None))
-        if cancellation is not None:
-            if whose != owner:
-                raise StreamNotFound("There is no such stream.")
-            cancellation.cancel()
-        else:
-            reply = await asyncio.to_thread(client.sessions.attach, stream_id, owner=owner)
-            if reply.is_over():
-                raise StreamNotFound("This reply has ended; there is nothing left to stop.")
-            reply.cancel()
-        return DeletedAnswer(id=stream_id)
-
-    async def _begin(body: SessionBody, request: Request) -> Reply:
-        await ready(client)
-        options = body.options() | body.begins() | {"owner": owner_of(request)}
-        return await asyncio.to_thread(client.sessions.begin, body.session_id, **options)
-
-    return router
+router = APIRouter(prefix="/api/llm", tags=["chat"])
 
 
-def _stream(
-    events: AsyncGenerator[NumberedEvent], stream: dict[str, str], session: dict[str, str], *, last: int = 0
-) -> EventStream:
-    """A response of `events`.
+@router.post("/chat", responses=_REFUSED, dependencies=[ADMITTED], response_model=ReplyAnswer)
+async def chat(body: ChatBody, request: Request, client: Client, owner: Owner) -> Response:
+    """The whole reply to a conversation."""
+    await ready(client)
+    work = client.achat(body.messages, owner=owner, **body.options())
+    return await unless_reader_leaves(request, work, lambda reply: JSONResponse(reply.to_dict()))
+
+
+@router.post("/chat/stream", responses=_REFUSED | _STREAM, dependencies=[ADMITTED], response_class=StreamingResponse)
+async def chat_stream(body: ChatBody, client: Client, owner: Owner, streams: Streams) -> Response:
+    """The reply to a conversation, as it is made. When the reader leaves, it stops."""
+    await ready(client)
+    stream_id, cancellation = uuid.uuid4().hex, Cancellation()
+    events = client.achat_stream(body.messages, owner=owner, cancellation=cancellation, **body.options())
+    writer = _Writer({"stream_id": stream_id}, {})
+    stream = EventStream(events, writer.next, writer.fail, ended=lambda: streams.pop(stream_id))
+    await stream.begun()
+    streams[stream_id] = owner, cancellation
+    return stream
+
+
+@router.post(
+    "/chat/session",
+    responses=_REFUSED | describe(404, 409, 507),
+    dependencies=[ADMITTED],
+    response_model=SessionReplyAnswer,
+)
+async def chat_session(body: SessionBody, request: Request, client: Client, owner: Owner) -> Response:
+    """The whole reply in a session. Should the reader leave, the reply is made to its end all the same."""
+    reply = await _begin(body, client, owner)
+
+    async def whole() -> dict[str, Any]:
+        builder = ReplyBuilder()
+        async with aclosing(reply.aevents()) as events:
+            async for _, event in events:
+                builder.add(event)
+        return builder.reply().to_dict() | {"session_id": reply.session_id}
+
+    return await unless_reader_leaves(request, whole(), JSONResponse)
+
+
+@router.post(
+    "/chat/session/stream",
+    responses=_REFUSED | describe(404, 409, 507) | _STREAM,
+    dependencies=[ADMITTED],
+    response_class=StreamingResponse,
+)
+async def chat_session_stream(body: SessionBody, client: Client, owner: Owner) -> Response:
+    """The reply in a session, as it is made. It goes on for a time without a reader, who can come back to it."""
+    reply = await _begin(body, client, owner)
+    return await _stream_of(reply).begun()
+
+
+async def _begin(body: SessionBody, client: LLMClient, owner: str) -> Reply:
+    await ready(client)
+    options = body.options() | body.begins() | {"owner": owner}
+    return await asyncio.to_thread(client.sessions.begin, body.session_id, **options)
+
+
+@router.get(
+    "/streams/{stream_id}",
+    responses=describe(401, 404, 422, 503) | _STREAM | {204: {"description": "Nothing comes after `Last-Event-ID`"}},
+    response_class=StreamingResponse,
+    tags=["streams"],
+)
+async def resume(
+    stream_id: StreamId, client: Client, owner: Owner, last_event_id: Annotated[LastEventId, Header()] = 0
+) -> Response:
+    """The events of a session's reply after the one in the header `Last-Event-ID`; up to an hour after its end.
+    204 where it has ended with that one."""
+    reply = await asyncio.to_thread(client.sessions.attach, stream_id, owner=owner)
+    if reply.is_over(last_event_id):
+        return Response(status_code=204)  # what tells EventSource not to come back again
+    return _stream_of(reply, last_event_id)
+
+
+@router.delete("/streams/{stream_id}", responses=describe(401, 404, 422, 503), tags=["streams"])
+async def cancel(stream_id: StreamId, client: Client, owner: Owner, streams: Streams) -> DeletedAnswer:
+    """Stops a reply. Its stream ends with the finish reason `cancelled`."""
+    whose, cancellation = streams.get(stream_id, (None, None))
+    if cancellation is not None:
+        if whose != owner:
+            raise StreamNotFound("There is no such stream.")
+        cancellation.cancel()
+    else:
+        reply = await asyncio.to_thread(client.sessions.attach, stream_id, owner=owner)
+        if reply.is_over():
+            raise StreamNotFound("This reply has ended; there is nothing left to stop.")
+        reply.cancel()
+    return DeletedAnswer(id=stream_id)
+
+
+def _stream_of(reply: Reply, after: int = 0) -> EventStream[NumberedEvent]:
+    """A session's reply, from the event after number `after` on."""
+    writer = _Writer({"stream_id": reply.stream_id}, {"session_id": reply.session_id}, after)
+    return EventStream(reply.aevents(after), writer.numbered, writer.fail)
+
+
+class _Writer:
+    """Writes the events of one stream.
 
     Args:
         stream: Added to events that tell the place in the queue.
@@ -169,14 +155,18 @@ def _stream(
         last: Number of the event before the first.
     """
 
-    def write(numbered: NumberedEvent) -> str:
-        nonlocal last
-        last, event = numbered
+    def __init__(self, stream: dict[str, str], session: dict[str, str], last: int = 0) -> None:
+        self._stream, self._session = stream, session
+        self._last = last
+
+    def numbered(self, numbered: NumberedEvent) -> str:
+        self._last, event = numbered
         data = event_to_dict(event)
-        return sse((stream | data if isinstance(event, Queued) else data) | session, last)
+        return sse((self._stream | data if isinstance(event, Queued) else data) | self._session, self._last)
 
-    def fail(error: Exception) -> str:
+    def next(self, event: ChatEvent) -> str:
+        return self.numbered((self._last + 1, event))
+
+    def fail(self, error: Exception) -> str:
         said = problem(error)[1]["error"]
-        return sse({"error": said["message"], "code": said["code"]} | session, last + 1)
-
-    return EventStream(events, lines(events, write, fail))
+        return sse({"error": said["message"], "code": said["code"]} | self._session, self._last + 1)

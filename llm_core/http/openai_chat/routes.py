@@ -7,25 +7,22 @@ It translates and decides nothing: what a request may ask is checked in `llm_cor
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, WithJsonSchema, field_validator
 from starlette.responses import JSONResponse, Response
 
-from llm_core.access.gate import owner_of
 from llm_core.access.problems import describe, problem
-from llm_core.client import LLMClient
 from llm_core.errors import InvalidRequest, ModelNotFound
 from llm_core.events import ChatEvent
 from llm_core.http.bodies import Options
+from llm_core.http.given import ADMITTED, Client, Owner, ready
 from llm_core.http.openai_chat.completions import Answer
 from llm_core.http.openai_chat.dialect import in_their_words, read_dialect, switch_of_thinking
-from llm_core.http.ready import ready
 from llm_core.http.shapes import CHUNK, OPENAI_MESSAGE, event_stream
-from llm_core.http.sse import EventStream, after_first, lines, sse
+from llm_core.http.sse import EventStream, sse
 from llm_core.http.whole import unless_reader_leaves
 from llm_core.messages import MAX_MESSAGES, Message
 from llm_core.models.info import ModelInfo
@@ -121,46 +118,35 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
 # ── the routes ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def openai_routes(client: LLMClient, admit: Callable[..., Awaitable[None]]) -> APIRouter:
-    """The routes.
+router = APIRouter(prefix="/v1", tags=["OpenAI"])
 
-    Args:
-        admit: Refuses a caller who has asked too often.
-    """
-    router = APIRouter(prefix="/v1", tags=["OpenAI"])
 
-    @router.get("/models", responses=describe(401, 503))
-    async def models() -> dict[str, Any]:
-        """The one model that is served."""
-        return {"object": "list", "data": [_model(await ready(client))]}
+@router.get("/models", responses=describe(401, 503))
+async def models(client: Client) -> dict[str, Any]:
+    """The one model that is served."""
+    return {"object": "list", "data": [_model(await ready(client))]}
 
-    @router.get("/models/{model_id:path}", responses=describe(401, 404, 503))
-    async def one_model(model_id: str) -> dict[str, Any]:
-        """The model that is served, by its name."""
-        info = await ready(client)
-        if model_id != info.name:
-            raise ModelNotFound(f"The model {model_id[:200]!r} is not here; {info.name} is, and answers to any name.")
-        return _model(info)
 
-    @router.post(
-        "/chat/completions", responses=_ANSWERS | describe(400, 401, 413, 429, 503, 504), dependencies=[Depends(admit)]
-    )
-    async def chat_completions(body: CompletionBody, request: Request) -> Response:
-        """OpenAI's chat completions, streaming and not."""
-        answer = Answer(model=(await ready(client)).name)
-        messages = [message.as_message() for message in body.messages]
-        options = body.options() | {"owner": owner_of(request)}
-        with in_their_words(body.model_extra or {}):
-            if not body.stream:
-                return await unless_reader_leaves(
-                    request, client.achat(messages, **options), lambda reply: JSONResponse(answer.whole(reply))
-                )
-            events = await after_first(client.achat_stream(messages, **options))
-        # OpenAI: the text of a reply that may be nothing but calls is null until there is some.
-        head = {"role": "assistant", "content": None if body.tools else ""}
-        return EventStream(events, _lines(events, answer, head, with_usage=body.wants_usage))
+@router.get("/models/{model_id:path}", responses=describe(401, 404, 503))
+async def one_model(model_id: str, client: Client) -> dict[str, Any]:
+    """The model that is served, by its name."""
+    info = await ready(client)
+    if model_id != info.name:
+        raise ModelNotFound(f"The model {model_id[:200]!r} is not here; {info.name} is, and answers to any name.")
+    return _model(info)
 
-    return router
+
+@router.post("/chat/completions", responses=_ANSWERS | describe(400, 401, 413, 429, 503, 504), dependencies=[ADMITTED])
+async def chat_completions(body: CompletionBody, request: Request, client: Client, owner: Owner) -> Response:
+    """OpenAI's chat completions, streaming and not."""
+    answer = Answer(model=(await ready(client)).name)
+    messages = [message.as_message() for message in body.messages]
+    with in_their_words(body.model_extra or {}):
+        options = body.options() | {"owner": owner}
+        if not body.stream:
+            work = client.achat(messages, **options)
+            return await unless_reader_leaves(request, work, lambda reply: JSONResponse(answer.whole(reply)))
+        return await _stream(answer, client.achat_stream(messages, **options), body).begun()
 
 
 def _model(info: ModelInfo) -> dict[str, Any]:
@@ -168,27 +154,17 @@ def _model(info: ModelInfo) -> dict[str, Any]:
     return {"id": info.name, "object": "model", "created": created, "owned_by": info.source}
 
 
-async def _lines(
-    events: AsyncGenerator[ChatEvent], answer: Answer, head: dict[str, Any], *, with_usage: bool
-) -> AsyncGenerator[str]:
-    """The events as OpenAI's chunks.
-
-    Args:
-        head: The delta before all events.
-    """
-    failed = False
+def _stream(answer: Answer, events: AsyncGenerator[ChatEvent], body: CompletionBody) -> EventStream[ChatEvent]:
+    """The events as OpenAI's chunks."""
+    # OpenAI: the text of a reply that may be nothing but calls is null until there is some.
+    head = {"role": "assistant", "content": None if body.tools else ""}
 
     def write(event: ChatEvent) -> str:
-        return "".join(map(sse, answer.chunks(event, with_usage=with_usage)))
+        return "".join(map(sse, answer.chunks(event, with_usage=body.wants_usage)))
 
     def fail(error: Exception) -> str:
-        nonlocal failed
-        failed = True
         return sse(problem(error, openai=True)[1])
 
-    yield sse(answer.chunk(head, with_usage=with_usage))
-    async with aclosing(lines(events, write, fail)) as written:
-        async for line in written:
-            yield line
-    if not failed:
-        yield "data: [DONE]\n\n"
+    return EventStream(
+        events, write, fail, head=sse(answer.chunk(head, with_usage=body.wants_usage)), tail="data: [DONE]\n\n"
+    )

@@ -24,7 +24,7 @@ from llm_core.settings import Settings
 from tests.served import served
 from tests.waiting import free_port, is_idle, stats_of, wait_until
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 QUESTION = [{"role": "user", "content": "What is the capital of France?"}]
 STORY = [{"role": "user", "content": "Tell me a very long story about the sea."}]
 JSON = {"Content-Type": "application/json"}

@@ -1,0 +1,66 @@
+"""What a route is given: the client, who asks, leave to ask, and a model that is loaded."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+from fastapi import Depends, FastAPI, Request
+
+from llm_core.access.gate import owner_of
+from llm_core.access.limits import CallerLimit
+from llm_core.cancellation import Cancellation
+from llm_core.client import LLMClient
+from llm_core.errors import ModelLoading
+from llm_core.models.info import ModelInfo
+
+PATIENCE_SECONDS = 15.0  # longer than the bundled model takes; a download takes minutes
+
+
+def give(app: FastAPI, client: LLMClient, rate_limit: CallerLimit) -> None:
+    """Sets what the routes of `app` are given."""
+    app.state.client, app.state.rate_limit, app.state.streams = client, rate_limit, {}
+
+
+# None of these is a plain function, for which FastAPI would change threads.
+async def _client(request: Request) -> LLMClient:
+    client: LLMClient = request.app.state.client
+    return client
+
+
+async def _owner(request: Request) -> str:
+    return owner_of(request)
+
+
+async def _admit(request: Request) -> None:
+    request.app.state.rate_limit.check_caller(request)
+
+
+async def _streams(request: Request) -> dict[str, tuple[str, Cancellation]]:
+    streams: dict[str, tuple[str, Cancellation]] = request.app.state.streams
+    return streams
+
+
+Client = Annotated[LLMClient, Depends(_client)]
+Owner = Annotated[str, Depends(_owner)]
+Streams = Annotated[dict[str, tuple[str, Cancellation]], Depends(_streams)]
+"""The streams of replies outside of sessions: id to owner and a way to stop it."""
+
+ADMITTED = Depends(_admit)
+"""For routes that ask the model: refuses a caller who has asked too often."""
+
+
+async def ready(client: LLMClient) -> ModelInfo:
+    """What the model is, once it is loaded.
+
+    Raises:
+        ModelLoading: That takes longer than a caller waits.
+        ModelError, SettingsError: It cannot be loaded.
+    """
+    if client.status().state == "ready":
+        return client.wait_ready(0)
+    try:
+        return await asyncio.wait_for(client.await_ready(), PATIENCE_SECONDS)
+    except TimeoutError:
+        said = f"The model is not ready yet. {client.status().message}"
+        raise ModelLoading(said, retry_after=PATIENCE_SECONDS) from None
