@@ -11,7 +11,7 @@ from llm_core.events import ChatEvent, ContentDelta, Queued, ReasoningDelta
 from tests.scripted_client import END, ScriptedClient, Signal
 from tests.visitor import REPLY, send, wait_for_text, wait_until_done, wait_until_idle
 
-from .screen import BOX, ROWS, USER, holding, row, stored, talk
+from .screen import BOX, ROWS, USER, answering, holding, row, stored, talk
 
 Open = Callable[..., Page]
 
@@ -89,6 +89,41 @@ def test_what_is_copied_is_what_was_said_and_no_thought(
     page.locator("#chat .message-buttons-right button").first.click()
     expect(page.locator("#chat .message-buttons-right")).to_have_class(re.compile("copied"))
     assert page.evaluate("navigator.clipboard.readText()") == "  indented\n# no heading"
+
+
+def test_a_ticked_box_is_seen_and_text_stands_on_the_side_of_its_language(page: Page, script: ScriptedClient) -> None:
+    script.script = lambda: answering("- [x] done\n\nشكرا جزيلا\n\nThank you")
+    talk(page, "مرحبا")
+    box = page.locator(f"{REPLY} input[type=checkbox]")
+    expect(box).to_be_checked()
+    expect(box).to_have_css("appearance", "auto")  # Gradio's own has a white tick
+    edges = page.evaluate(EDGES, f"{REPLY} p")
+    assert [edge["right"] < 5 for edge in edges[-2:]] == [True, False], edges
+    assert [edge["left"] < 5 for edge in edges[-2:]] == [False, True], edges
+
+
+EDGES = """(paragraphs) => [...document.querySelectorAll(paragraphs)].map((paragraph) => {
+  const text = document.createRange();
+  text.selectNodeContents(paragraph);
+  const [inner, outer] = [text.getBoundingClientRect(), paragraph.getBoundingClientRect()];
+  return { left: inner.left - outer.left, right: outer.right - inner.right };
+})"""
+
+
+def test_what_is_printed_is_the_whole_conversation(page: Page, script: ScriptedClient) -> None:
+    script.script = lambda: answering("\n\n".join(["A paragraph."] * 60))
+    talk(page, "One", "Two")
+    on_screen = page.locator("#chat").bounding_box()
+    page.emulate_media(media="print")
+    printed = page.locator("#chat").bounding_box()
+    assert on_screen
+    assert printed
+    assert printed["height"] > 3 * on_screen["height"]
+    scrolled = page.locator("#chat .bubble-wrap")
+    hidden = scrolled.evaluate("box => box.scrollHeight - box.clientHeight")
+    assert hidden <= 1
+    expect(page.locator(BOX)).to_be_hidden()
+    expect(page.locator(ROWS).first).to_be_hidden()
 
 
 NOTE_CHANGES = """(rows) => {
