@@ -21,7 +21,7 @@ from llm_core.client import LLMClient
 from llm_core.errors import StreamNotFound
 from llm_core.events import Queued, ReplyBuilder, event_to_dict
 from llm_core.sessions.records import NumberedEvent
-from llm_core.sessions.sessions import Reply
+from llm_core.sessions.sessions import Reply, stream_of_key
 from llm_core.web.bodies import ChatBody, DeletedAnswer, ReplyAnswer, SessionBody, SessionReplyAnswer
 from llm_core.web.gate import owner_of
 from llm_core.web.problems import describe, problem
@@ -32,6 +32,15 @@ from llm_core.web.whole import unless_reader_leaves
 
 StreamId = Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
 LastEventId = Annotated[int, Field(ge=0, le=10**12)]
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        pattern="^[!-~]{1,255}$",
+        description="A name of your choosing for this turn, such as a UUID. Sent again with the same message, it comes "
+        "back to the same reply, from its beginning; nothing is said twice.",
+    ),
+]
 
 _EXAMPLE = (
     'id: 1\ndata: {"stream_id":"…","queue_position":0}\n\nid: 2\ndata: {"content":"Hello"}\n\n'
@@ -45,6 +54,8 @@ _STREAM: dict[int | str, dict[str, Any]] = {
     }
 }
 _REFUSED = describe(400, 401, 413, 422, 429, 503)
+_CONFLICT = "A reply is being made in this session, or the `Idempotency-Key` was sent with another message or session"
+_SESSION_REFUSED = _REFUSED | describe(404, 507) | {409: describe(409)[409] | {"description": _CONFLICT}}
 
 
 def chat_routes(client: LLMClient, admit: Callable[..., Awaitable[None]]) -> APIRouter:
@@ -86,13 +97,13 @@ def chat_routes(client: LLMClient, admit: Callable[..., Awaitable[None]]) -> API
 
     @router.post(
         "/chat/session",
-        responses=_REFUSED | describe(404, 409, 507),
+        responses=_SESSION_REFUSED,
         dependencies=asks,
         response_model=SessionReplyAnswer,
     )
-    async def chat_session(body: SessionBody, request: Request) -> Response:
+    async def chat_session(body: SessionBody, request: Request, key: IdempotencyKey = None) -> Response:
         """The whole reply in a session. Should the reader leave, the reply is made to its end all the same."""
-        reply = await _begin(body, request)
+        reply = await _begin(body, request, key)
 
         async def whole() -> dict[str, Any]:
             builder = ReplyBuilder()
@@ -105,13 +116,13 @@ def chat_routes(client: LLMClient, admit: Callable[..., Awaitable[None]]) -> API
 
     @router.post(
         "/chat/session/stream",
-        responses=_REFUSED | describe(404, 409, 507) | _STREAM,
+        responses=_SESSION_REFUSED | _STREAM,
         dependencies=asks,
         response_class=StreamingResponse,
     )
-    async def chat_session_stream(body: SessionBody, request: Request) -> Response:
+    async def chat_session_stream(body: SessionBody, request: Request, key: IdempotencyKey = None) -> Response:
         """The reply in a session, as it is made. It goes on for a time without a reader, who can come back to it."""
-        reply = await _begin(body, request)
+        reply = await _begin(body, request, key)
         events = await after_first(reply.aevents())
         return _stream(events, {"stream_id": reply.stream_id}, {"session_id": reply.session_id})
 
@@ -150,10 +161,14 @@ def chat_routes(client: LLMClient, admit: Callable[..., Awaitable[None]]) -> API
             reply.cancel()
         return DeletedAnswer(id=stream_id)
 
-    async def _begin(body: SessionBody, request: Request) -> Reply:
+    async def _begin(body: SessionBody, request: Request, key: str | None) -> Reply:
         await ready(client)
-        options = body.options() | body.begins() | {"owner": owner_of(request)}
-        return await asyncio.to_thread(client.sessions.begin, body.session_id, **options)
+        owner = owner_of(request)
+        options = body.options() | body.begins() | {"owner": owner}
+        if key is None:
+            return await asyncio.to_thread(client.sessions.begin, body.session_id, **options)
+        stream_id = stream_of_key(key, owner)
+        return await asyncio.to_thread(client.sessions.begin_once, body.session_id, stream_id=stream_id, **options)
 
     return router
 
