@@ -5,7 +5,6 @@ import { LLMError } from "./errors.js";
 /** Milliseconds before each attempt. Together shorter than the 30 s for which a server goes on without a reader. */
 export const RETRY_DELAYS: readonly number[] = [250, 500, 1000, 2000, 4000, 8000];
 const LONGEST_PAUSE = 10_000; // whatever the server asks for: it does not keep the reply for ever
-const NOT_SENT = new Set(["ECONNREFUSED", "ENOTFOUND", "EAI_AGAIN"]); // Node says so; browsers say nothing
 
 /** A key that nobody else has. Pages that came by plain HTTP have no `crypto.randomUUID`. */
 export function newKey(): string {
@@ -29,12 +28,8 @@ export function mayBeTaken(error: unknown, before: boolean): boolean {
     // A refusal without a code comes from a proxy, which does not say how far the request came.
     return before ? error.status === 429 || error.status >= 500 : error.status >= 500 && error.code === "http_error";
   }
-  if (error.code === "connection_failed") return before || !NOT_SENT.has(reasonOf(error));
+  if (error.code === "connection_failed") return before || !error.unsent;
   return error.code === "connection_lost";
-}
-
-function reasonOf(error: LLMError): string {
-  return (error.cause as { cause?: { code?: string } } | undefined)?.cause?.code ?? "";
 }
 
 /** What `ask` comes to, which is asked again as long as there are `delays` and it is not known to have been refused. */
