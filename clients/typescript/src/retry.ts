@@ -42,7 +42,6 @@ export async function insisting<T>(
     try {
       return await ask();
     } catch (error) {
-      signal?.throwIfAborted();
       const delay = delays[attempt];
       if (delay === undefined || !mayBeTaken(error, attempt > 0)) throw error;
       await pause(Math.max(delay, askedFor(error)), signal);

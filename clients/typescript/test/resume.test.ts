@@ -182,11 +182,11 @@ describe("a session's message whose answer is cut before it begins", () => {
   });
 
   test("is not sent again where it was refused", async () => {
-    const { streamSession } = await client(full, refused(500, problem("It ended.", "interrupted")));
+    const { streamSession } = await client(full, hangUp, refused(500, problem("It ended.", "interrupted")));
 
     expect((await failure(all(streamSession(REQUEST, FAST)))).code).toBe("queue_full");
     expect((await failure(all(streamSession(REQUEST, FAST)))).code).toBe("interrupted");
-    expect(server.asked).toHaveLength(2);
+    expect(server.asked).toHaveLength(3);
   });
 
   test("is not sent again where it could not be sent", async () => {
@@ -218,25 +218,58 @@ describe("a session's message whose answer is cut before it begins", () => {
     expect(server.asked).toEqual([POST]);
   });
 
-  test("is sent again by a page under the same key, when its visitor sends it again", async () => {
-    const nobody = [hangUp, hangUp, hangUp, hangUp, hangUp, hangUp, hangUp];
-    const empty = refused(404, problem("There is no such session.", "session_not_found"));
-    const { configure, ...rest } = await client(empty, ...nobody, whole, whole);
-    const streamSession: typeof rest.streamSession = (request, options) =>
-      rest.streamSession(request, { ...options, ...FAST, retryDelays: [1, 1, 1, 1, 1, 1] });
-    const chat = new ChatSession("s", { client: { configure, ...rest, streamSession } });
-    const close = chat.open();
+});
 
+describe("a page's message of which it is not known whether it has arrived", () => {
+  const whole = stream([events(1, QUEUED, { content: "a" }, DONE)]);
+  const empty = refused(404, problem("There is no such session.", "session_not_found"));
+
+  /** A page that tries once, whose first message is not answered. */
+  async function unanswered(...answers: Answer[]): Promise<ChatSession> {
+    const { streamSession, ...rest } = await client(empty, hangUp, ...answers);
+    const once: typeof streamSession = (request, options) => streamSession(request, { ...options, retryDelays: [] });
+    const chat = new ChatSession("s", { client: { ...rest, streamSession: once } });
+    chat.open();
     expect(await chat.send("Hello")).toBe(false);
     expect(chat.state).toMatchObject({ messages: [], error: { code: "connection_failed" } });
-    expect(await chat.send("Hello")).toBe(true);
-    await until(() => chat.state.status === "idle", "the reply is there");
-    expect(new Set(server.keys.slice(1)).size).toBe(1);
-    expect(chat.state.messages.map(({ content }) => content)).toEqual(["Hello", "a"]);
+    return chat;
+  }
+
+  const keys = (): (string | undefined)[] => server.keys.filter((key) => key !== undefined);
+  const isIdle = (chat: ChatSession) => () => chat.state.status === "idle";
+
+  test("is sent again under the same key, and the same words once more are another message", async () => {
+    const chat = await unanswered(whole, whole);
 
     expect(await chat.send("Hello")).toBe(true);
-    expect(new Set(server.keys.slice(1)).size).toBe(2); // the same words once more are another message
-    close();
+    await until(isIdle(chat), "the reply is there");
+    expect(chat.state.messages.map(({ content }) => content)).toEqual(["Hello", "a"]);
+    expect(await chat.send("Hello")).toBe(true);
+    await until(isIdle(chat), "the reply is there");
+
+    const [first, second, third] = keys();
+    expect(second).toBe(first);
+    expect(third).not.toBe(first);
+  });
+
+  test("and another one have different keys", async () => {
+    const chat = await unanswered(whole);
+
+    expect(await chat.send("Goodbye")).toBe(true);
+
+    expect(new Set(keys()).size).toBe(2);
+  });
+
+  test.each(["refused", "looked for"])("is another message when it was %s", async (then) => {
+    const gone = refused(404, problem("It ended some time ago.", "stream_not_found"));
+    const chat = await unanswered(then === "refused" ? gone : empty, whole);
+    if (then === "refused") expect(await chat.send("Hello")).toBe(false);
+    else chat.reload();
+    await until(isIdle(chat), "that is known");
+
+    expect(await chat.send("Hello")).toBe(true);
+
+    expect(keys().at(-1)).not.toBe(keys()[0]);
   });
 });
 
