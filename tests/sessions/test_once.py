@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from llm_core.cancellation import Cancellation
-from llm_core.errors import InvalidRequest, KeyReused, QueueFull, SessionBusy, StreamNotFound
+from llm_core.errors import InvalidRequest, KeyReused, QueueFull, ReplyInterrupted, SessionBusy, StreamNotFound
 from llm_core.events import ChatEvent, Queued, ToolCallDelta
 from llm_core.request import ChatRequest
 from llm_core.sessions import store as store_module
+from llm_core.sessions import upkeep as upkeep_module
 from llm_core.sessions.live import LiveReply
 from llm_core.sessions.sessions import Sessions, stream_of_key
 from llm_core.sessions.store import SessionStore
@@ -160,6 +161,29 @@ def test_what_was_refused_can_be_said_under_the_same_key_at_once(
     assert sessions.attach(KEY) is reply, "the refused one has taken nothing with it"
     go_on.set()
     assert [event for _, event in reply.events()][-1] == DONE
+
+
+def test_a_turn_whose_process_was_killed_is_not_said_again(
+    make_sessions: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on = threading.Event()
+
+    def waits(_request: ChatRequest, _cancellation: Cancellation) -> Generator[ChatEvent]:
+        yield Queued(0)
+        assert go_on.wait(30)
+        yield DONE
+
+    model, asked = counting(waits)
+    killed = make_sessions(model).begin_once("s", "How?", stream_id=KEY)
+    assert isinstance(killed, LiveReply)
+    monkeypatch.setattr(upkeep_module, "is_gone", lambda *_worker: True)
+
+    with pytest.raises(ReplyInterrupted):
+        list(make_sessions(model).begin_once("s", "How?", stream_id=KEY).events())
+
+    assert len(asked) == 1
+    go_on.set()
+    assert killed.wait(30)
 
 
 def test_results_of_calls_are_given_once(make_sessions: Make) -> None:
