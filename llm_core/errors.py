@@ -135,6 +135,12 @@ class SessionChanged(LLMError):
     code = "session_changed"
 
 
+class KeyReused(LLMError):
+    """A key that has named one turn came with another one. Nothing was said."""
+
+    code = "idempotency_key_reused"
+
+
 class SessionNotFound(LLMError):
     """There is no such session, or it belongs to somebody else."""
 

@@ -30,6 +30,7 @@ STATUS = {
     "model_not_found": 404,
     "session_busy": 409,
     "session_changed": 409,
+    "idempotency_key_reused": 409,
     "request_too_large": 413,
     "rate_limited": 429,
     "queue_full": 503,

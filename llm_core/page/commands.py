@@ -199,12 +199,14 @@ class Commands:
     # ── changing ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def _begin(self, asked: Begin, visitor: str, connection: HTTPConnection) -> Any:
-        if await asyncio.to_thread(self._has_begun, asked, visitor):
+        if await asyncio.to_thread(self._begun_before, asked, visitor) is not None:
             return {"version": None, "admitted": False}
         await asyncio.to_thread(self._admit, connection)  # it may have to ask a shared counter
         if not asked.message.strip():
             raise InvalidRequest("Type a message first.", param="message")
         reply = await asyncio.to_thread(self._begun, asked, visitor)
+        if not isinstance(reply, LiveReply):
+            return {"version": None, "admitted": False}
         admitted = await asyncio.to_thread(reply.wait_for_first, FIRST_EVENT_SECONDS)
         if reply.discarded:
             async with aclosing(reply.aevents()) as events:
@@ -213,11 +215,14 @@ class Commands:
             raise InvalidRequest(_STOPPED_EARLY)
         return {"version": reply.version, "admitted": admitted}
 
-    def _begun(self, asked: Begin, visitor: str) -> LiveReply:
+    def _begun_before(self, asked: Begin, visitor: str) -> Reply | None:
+        return self._sessions.begun(asked.conversation, asked.message, stream_id=asked.stream, owner=visitor)
+
+    def _begun(self, asked: Begin, visitor: str) -> Reply:
         options = asked.options
         status = self._client.status()
         can_switch = status.state == "ready" and self._client.wait_ready(0).can_switch_thinking
-        return self._sessions.begin(
+        return self._sessions.begin_once(
             asked.conversation,
             asked.message,
             owner=visitor,
@@ -232,12 +237,6 @@ class Commands:
             tools=Controls.tools_named(options.tools),
             overflow="drop_oldest",
         )
-
-    def _has_begun(self, asked: Begin, visitor: str) -> bool:
-        try:
-            return self._sessions.attach(asked.stream, owner=visitor).session_id == asked.conversation
-        except StreamNotFound:
-            return False
 
     async def _stop(self, asked: Stop, visitor: str, _connection: HTTPConnection) -> Any:
         await asyncio.to_thread(lambda: self._sessions.attach(asked.stream, owner=visitor).cancel())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from itertools import takewhile
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, CursorResult, RowMapping, insert, null, select, update
@@ -37,6 +38,16 @@ def hold_session_of(connection: Connection, turn: int) -> int | None:
     """
     query = select(sessions.c.id).join(turns, turns.c.session == sessions.c.id).where(turns.c.id == turn)
     return connection.execute(query.with_for_update(of=sessions)).scalar()
+
+
+def find_turn(connection: Connection, owner: str, stream_id: str) -> RowMapping | None:
+    """The row of a turn, with the `session_id` of its session."""
+    query = (
+        select(turns, sessions.c.session_id)
+        .join(sessions, sessions.c.id == turns.c.session)
+        .where(turns.c.stream_id == stream_id, sessions.c.owner == owner)
+    )
+    return connection.execute(query).mappings().first()
 
 
 def insert_session(
@@ -132,6 +143,13 @@ def load_events(connection: Connection, turn: int, after: int = 0) -> tuple[Numb
     return tuple((number, event_from_dict(data)) for batch in batches for number, data in batch)
 
 
+def load_said(connection: Connection, turn: int) -> tuple[Message, ...]:
+    """What a turn began with: the user's message, or results of calls."""
+    query = select(messages).where(messages.c.turn == turn).order_by(messages.c.id)
+    kept = [_message(row) for row in connection.execute(query).mappings()]
+    return tuple(takewhile(lambda message: message.role != "assistant", kept))
+
+
 def load_turns(connection: Connection, session: int, *, before: int | None = None) -> tuple[Turn, ...]:
     """What was said in a session.
 
@@ -145,7 +163,7 @@ def load_turns(connection: Connection, session: int, *, before: int | None = Non
     said: defaultdict[int, list[Message]] = defaultdict(list)
     in_turns = select(messages).join(turns, turns.c.id == messages.c.turn).where(turns.c.session == session)
     for row in connection.execute(in_turns.order_by(messages.c.id)).mappings():
-        said[row["turn"]].append(Message(**{name: row[name] for name in Message.model_fields}))
+        said[row["turn"]].append(_message(row))
     for row in rows:
         if row["status"] == "running":
             said[row["id"]].extend(reply_messages(event for _, event in load_events(connection, row["id"])))
@@ -162,6 +180,10 @@ def load_turns(connection: Connection, session: int, *, before: int | None = Non
         )
         for row in rows
     )
+
+
+def _message(row: RowMapping) -> Message:
+    return Message(**{name: row[name] for name in Message.model_fields})
 
 
 def figures_of(done: Done) -> dict[str, Any]:

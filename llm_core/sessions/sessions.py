@@ -5,17 +5,18 @@ It knows nothing of models: how a reply is made is given to it.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import math
 import re
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from llm_core.cancellation import Cancellation
-from llm_core.errors import InvalidRequest, StorageError
+from llm_core.errors import InvalidRequest, KeyReused, SessionBusy, SessionChanged, StorageError
 from llm_core.events import ChatEvent
 from llm_core.messages import Message, parse_messages
 from llm_core.request import ChatRequest
@@ -139,6 +140,62 @@ class Sessions:
         self._start(owner, reply, request)
         return reply
 
+    def begin_once(
+        self,
+        session_id: str,
+        message: str | None = None,
+        *,
+        stream_id: str,
+        tool_results: Sequence[Mapping[str, Any]] | None = None,
+        owner: str = "",
+        **options: Any,
+    ) -> Reply:
+        """`begin`, for a caller who cannot know whether it was heard: where the turn of this stream has begun already,
+        it is the reply of that one, and nothing is said again.
+
+        Args:
+            options: Of `begin`. They count the first time.
+
+        Raises:
+            KeyReused: That turn began with something else, or in another session.
+            StreamNotFound: It has ended so long ago that only the history has its reply.
+            LLMError: All that `begin` raises.
+        """
+        turn: dict[str, Any] = {"tool_results": tool_results, "stream_id": stream_id, "owner": owner}
+        reply = self.begun(session_id, message, **turn)
+        if reply is not None:
+            return reply
+        try:
+            return self.begin(session_id, message, **turn, **options)
+        except (SessionBusy, SessionChanged):  # maybe by this very turn, which came twice at once
+            reply = self.begun(session_id, message, **turn)
+            if reply is None:
+                raise
+            return reply
+
+    def begun(
+        self,
+        session_id: str,
+        message: str | None = None,
+        *,
+        stream_id: str,
+        tool_results: Sequence[Mapping[str, Any]] | None = None,
+        owner: str = "",
+    ) -> Reply | None:
+        """The reply of the turn that has begun with this; None where there is no turn of this stream.
+
+        Raises:
+            KeyReused, StreamNotFound: As with `begin_once`.
+        """
+        begun = self._store().begun(owner, stream_id)
+        if begun is None:
+            return None
+        if begun[0] != session_id or _words(begun[1]) != _words(said(message, tool_results)):
+            raise KeyReused(
+                "This key was sent before, with another message or session. Each message needs a key of its own."
+            )
+        return self.attach(stream_id, owner=owner)
+
     def attach(self, stream_id: str, *, owner: str = "") -> Reply:
         """The reply of a turn, while it is made and for an hour after.
 
@@ -165,11 +222,13 @@ class Sessions:
                 reply.run(lambda: self._generate(request, reply.cancellation))
             finally:
                 with self._lock:
-                    del self._live[reply.stream_id]
+                    if self._live.get(reply.stream_id) is live:  # one that was refused may have begun anew meanwhile
+                        del self._live[reply.stream_id]
 
         thread = threading.Thread(target=run, name=f"reply-{reply.stream_id[:8]}", daemon=True)
+        live = _Live(owner, reply, thread)
         with self._lock:
-            self._live[reply.stream_id] = _Live(owner, reply, thread)
+            self._live[reply.stream_id] = live
             thread.start()
             if not self._checkpoints:
                 self._checkpoints = True
@@ -279,6 +338,16 @@ class _Live:
     owner: str
     reply: LiveReply
     thread: threading.Thread
+
+
+def stream_of_key(key: str, owner: str) -> str:
+    """The id of the stream that a key names, whatever that looks like; the same key of another owner names another."""
+    return hashlib.sha256(f"{owner}\0{key}".encode()).hexdigest()[:32]
+
+
+def _words(messages: Iterable[Message]) -> list[tuple[str, str, str | None]]:
+    """What was said, to be compared: PostgreSQL keeps no U+0000."""
+    return [(each.role, each.content.replace("\0", "\ufffd"), each.tool_call_id) for each in messages]
 
 
 def _system(prompt: str | None) -> list[Message]:

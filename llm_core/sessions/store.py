@@ -22,6 +22,7 @@ from llm_core.sessions.records import NumberedEvent, Session, SessionSummary, St
 from llm_core.sessions.rows import (
     figures_of,
     find_session,
+    find_turn,
     get_session,
     hold_session_of,
     insert_events,
@@ -29,6 +30,7 @@ from llm_core.sessions.rows import (
     insert_session,
     insert_turn,
     load_events,
+    load_said,
     load_turns,
     place_of_turn,
     raise_version,
@@ -295,15 +297,10 @@ class SessionStore:
         Raises:
             StreamNotFound: This owner has no such stream, or its events are not kept any more.
         """
-        query = (
-            select(turns, sessions.c.session_id)
-            .join(sessions, sessions.c.id == turns.c.session)
-            .where(turns.c.stream_id == stream_id, sessions.c.owner == owner)
-        )
         with storage_errors(), self._engine.begin() as connection:
-            turn = connection.execute(query).mappings().first()
+            turn = find_turn(connection, owner, stream_id)
             if turn is not None and end_orphans(connection, turn["session"], time.time()):
-                turn = connection.execute(query).mappings().first()
+                turn = find_turn(connection, owner, stream_id)
             if turn is None:
                 raise StreamNotFound("There is no such stream.")
             saved = load_events(connection, turn["id"], after)
@@ -311,6 +308,12 @@ class SessionStore:
             raise StreamNotFound("This stream has ended some time ago. The session's history has the reply.")
         error = error_of(turn["error_code"], turn["error_message"]) if turn["error_code"] else None
         return StoredReply(stream_id, turn["session_id"], turn["status"], saved, error)
+
+    def begun(self, owner: str, stream_id: str) -> tuple[str, tuple[Message, ...]] | None:
+        """The session of a turn, and what it began with; None where this owner has no such turn."""
+        with storage_errors(), self._reads.connect() as connection:
+            turn = find_turn(connection, owner, stream_id)
+            return None if turn is None else (turn["session_id"], load_said(connection, turn["id"]))
 
     def ask_to_stop(self, owner: str, stream_id: str) -> None:
         """Has the process that makes a reply stop it, when it saves the next time."""

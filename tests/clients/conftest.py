@@ -70,6 +70,14 @@ def app(client_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         yield App(url, allowed_port)
 
 
+def run(folder: Path, *command: str, **variables: str) -> str:
+    """What a program prints that has to succeed."""
+    environment = os.environ | {"NO_COLOR": "1"} | variables
+    ran = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    return ran.stdout
+
+
 @contextmanager
 def process(command: list[str], folder: Path, ready: str, environment: dict[str, str]) -> Iterator[None]:
     """Runs a program for as long as the block runs, which begins when the program has said `ready`."""

@@ -12,13 +12,14 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Request, Route, expect
 
 from tests.waiting import free_port
 
 from .conftest import App, process
 
-PATIENCE_MS = 30_000
+PATIENCE_MS = 60_000
+expect.set_options(timeout=PATIENCE_MS)
 STORY = "Tell me a very long story about the sea, with many chapters."
 REPLY = ".assistant .text"
 
@@ -118,6 +119,29 @@ def test_a_message_that_cannot_be_sent_comes_back_and_the_page_says_why(page: Pa
     page.get_by_label("Message").press("Enter")
     wait_for_text(page)
     expect(page.get_by_role("alert")).to_be_hidden()
+
+
+def test_a_message_whose_answer_is_lost_before_it_begins_is_answered_and_said_once(page: Page) -> None:
+    asked: list[str | None] = []
+
+    def lose(route: Route, request: Request) -> None:
+        asked.append(request.header_value("Idempotency-Key"))
+        if len(asked) > 1:
+            route.continue_()
+            return
+        route.fetch()  # the server has it
+        route.abort("connectionreset")
+
+    page.route("**/chat/session/stream", lose)
+    send(page, "What is the capital of France?")
+    whole = wait_for_text(page)
+    expect(page.get_by_role("button", name="Send")).to_be_visible()
+    page.reload()
+
+    expect(page.locator(REPLY)).to_contain_text(whole)
+    expect(page.locator(".user .text")).to_have_count(1)
+    assert len(asked) == 2
+    assert asked[0] == asked[1]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

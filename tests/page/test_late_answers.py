@@ -103,13 +103,29 @@ def test_what_is_typed_while_a_conversation_is_opened_stays_typed(page: Page, sc
     wait_until_done(page, replies=2)
 
 
-def test_a_message_whose_answer_is_lost_is_sent_once(page: Page, script: ScriptedClient) -> None:
+def test_a_message_under_the_name_of_another_one_is_refused_and_kept(page: Page, script: ScriptedClient) -> None:
+    talk(page, "One")
+    owner = f"browser:{page.context.cookies()[0]['value']}"
+    (turn,) = script.sessions.get(address(page), owner=owner).turns
+    with held(page, "begin") as routes:
+        send(page, "Two")
+        wait_until(lambda: page.evaluate("1") and routes, "the message is on its way")
+        asked = routes[0].request.post_data_json
+        asked["data"]["stream"] = turn.stream_id
+        routes[0].continue_(post_data=asked)
+        expect(page.locator(f"{UNSENT} p")).to_contain_text("with another message")
+
+    assert stored(page, script) == [("One", "Fine.")]
+
+
+@pytest.mark.parametrize("then", [Route.abort, Route.continue_], ids=["its answer is lost", "it arrives twice"])
+def test_a_message_is_said_once_when(page: Page, script: ScriptedClient, then: Callable[[Route], None]) -> None:
     talk(page, "One")
 
     def lose(route: Route, request: Request) -> None:
         if request.post_data_json["fn_name"] == "begin":
             route.fetch()  # the server does it
-            route.abort()
+            then(route)
         else:
             route.continue_()
 

@@ -6,6 +6,7 @@
 
 import { type Client, llmAPI } from "./client.js";
 import { LLMError } from "./errors.js";
+import { mayBeTaken, newKey } from "./retry.js";
 import { isWholeCall, joinToolCalls } from "./toolCalls.js";
 import type {
   ChatOptions,
@@ -51,6 +52,8 @@ export class ChatSession {
   #reading = new AbortController();
   #streamId: string | undefined;
   #stopWanted = false;
+  /** A turn of which it is not known whether the server has it: said again, it has the same key. */
+  #unsure: { turn: string; key: string } | undefined;
 
   constructor(sessionId: string, options: ChatSessionOptions = {}) {
     this.sessionId = sessionId;
@@ -120,7 +123,10 @@ export class ChatSession {
     const { signal } = this.#reading;
     const before = this.#state.messages;
     const request = { ...options, session_id: this.sessionId, ...turn };
-    const events = (client ?? llmAPI).streamSession(request, this.#streamOptions(signal));
+    const said = JSON.stringify(turn);
+    this.#unsure = { turn: said, key: this.#unsure?.turn === said ? this.#unsure.key : newKey() };
+    const reading = { ...this.#streamOptions(signal), idempotencyKey: this.#unsure.key };
+    const events = (client ?? llmAPI).streamSession(request, reading);
     this.#begin([...before, ...shown]);
     return await new Promise((resolve) => {
       const read = this.#follow(events, signal, before, () => resolve(true));
@@ -143,6 +149,7 @@ export class ChatSession {
     this.#set({ ...this.#state, status: "loading", error: null });
     try {
       const messages = await this.#history(signal);
+      this.#unsure = undefined; // now it is known
       const last = messages.at(-1);
       if (last?.status !== "running" || last.stream_id === undefined) {
         this.#set({ messages, status: "idle", queuePosition: null, error: null });
@@ -196,6 +203,7 @@ export class ChatSession {
         begun = true;
         if (event.type === "queue") {
           this.#streamId = event.stream_id;
+          this.#unsure = undefined;
           onBegin?.();
           if (this.#stopWanted) void this.#cancel(event.stream_id);
           this.#change({ status: "waiting", queuePosition: event.queue_position });
@@ -208,6 +216,7 @@ export class ChatSession {
     } catch (error) {
       if (signal.aborted) return;
       const problem = asLLMError(error);
+      if (!mayBeTaken(problem, true)) this.#unsure = undefined;
       reply.fail(problem.message);
       const messages = begun ? reply.after(said) : otherwise;
       this.#change({ messages, status: "idle", queuePosition: null, error: problem });

@@ -9,6 +9,7 @@ import {
   type StreamHandle,
 } from "./callbacks.js";
 import { Connection, type ConnectionOptions } from "./connection.js";
+import { insisting, newKey, withKey } from "./retry.js";
 import { streamEvents, type StreamOptions } from "./stream.js";
 import type {
   ChatReply,
@@ -25,6 +26,8 @@ export interface CallOptions {
   signal?: AbortSignal | undefined;
 }
 
+export type SessionCallOptions = CallOptions & Pick<StreamOptions, "idempotencyKey" | "retryDelays">;
+
 export interface ResumeOptions extends StreamOptions {
   /** Number of the event read last; 0, the default, begins at the first. */
   lastEventId?: number | undefined;
@@ -37,8 +40,8 @@ export interface Client {
 
   /** The whole reply to a conversation. */
   chat(request: ChatRequest, options?: CallOptions): Promise<ChatReply>;
-  /** The whole reply in a session. */
-  chatSession(request: SessionRequest, options?: CallOptions): Promise<SessionReply>;
+  /** The whole reply in a session; a lost connection is made again. */
+  chatSession(request: SessionRequest, options?: SessionCallOptions): Promise<SessionReply>;
 
   /** The reply to a conversation as it is made. One of `onComplete` and `onError` comes last, unless it is aborted. */
   chatStream(
@@ -96,7 +99,10 @@ export function createClient(options: ConnectionOptions = {}): Client {
   return {
     configure: (changed) => connection.configure(changed),
     chat: (request, options) => post("/api/llm/chat", request, options),
-    chatSession: (request, options) => post("/api/llm/chat/session", request, options),
+    chatSession: (body, { signal, idempotencyKey = newKey(), retryDelays } = {}) => {
+      const asked = { body, headers: withKey(idempotencyKey), signal };
+      return insisting(() => connection.json("POST", "/api/llm/chat/session", asked), retryDelays, signal);
+    },
 
     chatStream: (request, onChunk, onComplete, onError, options) =>
       startStream((reading) => streamChat(request, reading), onChunk, onComplete, onError, options),

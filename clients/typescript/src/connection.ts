@@ -22,6 +22,7 @@ export interface AskOptions {
 }
 
 const LOCAL = "http://localhost:7860";
+const NOT_SENT = new Set(["ECONNREFUSED", "ENOTFOUND", "EAI_AGAIN"]); // Node says so; browsers give no reason
 
 export class Connection {
   #options: ConnectionOptions;
@@ -54,11 +55,13 @@ export class Connection {
       request.body = JSON.stringify(body);
     }
     let response: Response;
+    const offline = isOffline();
     try {
       response = await fetch(`${this.baseUrl}${path}`, request);
     } catch (error) {
       rest.signal?.throwIfAborted();
-      throw new LLMError(`The server at ${this.baseUrl} cannot be reached.`, "connection_failed", { cause: error });
+      const details = { cause: error, unsent: offline || NOT_SENT.has(reasonOf(error)) };
+      throw new LLMError(`The server at ${this.baseUrl} cannot be reached.`, "connection_failed", details);
     }
     if (!response.ok && response.status !== rest.alsoGood) throw await refusal(response);
     return response;
@@ -84,6 +87,15 @@ export class Connection {
       throw new LLMError(`What answers at ${this.baseUrl} does not speak JSON.`, "bad_answer", { cause: error });
     }
   }
+}
+
+/** Whether the browser has no network. What is on the same machine may be reached all the same. */
+function isOffline(): boolean {
+  return (globalThis as { navigator?: { onLine?: boolean } }).navigator?.onLine === false;
+}
+
+function reasonOf(error: unknown): string {
+  return (error as { cause?: { code?: string } }).cause?.code ?? "";
 }
 
 /** Where the page came from; undefined outside a page, and in one that came from a file. */

@@ -4,6 +4,7 @@ export interface LLMErrorDetails {
   status?: number | undefined;
   retryAfter?: number | undefined;
   param?: string | undefined;
+  unsent?: boolean | undefined;
   cause?: unknown;
 }
 
@@ -23,6 +24,8 @@ export class LLMError extends Error {
   readonly retryAfter: number | undefined;
   /** The field of the request that was refused, where it was one. */
   readonly param: string | undefined;
+  /** Whether it is known that the request did not get as far as the server. */
+  readonly unsent: boolean;
 
   constructor(message: string, code: string, details: LLMErrorDetails = {}) {
     super(message, details.cause === undefined ? undefined : { cause: details.cause });
@@ -30,6 +33,7 @@ export class LLMError extends Error {
     this.status = details.status;
     this.retryAfter = details.retryAfter;
     this.param = details.param;
+    this.unsent = details.unsent ?? false;
   }
 }
 

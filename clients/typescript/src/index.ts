@@ -5,7 +5,14 @@ export {
   type ChatSessionState,
   type ChatStatus,
 } from "./chatSession.js";
-export { type CallOptions, type Client, createClient, llmAPI, type ResumeOptions } from "./client.js";
+export {
+  type CallOptions,
+  type Client,
+  createClient,
+  llmAPI,
+  type ResumeOptions,
+  type SessionCallOptions,
+} from "./client.js";
 export type { ConnectionOptions } from "./connection.js";
 export { LLMError } from "./errors.js";
 export type { StreamOptions } from "./stream.js";

@@ -8,6 +8,7 @@
 import type { Connection } from "./connection.js";
 import { LLMError } from "./errors.js";
 import { eventOf, messagesOf, within } from "./events.js";
+import { askedFor, mayBeTaken, newKey, pause, RETRY_DELAYS, withKey } from "./retry.js";
 import type { StreamEvent } from "./types.js";
 
 export interface StreamOptions {
@@ -17,6 +18,11 @@ export interface StreamOptions {
    * be read on by `resumeStream`. Default: true. A stateless reply always stops.
    */
   stopOnLeave?: boolean | undefined;
+  /**
+   * The name of a session's turn before the server has named its stream; one is made where it is left out. A message
+   * that is sent again under the same key comes back to the same reply, and is not said twice.
+   */
+  idempotencyKey?: string | undefined;
   /** Called before each new attempt to reach a lost session stream, with its number, from 1. */
   onReconnect?: ((attempt: number) => void) | undefined;
   /** Milliseconds before each attempt; as many attempts as there are numbers, counted anew after every event. */
@@ -30,9 +36,7 @@ export type StreamSource =
   | { path: string; body: unknown; resumable: boolean }
   | { streamId: string; lastEventId: number };
 
-/** Together shorter than the 30 s for which a server goes on without a reader. */
-const RETRY_DELAYS = [250, 500, 1000, 2000, 4000, 8000];
-const LONGEST_PAUSE = 10_000; // whatever the server asks for: it does not keep the reply for ever
+const NOTHING_FOLLOWS = 204;
 const SILENCE = 45_000; // three of the server's signs of life
 const FAREWELL = 5000; // for the server to say who it is, or to take leave; then it is left as it is
 
@@ -67,6 +71,7 @@ class Stream {
   readonly #options: StreamOptions;
   readonly #resumable: boolean;
   readonly #stopOnLeave: boolean;
+  readonly #key: string;
   readonly #socket = new AbortController();
   #streamId: string | undefined;
   #lastEventId = 0;
@@ -80,6 +85,7 @@ class Stream {
     this.#options = options;
     this.#resumable = "streamId" in source || source.resumable;
     this.#stopOnLeave = this.#resumable && (options.stopOnLeave ?? true);
+    this.#key = options.idempotencyKey ?? newKey();
     if ("streamId" in source) {
       this.#streamId = source.streamId;
       this.#lastEventId = source.lastEventId;
@@ -93,19 +99,19 @@ class Stream {
     for (;;) {
       const before = this.#lastEventId;
       try {
-        yield* this.#connected(attempt > 0);
+        yield* this.#connected();
         return;
       } catch (error) {
         if (this.#socket.signal.aborted || this.#options.signal?.aborted) throw error;
         if (this.#lastEventId > before) attempt = 0;
         const delay = delays[attempt];
-        if (!this.#canComeBack(error) || delay === undefined) {
+        if (!this.#canComeBack(error, attempt) || delay === undefined) {
           this.#over = true;
           throw this.#verdict(error, attempt);
         }
         attempt += 1;
         this.#options.onReconnect?.(attempt);
-        await pause(Math.max(delay, askedFor(error)), this.#socket.signal);
+        await pause(Math.max(delay, askedFor(error)), this.#options.signal);
       }
     }
   }
@@ -122,9 +128,14 @@ class Stream {
   }
 
   /** The events of one connection, to the last of the stream. Throws where the connection ends before that. */
-  async *#connected(again: boolean): AsyncGenerator<StreamEvent, void> {
+  async *#connected(): AsyncGenerator<StreamEvent, void> {
     const silence = this.#options.silence ?? SILENCE;
-    for await (const message of messagesOf(await this.#answer(again, silence), silence)) {
+    const answer = await this.#answer(silence);
+    if (answer.status === NOTHING_FOLLOWS) {
+      this.#over = true;
+      return;
+    }
+    for await (const message of messagesOf(answer, silence)) {
       const id = Number(message.id);
       if (id <= this.#lastEventId) continue; // read before
       const event = this.#read(message);
@@ -147,8 +158,8 @@ class Stream {
     }
   }
 
-  async #answer(again: boolean, silence: number): Promise<Response> {
-    const opening = this.#open(again);
+  async #answer(silence: number): Promise<Response> {
+    const opening = this.#open();
     try {
       return await within(silence, opening);
     } catch (error) {
@@ -158,32 +169,29 @@ class Stream {
     }
   }
 
-  #open(again: boolean): Promise<Response> {
+  #open(): Promise<Response> {
     const signal = this.#socket.signal;
-    if ("path" in this.#source && !again) {
-      return this.#connection.ask("POST", this.#source.path, { body: this.#source.body, signal });
+    if ("path" in this.#source && this.#streamId === undefined) {
+      const { path, body, resumable } = this.#source;
+      return this.#connection.ask("POST", path, { body, headers: resumable ? withKey(this.#key) : {}, signal });
     }
     const headers = { "Last-Event-ID": String(this.#lastEventId) };
     return this.#connection.ask("GET", `/api/llm/streams/${this.#streamId}`, { headers, signal });
   }
 
-  #canComeBack(error: unknown): boolean {
-    if (!this.#resumable || this.#streamId === undefined || this.#over) return false;
-    if (!(error instanceof LLMError)) return true; // reading broke off
-    if (error.status === undefined) return error.code === "connection_lost" || error.code === "connection_failed";
-    return error.status === 429 || error.status >= 500;
+  #canComeBack(error: unknown, attempt: number): boolean {
+    return this.#resumable && !this.#over && mayBeTaken(error, attempt > 0 || this.#streamId !== undefined);
   }
 
   /** What to tell of an error that ends the stream. */
   #verdict(error: unknown, attempts: number): unknown {
     if (error instanceof LLMError && error.code !== "connection_lost") {
-      if (error.code !== "connection_failed" || attempts === 0) return error;
+      if (error.code !== "connection_failed" || attempts === 0 || this.#streamId === undefined) return error;
     }
-    const why = !this.#resumable
-      ? "A stream without a session cannot be read on: ask again, or use a session."
-      : attempts > 0
-        ? `It did not come back in ${attempts} attempts. The session's history has what was said.`
-        : "It was lost before the stream had a name to come back to. The session's history has what was said.";
+    const tried = attempts > 0 ? `It did not come back in ${attempts} attempts. ` : "";
+    const why = this.#resumable
+      ? `${tried}The session's history has what was said.`
+      : "A stream without a session cannot be read on: ask again, or use a session.";
     return new LLMError(`The connection to the server was lost. ${why}`, "connection_lost", { cause: error });
   }
 
@@ -195,21 +203,4 @@ class Stream {
       this.#socket.abort();
     }
   };
-}
-
-/** Milliseconds that the server asks to wait, as far as it may be obeyed. */
-function askedFor(error: unknown): number {
-  return error instanceof LLMError ? Math.min((error.retryAfter ?? 0) * 1000, LONGEST_PAUSE) : 0;
-}
-
-async function pause(milliseconds: number, signal: AbortSignal): Promise<void> {
-  await new Promise<void>((resolve, reject) => {
-    const timer = setTimeout(resolve, milliseconds);
-    const stop = (): void => {
-      clearTimeout(timer);
-      reject(signal.reason as Error);
-    };
-    if (signal.aborted) stop();
-    else signal.addEventListener("abort", stop, { once: true });
-  });
 }

@@ -24,6 +24,8 @@ export interface ChatOptions {
   repeat_penalty?: number;
   presence_penalty?: number;
   frequency_penalty?: number;
+  /** How many tokens back the three penalties look. */
+  repeat_last_n?: number;
   /** Token id to what is added to its logit, -100 to 100. */
   logit_bias?: Record<number, number>;
   /** The longest reply, in tokens. */

@@ -122,6 +122,36 @@ describe("lost connections", () => {
     expect(reconnected.mock.calls.length).toBe(3);
     expect(chunks.join("")).toBe((await settled(session_id)).messages[1]?.content);
   });
+
+  test("a message whose answers are cut inside their headers is said once, streamed and whole", async () => {
+    const session_id = newSession();
+    const line = await cutting(url, 12, 90, Infinity, 12);
+    const cut = createClient({ baseUrl: line.url });
+    const options = { retryDelays: [10, 10, 10] };
+    const chunks: string[] = [];
+
+    const request = { session_id, message: "Hello", max_tokens: 8 };
+    const end = await cut.chatSessionStream(request, (text) => chunks.push(text), undefined, undefined, options).finished;
+    const whole = await cut.chatSession({ ...request, message: "And?" }, options);
+    await line.close();
+
+    expect(end.outcome).toBe("complete");
+    const { messages } = await client.history(session_id);
+    expect(messages.map(({ content }) => content)).toEqual(["Hello", chunks.join(""), "And?", whole.content]);
+  });
+
+  test("a message that a program repeats under its own key comes back to the same reply", async () => {
+    const request = { session_id: newSession(), message: "Hello", max_tokens: 8 };
+    const options = { idempotencyKey: randomUUID() };
+
+    const first = await client.chatSession(request, options);
+    const second = await client.chatSession(request, options);
+    const error = await refusalOf(client.chatSession({ ...request, message: "Another" }, options));
+
+    expect(second).toEqual(first);
+    expect((await client.history(request.session_id)).messages).toHaveLength(2);
+    expect([error.status, error.code]).toEqual([409, "idempotency_key_reused"]);
+  });
 });
 
 describe("leaving", () => {

@@ -2,9 +2,9 @@
 
 import { afterEach, describe, expect, test } from "vitest";
 
-import { createClient, LLMError, type StreamEvent, type StreamOptions } from "llm-core-client";
+import { ChatSession, createClient, LLMError, type StreamEvent, type StreamOptions } from "llm-core-client";
 
-import { type Answer, DONE, events, problem, refused, scripted, type ScriptedServer, stream, until } from "./wires.js";
+import { type Answer, DONE, events, hangUp, problem, refused, scripted, type ScriptedServer, stream, until } from "./wires.js";
 
 const NAME = "5d0c000000000000000000000000abcd";
 const QUEUED = { stream_id: NAME, queue_position: 0, session_id: "s" };
@@ -93,7 +93,7 @@ describe("a session's stream that is cut", () => {
   test("is asked for again while the server is away or busy", async () => {
     const { streamSession } = await client(
       stream([events(1, QUEUED)], "cut"),
-      (_, response) => response.destroy(),
+      hangUp,
       refused(503, problem("The model is loading.", "model_loading"), { "Retry-After": "0" }),
       stream([events(2, { content: "a" }, DONE)]),
     );
@@ -142,6 +142,171 @@ describe("a session's stream that is cut", () => {
   });
 });
 
+describe("a session's message whose answer is cut before it begins", () => {
+  const POST = "POST /api/llm/chat/session/stream";
+  const whole = stream([events(1, QUEUED, { content: "a" }, DONE)]);
+  const full = refused(503, problem("The queue is full.", "queue_full"), { "Retry-After": "0" });
+
+  test("is sent again under the same key, and its stream is read from the beginning", async () => {
+    const { streamSession } = await client(hangUp, hangUp, whole, whole);
+
+    expect(textOf(await all(streamSession(REQUEST, FAST)))).toBe("a");
+    expect(server.asked).toEqual([POST, POST, POST]);
+    expect(server.keys[0]).toMatch(/^[0-9a-f]{32}$/);
+    expect(new Set(server.keys).size).toBe(1);
+
+    await all(streamSession(REQUEST, FAST));
+    expect(new Set(server.keys).size).toBe(2); // each message has its own
+  });
+
+  test("is sent again when a proxy cannot say how far it came, and while the server is busy then", async () => {
+    const { streamSession } = await client(refused(502, "<html>"), full, whole);
+
+    expect(textOf(await all(streamSession(REQUEST, FAST)))).toBe("a");
+    expect(new Set(server.keys).size).toBe(1);
+  });
+
+  test("is sent again when it stays silent", async () => {
+    const { streamSession } = await client(() => undefined, whole);
+
+    expect(textOf(await all(streamSession(REQUEST, { ...FAST, silence: 100 })))).toBe("a");
+  });
+
+  test("has the key that the caller gives it", async () => {
+    const { streamSession, chatSession } = await client(whole, refused(200, "{}"));
+
+    await all(streamSession(REQUEST, { idempotencyKey: "mine" }));
+    await chatSession(REQUEST, { idempotencyKey: "mine too" });
+
+    expect(server.keys).toEqual(["mine", "mine too"]);
+  });
+
+  test("is not sent again where it was refused", async () => {
+    const { streamSession } = await client(full, hangUp, refused(500, problem("It ended.", "interrupted")));
+
+    expect((await failure(all(streamSession(REQUEST, FAST)))).code).toBe("queue_full");
+    expect((await failure(all(streamSession(REQUEST, FAST)))).code).toBe("interrupted");
+    expect(server.asked).toHaveLength(3);
+  });
+
+  test("is not sent again where it could not be sent", async () => {
+    const { streamSession } = await client();
+    const attempts: number[] = [];
+    await server.close();
+
+    const reading = streamSession(REQUEST, { ...FAST, onReconnect: (attempt) => attempts.push(attempt) });
+    expect((await failure(all(reading))).code).toBe("connection_failed");
+    expect(attempts).toEqual([]);
+  });
+
+  test("fails when nobody answers, and says where nobody is", async () => {
+    const { streamSession } = await client();
+
+    const error = await failure(all(streamSession(REQUEST, FAST)));
+
+    expect(error.code).toBe("connection_failed");
+    expect(error.message).toContain(server.url);
+    expect(server.asked).toHaveLength(4);
+  });
+
+  test("is not sent again after an abort", async () => {
+    const { streamSession } = await client(hangUp);
+    const controller = new AbortController();
+    const options = { signal: controller.signal, retryDelays: [60_000], onReconnect: () => controller.abort("enough") };
+
+    await expect(all(streamSession(REQUEST, options))).rejects.toBe("enough");
+    expect(server.asked).toEqual([POST]);
+  });
+
+});
+
+describe("a page's message of which it is not known whether it has arrived", () => {
+  const whole = stream([events(1, QUEUED, { content: "a" }, DONE)]);
+  const empty = refused(404, problem("There is no such session.", "session_not_found"));
+
+  /** A page that tries once, whose first message is not answered. */
+  async function unanswered(...answers: Answer[]): Promise<ChatSession> {
+    const { streamSession, ...rest } = await client(empty, hangUp, ...answers);
+    const once: typeof streamSession = (request, options) => streamSession(request, { ...options, retryDelays: [] });
+    const chat = new ChatSession("s", { client: { ...rest, streamSession: once } });
+    chat.open();
+    expect(await chat.send("Hello")).toBe(false);
+    expect(chat.state).toMatchObject({ messages: [], error: { code: "connection_failed" } });
+    return chat;
+  }
+
+  const keys = (): (string | undefined)[] => server.keys.filter((key) => key !== undefined);
+  const isIdle = (chat: ChatSession) => () => chat.state.status === "idle";
+
+  test("is sent again under the same key, and the same words once more are another message", async () => {
+    const chat = await unanswered(whole, whole);
+
+    expect(await chat.send("Hello")).toBe(true);
+    await until(isIdle(chat), "the reply is there");
+    expect(chat.state.messages.map(({ content }) => content)).toEqual(["Hello", "a"]);
+    expect(await chat.send("Hello")).toBe(true);
+    await until(isIdle(chat), "the reply is there");
+
+    const [first, second, third] = keys();
+    expect(second).toBe(first);
+    expect(third).not.toBe(first);
+  });
+
+  test("and another one have different keys", async () => {
+    const chat = await unanswered(whole);
+
+    expect(await chat.send("Goodbye")).toBe(true);
+
+    expect(new Set(keys()).size).toBe(2);
+  });
+
+  test.each(["refused", "looked for"])("is another message when it was %s", async (then) => {
+    const gone = refused(404, problem("It ended some time ago.", "stream_not_found"));
+    const chat = await unanswered(then === "refused" ? gone : empty, whole);
+    if (then === "refused") expect(await chat.send("Hello")).toBe(false);
+    else chat.reload();
+    await until(isIdle(chat), "that is known");
+
+    expect(await chat.send("Hello")).toBe(true);
+
+    expect(keys().at(-1)).not.toBe(keys()[0]);
+  });
+});
+
+describe("a whole answer in a session", () => {
+  const answer = JSON.stringify({ content: "a", session_id: "s" });
+  const half: Answer = (_, response) => {
+    response.writeHead(200, { "Content-Length": answer.length }).write(answer.slice(0, 9), () => response.destroy());
+  };
+
+  test("that is cut, before it or in it, is asked for again under the same key", async () => {
+    const { chatSession } = await client(hangUp, half, refused(200, answer));
+
+    expect(await chatSession(REQUEST, { retryDelays: [1, 1] })).toEqual({ content: "a", session_id: "s" });
+    expect(server.keys[0]).toMatch(/^[0-9a-f]{32}$/);
+    expect(new Set(server.keys).size).toBe(1);
+  });
+
+  test("is asked for as often as there are delays, and not after an abort", async () => {
+    const { chatSession } = await client();
+    const controller = new AbortController();
+
+    expect((await failure(chatSession(REQUEST, { retryDelays: [1] }))).code).toBe("connection_failed");
+    expect(server.asked).toHaveLength(2);
+    const asking = chatSession(REQUEST, { signal: controller.signal, retryDelays: [60_000] });
+    await until(() => server.asked.length === 3, "it was asked for");
+    controller.abort("enough");
+    await expect(asking).rejects.toBe("enough");
+  });
+});
+
+test("a stream of which nothing follows ends, and is no bad answer", async () => {
+  const { resumeStream } = await client(refused(204, ""));
+
+  expect(await all(resumeStream(NAME, { lastEventId: 6 }))).toEqual([]);
+  expect(server.asked).toEqual([`${RESUMED} after 6`]);
+});
+
 test("a stateless stream that is cut fails, and says that it cannot be read on", async () => {
   const { streamChat } = await client(stream([events(1, QUEUED, { content: "a" })], "cut"));
 
@@ -150,6 +315,7 @@ test("a stateless stream that is cut fails, and says that it cannot be read on",
   expect(error.code).toBe("connection_lost");
   expect(error.message).toContain("without a session cannot be read on");
   expect(server.asked).toHaveLength(1);
+  expect(server.keys).toEqual([undefined]);
 });
 
 describe("leaving a session's stream", () => {

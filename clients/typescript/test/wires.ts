@@ -13,12 +13,16 @@ export type Answer = (request: IncomingMessage, response: ServerResponse) => voi
 export interface ScriptedServer extends Wire {
   /** `METHOD path`, and the header `Last-Event-ID` where there was one. */
   asked: string[];
+  /** The header `Idempotency-Key` of each request. */
+  keys: (string | undefined)[];
 }
 
 /** Gives the first request the first answer, and so on. */
 export async function scripted(...answers: Answer[]): Promise<ScriptedServer> {
   const asked: string[] = [];
+  const keys: (string | undefined)[] = [];
   const server = createServer((request, response) => {
+    keys.push(request.headers["idempotency-key"] as string | undefined);
     const last = request.headers["last-event-id"];
     asked.push(`${request.method} ${request.url}${last === undefined ? "" : ` after ${String(last)}`}`);
     request.resume();
@@ -31,7 +35,7 @@ export async function scripted(...answers: Answer[]): Promise<ScriptedServer> {
     server.closeAllConnections();
     await wire.close();
   };
-  return { url: wire.url, asked, close };
+  return { url: wire.url, asked, keys, close };
 }
 
 /** Passes bytes on to `target` and back, and cuts each of the first connections after so many bytes of answer. */
@@ -104,6 +108,11 @@ export function stream(parts: (string | Uint8Array)[], then: "end" | "cut" | "si
     write(0);
   };
 }
+
+/** Hangs up without a word. */
+export const hangUp: Answer = (_, response) => {
+  response.destroy();
+};
 
 export function refused(status: number, body: string, headers: Record<string, string> = {}): Answer {
   return (_, response) => {

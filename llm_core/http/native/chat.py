@@ -26,10 +26,19 @@ from llm_core.http.shapes import EVENT, event_stream
 from llm_core.http.sse import EventStream, sse
 from llm_core.http.whole import unless_reader_leaves
 from llm_core.sessions.records import NumberedEvent
-from llm_core.sessions.sessions import Reply
+from llm_core.sessions.sessions import Reply, stream_of_key
 
 StreamId = Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
 LastEventId = Annotated[int, Field(ge=0, le=10**12)]
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        pattern="^[!-~]{1,255}$",
+        description="A name of your choosing for this turn, such as a UUID. Sent again with the same message, it comes "
+        "back to the same reply, from its beginning; nothing is said twice.",
+    ),
+]
 
 _EXAMPLE = (
     'id: 1\ndata: {"stream_id":"…","queue_position":0}\n\nid: 2\ndata: {"content":"Hello"}\n\n'
@@ -43,6 +52,8 @@ _STREAM: dict[int | str, dict[str, Any]] = {
     }
 }
 _REFUSED = describe(400, 401, 413, 422, 429, 503)
+_CONFLICT = "A reply is being made in this session, or the `Idempotency-Key` was sent with another message or session"
+_SESSION_REFUSED = _REFUSED | describe(404, 507) | {409: describe(409)[409] | {"description": _CONFLICT}}
 
 
 router = APIRouter(prefix="/api/llm", tags=["chat"])
@@ -71,13 +82,15 @@ async def chat_stream(body: ChatBody, client: Client, owner: Owner, streams: Str
 
 @router.post(
     "/chat/session",
-    responses=_REFUSED | describe(404, 409, 507),
+    responses=_SESSION_REFUSED,
     dependencies=[ADMITTED],
     response_model=SessionReplyAnswer,
 )
-async def chat_session(body: SessionBody, request: Request, client: Client, owner: Owner) -> Response:
+async def chat_session(
+    body: SessionBody, request: Request, client: Client, owner: Owner, key: IdempotencyKey = None
+) -> Response:
     """The whole reply in a session. Should the reader leave, the reply is made to its end all the same."""
-    reply = await _begin(body, client, owner)
+    reply = await _begin(body, client, owner, key)
 
     async def whole() -> dict[str, Any]:
         builder = ReplyBuilder()
@@ -91,20 +104,23 @@ async def chat_session(body: SessionBody, request: Request, client: Client, owne
 
 @router.post(
     "/chat/session/stream",
-    responses=_REFUSED | describe(404, 409, 507) | _STREAM,
+    responses=_SESSION_REFUSED | _STREAM,
     dependencies=[ADMITTED],
     response_class=StreamingResponse,
 )
-async def chat_session_stream(body: SessionBody, client: Client, owner: Owner) -> Response:
+async def chat_session_stream(body: SessionBody, client: Client, owner: Owner, key: IdempotencyKey = None) -> Response:
     """The reply in a session, as it is made. It goes on for a time without a reader, who can come back to it."""
-    reply = await _begin(body, client, owner)
+    reply = await _begin(body, client, owner, key)
     return await _stream_of(reply).begun()
 
 
-async def _begin(body: SessionBody, client: LLMClient, owner: str) -> Reply:
+async def _begin(body: SessionBody, client: LLMClient, owner: str, key: str | None) -> Reply:
     await ready(client)
     options = body.options() | body.begins() | {"owner": owner}
-    return await asyncio.to_thread(client.sessions.begin, body.session_id, **options)
+    if key is None:
+        return await asyncio.to_thread(client.sessions.begin, body.session_id, **options)
+    stream_id = stream_of_key(key, owner)
+    return await asyncio.to_thread(client.sessions.begin_once, body.session_id, stream_id=stream_id, **options)
 
 
 @router.get(
