@@ -123,8 +123,9 @@ def test_the_same_key_of_another_owner_is_another_key(make_sessions: Make) -> No
     sessions = make_sessions(model)
 
     for owner in ("ann", "bob"):
-        stream_id = stream_of_key("key", owner)
-        list(sessions.begin_once("s", f"I am {owner}", stream_id=stream_id, owner=owner).events())
+        turn: dict[str, Any] = {"stream_id": stream_of_key("key", owner), "owner": owner}
+        whole = list(sessions.begin_once("s", f"I am {owner}", **turn).events())
+        assert list(sessions.begin_once("s", f"I am {owner}", **turn).events()) == whole
 
     assert len(asked) == 2
     assert [turn.messages[0].content for turn in sessions.get("s", owner="bob").turns] == ["I am bob"]
@@ -204,8 +205,9 @@ def test_results_of_calls_are_given_once(make_sessions: Make) -> None:
 
     assert whole == again
     assert len(asked) == 2
-    with pytest.raises(KeyReused):
-        sessions.begin_once("s", stream_id=KEY, tool_results=[{"tool_call_id": "one", "content": "5 °C"}])
+    for other in ({"content": "5 °C"}, {"tool_call_id": "two"}):
+        with pytest.raises(KeyReused):
+            sessions.begin_once("s", stream_id=KEY, tool_results=[results[0] | other])
 
 
 def test_after_an_hour_the_key_is_refused_and_the_history_has_the_reply(
