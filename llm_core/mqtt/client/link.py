@@ -12,9 +12,9 @@ from collections.abc import Callable
 from llm_core.broker import BrokerUrl
 from llm_core.errors import BrokerError
 from llm_core.mqtt import payloads
+from llm_core.mqtt.client.pending import ASK_AGAIN_SECONDS, Pending
 from llm_core.mqtt.connection import Connection
 from llm_core.mqtt.packets import Incoming, Outgoing, TLSFiles
-from llm_core.mqtt.pending import ASK_AGAIN_SECONDS, Pending
 from llm_core.mqtt.topics import RequestKey, Topics
 
 log = logging.getLogger(__name__)
