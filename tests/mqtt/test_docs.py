@@ -16,7 +16,7 @@ import pytest
 from llm_core.client import LLMClient
 from llm_core.errors import BrokerError
 from llm_core.mqtt import MQTTChatClient, payloads
-from llm_core.mqtt.projects import Projects
+from llm_core.mqtt.worker.projects import Projects
 from tests.waiting import free_port
 
 from .conftest import QUESTION, Broker, running_broker, serving, settings_for

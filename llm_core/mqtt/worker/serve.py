@@ -11,13 +11,13 @@ from contextlib import contextmanager
 
 from llm_core.client import LLMClient
 from llm_core.errors import LLMError
-from llm_core.mqtt.bridge import Bridge
+from llm_core.mqtt.worker.worker import Worker
 from llm_core.stdout import say
 
 log = logging.getLogger(__name__)
 
 
-class BridgeThread:
+class WorkerThread:
     """A worker on a thread of its own.
 
     Raises:
@@ -25,7 +25,7 @@ class BridgeThread:
     """
 
     def __init__(self, client: LLMClient) -> None:
-        self._bridge = Bridge(client)
+        self._worker = Worker(client)
         self._ready = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
@@ -55,11 +55,11 @@ class BridgeThread:
     async def _serve(self) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         self._running.set()
-        await self._bridge.run(self._stop, self._ready.set)
+        await self._worker.run(self._stop, self._ready.set)
 
 
 @contextmanager
-def bridge_beside(client: LLMClient) -> Iterator[BridgeThread | None]:
+def worker_thread(client: LLMClient) -> Iterator[WorkerThread | None]:
     """A worker for as long as the block runs, where `MQTT_URL` is set.
 
     Raises:
@@ -68,11 +68,11 @@ def bridge_beside(client: LLMClient) -> Iterator[BridgeThread | None]:
     if client.settings.mqtt_url is None:
         yield None
         return
-    bridge = BridgeThread(client)
+    worker = WorkerThread(client)
     try:
-        yield bridge
+        yield worker
     finally:
-        bridge.close()
+        worker.close()
 
 
 def serve_broker(client: LLMClient) -> None:
@@ -88,7 +88,7 @@ def serve_broker(client: LLMClient) -> None:
 
 
 async def _serve_broker(client: LLMClient) -> None:
-    bridge, stop = Bridge(client), asyncio.Event()
+    worker, stop = Worker(client), asyncio.Event()
     loop = asyncio.get_running_loop()
     closing: list[asyncio.Future[None]] = []
 
@@ -99,4 +99,4 @@ async def _serve_broker(client: LLMClient) -> None:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, end)
-    await bridge.run(stop, lambda: say(f"Serving {client.settings.mqtt_url} as {bridge.name}"))
+    await worker.run(stop, lambda: say(f"Serving {client.settings.mqtt_url} as {worker.name}"))

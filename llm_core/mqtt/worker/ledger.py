@@ -17,8 +17,8 @@ from typing import Any, Literal
 from sqlalchemy import ColumnElement, Connection, Engine, RowMapping, Select, and_, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from llm_core.mqtt.schema import requests, workers
 from llm_core.mqtt.topics import RequestKey
+from llm_core.mqtt.worker.schema import requests, workers
 from llm_core.sessions.database import ONLY_READS, storage_errors
 from llm_core.sessions.worker import is_gone, this_worker
 

@@ -11,10 +11,10 @@ import pytest
 
 from llm_core.client import LLMClient
 from llm_core.errors import InvalidRequest, ProjectNotFound, RateLimited, SettingsError
-from llm_core.mqtt.projects import Limits, Project, Projects
-from llm_core.mqtt.templates import MOST, Templates
+from llm_core.mqtt.worker.projects import Limits, Project, Projects
+from llm_core.mqtt.worker.templates import MOST, Templates
 
-from .conftest import Broker, Device, serving, settings_for
+from ..conftest import Broker, Device, serving, settings_for
 
 WEATHER = {"name": "get_weather", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}}
 FILE = """

@@ -8,12 +8,12 @@ from typing import Any
 
 from llm_core.errors import InvalidRequest, LLMError, RequestExpired
 from llm_core.mqtt import payloads
-from llm_core.mqtt.ledger import Entry
-from llm_core.mqtt.outbox import ReplyTo
 from llm_core.mqtt.packets import Incoming
 from llm_core.mqtt.payloads import Ask
-from llm_core.mqtt.projects import Project, Projects
 from llm_core.mqtt.topics import NO_ID, Address, RequestKey, Topics, is_below
+from llm_core.mqtt.worker.ledger import Entry
+from llm_core.mqtt.worker.outbox import ReplyTo
+from llm_core.mqtt.worker.projects import Project, Projects
 
 OWNER_PREFIX = "name:"  # as of a token with a name: a device and a person who has its token are one owner
 
@@ -55,7 +55,7 @@ class Refusal:
     legacy: bool = False
 
 
-class Reception:
+class Decoder:
     """Reads requests.
 
     Args:

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import inspect, update
 
-from llm_core.mqtt.ledger import KEPT_SECONDS, Entry, Ledger, Standing
-from llm_core.mqtt.schema import metadata, requests, workers
 from llm_core.mqtt.topics import RequestKey
+from llm_core.mqtt.worker.ledger import KEPT_SECONDS, Entry, Ledger, Standing
+from llm_core.mqtt.worker.schema import metadata, requests, workers
 from llm_core.sessions.database import open_database
 from tests.sessions.conftest import postgres as postgres  # the same fixture
 from tests.sessions.postgres import Postgres

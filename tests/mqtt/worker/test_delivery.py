@@ -21,7 +21,7 @@ from llm_core.events import ChatEvent, ChatReply, Done
 from llm_core.mqtt import MQTTChatClient
 from tests.waiting import free_port
 
-from .conftest import (
+from ..conftest import (
     QUESTION,
     STORY,
     Broker,
@@ -36,7 +36,7 @@ from .conftest import (
 )
 
 ENDLESS: dict[str, Any] = {"messages": STORY, "max_tokens": 900, "logit_bias": {"2": -100}}
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def count_replies(client: LLMClient) -> list[Done]:

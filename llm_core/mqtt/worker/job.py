@@ -14,10 +14,10 @@ from llm_core.client import LLMClient
 from llm_core.errors import EngineClosed, LLMError, ReplyInterrupted, RequestExpired, ShuttingDown, StorageError
 from llm_core.events import ChatEvent, ChatReply, Done, Queued, ReplyBuilder, Timings, Usage
 from llm_core.messages import Message
-from llm_core.mqtt.ledger import Ledger
-from llm_core.mqtt.outbox import ReplyTo
-from llm_core.mqtt.reception import Arrival, chat_options
 from llm_core.mqtt.topics import RequestKey
+from llm_core.mqtt.worker.decoder import Arrival, chat_options
+from llm_core.mqtt.worker.ledger import Ledger
+from llm_core.mqtt.worker.outbox import ReplyTo
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ class Out(Protocol):
     def tell_again(self, to: ReplyTo, after: int) -> None: ...
 
 
-class Answer:
+class Job:
     """One request while it is answered.
 
     Args:

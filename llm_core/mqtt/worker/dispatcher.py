@@ -12,21 +12,21 @@ from typing import Any
 
 from llm_core.client import LLMClient
 from llm_core.errors import QueueFull
-from llm_core.mqtt.answer import Answer, Out
-from llm_core.mqtt.ledger import Ledger, Standing
-from llm_core.mqtt.legacy import LegacyOutbox, is_legacy, legacy_error
-from llm_core.mqtt.outbox import Outbox, Pace, ReplyTo, error_message, payload_limit
 from llm_core.mqtt.packets import Outgoing
-from llm_core.mqtt.reception import Arrival, Refusal
-from llm_core.mqtt.templates import Templates
 from llm_core.mqtt.topics import RequestKey
+from llm_core.mqtt.worker.decoder import Arrival, Refusal
+from llm_core.mqtt.worker.job import Job, Out
+from llm_core.mqtt.worker.ledger import Ledger, Standing
+from llm_core.mqtt.worker.legacy import LegacyOutbox, is_legacy, legacy_error
+from llm_core.mqtt.worker.outbox import Outbox, Pace, ReplyTo, error_message, payload_limit
+from llm_core.mqtt.worker.templates import Templates
 
 log = logging.getLogger(__name__)
 
 MOST_CANCELS = 1000  # that came before their requests, and are remembered
 
 
-class Desk:
+class Dispatcher:
     """Requests in work, in one event loop.
 
     Args:
@@ -49,7 +49,7 @@ class Desk:
         self._client, self._ledger, self._templates = client, ledger, templates
         self._publish, self._largest_packet = publish, largest_packet
         self._worker, self._pace = worker, pace
-        self._answers: dict[RequestKey, Answer] = {}
+        self._answers: dict[RequestKey, Job] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._cancels: OrderedDict[RequestKey, None] = OrderedDict()
         self._delivered: list[RequestKey] = []
@@ -86,7 +86,7 @@ class Desk:
             self.do(self.drop(arrival.key, Refusal(arrival.to, QueueFull(said), is_legacy(arrival.key))))
             return
         key, session_id = arrival.key, arrival.ask.session_id
-        answer = Answer(
+        answer = Job(
             self._client,
             self._ledger,
             arrival,
@@ -101,7 +101,7 @@ class Desk:
         self._answers[key] = answer
         self.do(self._run(answer))
 
-    async def _run(self, answer: Answer) -> None:
+    async def _run(self, answer: Job) -> None:
         answered, began = False, time.monotonic()
         try:
             answered = await answer.run()
@@ -196,7 +196,7 @@ class Desk:
     # ── tasks ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def do(self, work: Coroutine[Any, Any, None]) -> None:
-        """Runs something beside; it ends with the desk."""
+        """Runs something beside; it ends with the dispatcher."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._on_end)

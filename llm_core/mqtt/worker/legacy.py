@@ -15,12 +15,12 @@ from typing import Any
 from llm_core.errors import InvalidRequest, LLMError, ProjectNotFound
 from llm_core.events import ChatEvent, ChatReply, Queued
 from llm_core.mqtt import payloads
-from llm_core.mqtt.ledger import Entry
-from llm_core.mqtt.outbox import ReplyTo
 from llm_core.mqtt.packets import Incoming, Outgoing
-from llm_core.mqtt.projects import Project, Projects
-from llm_core.mqtt.reception import Arrival, Refusal, check_expiry, expiry
 from llm_core.mqtt.topics import SHARE, RequestKey, is_below, is_name
+from llm_core.mqtt.worker.decoder import Arrival, Refusal, check_expiry, expiry
+from llm_core.mqtt.worker.ledger import Entry
+from llm_core.mqtt.worker.outbox import ReplyTo
+from llm_core.mqtt.worker.projects import Project, Projects
 
 CLIENT_PREFIX = "~"  # no client of the newer topics can have such a name
 OWNER_PREFIX = "project:"
@@ -59,7 +59,7 @@ class LegacyTopics:
         return f"{self.project}/assistant_response/"
 
 
-class LegacyReception:
+class LegacyDecoder:
     """Reads requests of older clients.
 
     Args:

@@ -11,15 +11,15 @@ from contextlib import suppress
 
 from llm_core.errors import ReplyInterrupted, StorageError
 from llm_core.mqtt import payloads
-from llm_core.mqtt.answer import INTERRUPTED
 from llm_core.mqtt.connection import Connection
-from llm_core.mqtt.desk import Desk
-from llm_core.mqtt.ledger import NOBODY, Inherited, Ledger
-from llm_core.mqtt.legacy import LegacyReception, is_legacy
-from llm_core.mqtt.outbox import ReplyTo
 from llm_core.mqtt.packets import Incoming, Outgoing
-from llm_core.mqtt.reception import Arrival, Reception, Refusal
 from llm_core.mqtt.topics import RequestKey, Topics
+from llm_core.mqtt.worker.decoder import Arrival, Decoder, Refusal
+from llm_core.mqtt.worker.dispatcher import Dispatcher
+from llm_core.mqtt.worker.job import INTERRUPTED
+from llm_core.mqtt.worker.ledger import NOBODY, Inherited, Ledger
+from llm_core.mqtt.worker.legacy import LegacyDecoder, is_legacy
+from llm_core.mqtt.worker.outbox import ReplyTo
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ MOST_ATTEMPTS = 3  # workers that a request may have had: one that ends them all
 _AGAIN_SECONDS = 60  # for how long a worker that is away is to hear that somebody asked again
 
 
-class Colleagues:
+class Failover:
     """The other workers on the same broker and database.
 
     Args:
@@ -42,10 +42,10 @@ class Colleagues:
 
     def __init__(
         self,
-        desk: Desk,
+        dispatcher: Dispatcher,
         ledger: Ledger,
-        reception: Reception,
-        legacy: LegacyReception,
+        decoder: Decoder,
+        legacy: LegacyDecoder,
         topics: Topics,
         *,
         publish: Callable[[Outgoing], None],
@@ -54,8 +54,8 @@ class Colleagues:
         receive: Callable[[Incoming], None],
         until_received: Callable[[], asyncio.Event],
     ) -> None:
-        self._desk, self._ledger, self._topics = desk, ledger, topics
-        self._reception, self._legacy = reception, legacy
+        self._dispatcher, self._ledger, self._topics = dispatcher, ledger, topics
+        self._decoder, self._legacy = decoder, legacy
         self._publish, self._connect, self._requests = publish, connect, requests
         self._receive, self._until_received = receive, until_received
         self._look = asyncio.Event()
@@ -79,7 +79,7 @@ class Colleagues:
         except (ValueError, KeyError, TypeError) as error:
             log.warning("A message of another worker cannot be read: %r", error)
         else:
-            self._desk.tell_again(key, to, after)
+            self._dispatcher.tell_again(key, to, after)
 
     def look_round(self) -> None:
         """Looks at once whether somebody has gone."""
@@ -88,17 +88,17 @@ class Colleagues:
     async def keep_up(self) -> None:
         """Says again and again that this worker is alive, and takes up what those leave behind that are not."""
         while True:
-            delivered = self._desk.take_delivered()
+            delivered = self._dispatcher.take_delivered()
             try:
                 await asyncio.to_thread(self._ledger.beat, delivered)
                 delivered = []
-                if not self._desk.leaving.is_set():
+                if not self._dispatcher.leaving.is_set():
                     await self._inherit()
             except StorageError as error:
                 log.error("The ledger cannot be kept up, which is tried again: %s", error)
             except Exception:  # a worker that says no more that it lives is taken for gone
                 log.exception("the ledger could not be kept up, which is tried again")
-            self._desk.give_back_delivered(delivered)
+            self._dispatcher.give_back_delivered(delivered)
             self._look.clear()
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._look.wait(), BEAT_SECONDS)
@@ -109,7 +109,7 @@ class Colleagues:
             log.warning("Took up the %s request %s of a worker that has gone.", each.status, each.entry.key)
             self._take_up(each)
         for worker in gone:
-            self._desk.do(self._settle(worker))
+            self._dispatcher.do(self._settle(worker))
 
     # ── what is left behind ──────────────────────────────────────────────────────────────────────────────────────────
 
@@ -117,19 +117,21 @@ class Colleagues:
         """A request that no piece of a reply has been seen of is answered; else its reply would come twice."""
         entry = inherited.entry
         to = ReplyTo(entry.reply_topic, entry.correlation)
-        if self._desk.has(entry.key):  # whoever asked once more was quicker
+        if self._dispatcher.has(entry.key):  # whoever asked once more was quicker
             return
         if inherited.answer is not None:
-            self._desk.publish_answer(to, inherited.answer, entry.key)
+            self._dispatcher.publish_answer(to, inherited.answer, entry.key)
         elif inherited.status == "begun" or inherited.attempts > MOST_ATTEMPTS:
-            self._desk.do(self._desk.drop(entry.key, Refusal(to, ReplyInterrupted(INTERRUPTED), is_legacy(entry.key))))
+            self._dispatcher.do(
+                self._dispatcher.drop(entry.key, Refusal(to, ReplyInterrupted(INTERRUPTED), is_legacy(entry.key)))
+            )
         else:
-            reception = self._legacy if is_legacy(entry.key) else self._reception
-            found = reception.read_entry(entry)
+            decoder = self._legacy if is_legacy(entry.key) else self._decoder
+            found = decoder.read_entry(entry)
             if isinstance(found, Arrival):
-                self._desk.answer(found)
+                self._dispatcher.answer(found)
             else:
-                self._desk.do(self._desk.drop(entry.key, found))
+                self._dispatcher.do(self._dispatcher.drop(entry.key, found))
 
     async def _settle(self, worker: str) -> None:
         """Empties what the broker keeps for a worker that has gone: requests that were dealt to it and never read.

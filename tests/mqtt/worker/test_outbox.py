@@ -23,8 +23,8 @@ from llm_core.events import (
     ToolCallDelta,
     Usage,
 )
-from llm_core.mqtt.outbox import Outbox, Pace, ReplyTo, payload_limit
 from llm_core.mqtt.packets import Outgoing
+from llm_core.mqtt.worker.outbox import Outbox, Pace, ReplyTo, payload_limit
 
 TO = ReplyTo("llm/lab/reply/oven/r1", b"7")
 DONE = Done("stop", Usage(10, 4, 2), Timings(1.0, 20.0, 50.0))

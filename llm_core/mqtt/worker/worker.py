@@ -19,17 +19,17 @@ from typing import Any
 from llm_core.client import LLMClient
 from llm_core.errors import LLMError, SettingsError, StorageError
 from llm_core.mqtt import payloads
-from llm_core.mqtt.colleagues import Colleagues
 from llm_core.mqtt.connection import Connection
-from llm_core.mqtt.desk import Desk
-from llm_core.mqtt.ledger import Ledger
-from llm_core.mqtt.legacy import LegacyReception, is_legacy, read_template
-from llm_core.mqtt.outbox import Pace
 from llm_core.mqtt.packets import Incoming, Outgoing, TLSFiles
-from llm_core.mqtt.projects import Projects
-from llm_core.mqtt.reception import Arrival, Reception, Refusal
-from llm_core.mqtt.templates import Templates
 from llm_core.mqtt.topics import Address, RequestKey, Topics
+from llm_core.mqtt.worker.decoder import Arrival, Decoder, Refusal
+from llm_core.mqtt.worker.dispatcher import Dispatcher
+from llm_core.mqtt.worker.failover import Failover
+from llm_core.mqtt.worker.ledger import Ledger
+from llm_core.mqtt.worker.legacy import LegacyDecoder, is_legacy, read_template
+from llm_core.mqtt.worker.outbox import Pace
+from llm_core.mqtt.worker.projects import Projects
+from llm_core.mqtt.worker.templates import Templates
 from llm_core.sessions.database import open_database
 
 log = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ _BATCH = 64  # messages that are written into the ledger at once
 _GOODBYE_SECONDS = 5.0
 
 
-class Bridge:
+class Worker:
     """One worker.
 
     Args:
@@ -60,8 +60,8 @@ class Bridge:
         self._topics = Topics(settings.mqtt_prefix)
         counters = settings.redis_url.get_secret_value() if settings.redis_url else None
         self._projects = Projects.load(settings.mqtt_projects, settings.rate_limit, counters)
-        self._reception = Reception(self._topics, self._projects, self._max_bytes)
-        self._legacy = LegacyReception(self._projects, self._max_bytes)
+        self._decoder = Decoder(self._topics, self._projects, self._max_bytes)
+        self._legacy = LegacyDecoder(self._projects, self._max_bytes)
         self._templates = Templates()
         self._inbox: asyncio.Queue[Incoming | asyncio.Event] = asyncio.Queue()
         self._serves = False
@@ -76,7 +76,7 @@ class Bridge:
             on_connected=self._on_connected,
         )
         self._ledger = Ledger(open_database(settings.sessions_url()), self.name)
-        self._desk = Desk(
+        self._dispatcher = Dispatcher(
             client,
             self._ledger,
             self._templates,
@@ -85,10 +85,10 @@ class Bridge:
             worker=self.name,
             pace=Pace(settings.mqtt_delta_ms / 1e3, settings.mqtt_delta_bytes),
         )
-        self._colleagues = Colleagues(
-            self._desk,
+        self._failover = Failover(
+            self._dispatcher,
             self._ledger,
-            self._reception,
+            self._decoder,
             self._legacy,
             self._topics,
             publish=self._connection.publish,
@@ -113,7 +113,7 @@ class Bridge:
                 async with self._connection:
                     await self._serve(stop, on_ready)
             finally:
-                await asyncio.to_thread(self._ledger.leave, self._desk.take_delivered())
+                await asyncio.to_thread(self._ledger.leave, self._dispatcher.take_delivered())
         finally:
             self._ledger.close()
 
@@ -127,14 +127,14 @@ class Bridge:
                 return
             opening.result()
             tasks.append(asyncio.create_task(self._serve_inbox(), name="mqtt-inbox"))
-            tasks.append(asyncio.create_task(self._colleagues.keep_up(), name="mqtt-colleagues"))
+            tasks.append(asyncio.create_task(self._failover.keep_up(), name="mqtt-failover"))
             if on_ready is not None:
                 on_ready()
-            tasks.append(asyncio.create_task(self._desk.leaving.wait(), name="mqtt-leaving"))
+            tasks.append(asyncio.create_task(self._dispatcher.leaving.wait(), name="mqtt-leaving"))
             await asyncio.wait({stopping, *tasks[2:]}, return_when=asyncio.FIRST_COMPLETED)
             await self._close()
         finally:
-            await self._desk.close(0)
+            await self._dispatcher.close(0)
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
@@ -152,13 +152,13 @@ class Bridge:
     async def _close(self) -> None:
         """Takes no more requests, answers those that it has, and says goodbye."""
         self._serves = False
-        self._desk.leaving.set()
+        self._dispatcher.leaving.set()
         with suppress(TimeoutError):
             async with asyncio.timeout(_GOODBYE_SECONDS):
                 for topic_filter in self._requests:
                     await self._connection.unsubscribe(topic_filter)
                 await self._until_received().wait()
-        await self._desk.close(self._client.settings.drain_seconds)
+        await self._dispatcher.close(self._client.settings.drain_seconds)
         self._connection.publish(self._status("offline"))
         with suppress(TimeoutError):
             await asyncio.wait_for(self._connection.wait_sent(), _GOODBYE_SECONDS)
@@ -222,20 +222,20 @@ class Bridge:
             if isinstance(found, Arrival):
                 arrivals.append(found)
             elif found is not None:
-                self._desk.refuse(found)
+                self._dispatcher.refuse(found)
         if not arrivals:
             return
         try:
             standings = await asyncio.to_thread(self._ledger.record, [arrival.entry for arrival in arrivals])
         except StorageError as error:
             for arrival in arrivals:
-                self._desk.refuse(Refusal(arrival.to, error, is_legacy(arrival.key)))
+                self._dispatcher.refuse(Refusal(arrival.to, error, is_legacy(arrival.key)))
             return
         for arrival, standing in zip(arrivals, standings, strict=True):
             if standing.known is None and (refusal := await self._count(arrival)) is not None:
-                self._desk.do(self._desk.drop(arrival.key, refusal))
-            elif (worker := self._desk.take(arrival, standing)) is not None:
-                self._colleagues.look_after(arrival, worker)
+                self._dispatcher.do(self._dispatcher.drop(arrival.key, refusal))
+            elif (worker := self._dispatcher.take(arrival, standing)) is not None:
+                self._failover.look_after(arrival, worker)
 
     async def _count(self, arrival: Arrival) -> Refusal | None:
         """Why a new request is one too many; who asks again for the same reply has asked once."""
@@ -253,16 +253,16 @@ class Bridge:
             address = Address("template", self._legacy.templates[message.topic])
         match address.kind:
             case "request":
-                return self._reception.read(message, address)
+                return self._decoder.read(message, address)
             case "cancel":
-                self._desk.cancel(RequestKey(address.project, address.name, address.request_id))
+                self._dispatcher.cancel(RequestKey(address.project, address.name, address.request_id))
             case "template":
                 self._take_template(message, address)
             case "status":
                 if b'"offline"' in message.payload:
-                    self._colleagues.look_round()
+                    self._failover.look_round()
             case "worker":
-                self._colleagues.hear(message, address.verb)
+                self._failover.hear(message, address.verb)
             case _:
                 log.warning("A message to %r means nothing here: a name in it is not allowed.", message.topic[:300])
         return None
