@@ -6,8 +6,7 @@ import asyncio
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine, Iterable
-from functools import partial
+from collections.abc import Coroutine, Iterable
 from typing import Any
 
 from llm_core.client import LLMClient
@@ -19,6 +18,7 @@ from llm_core.mqtt.worker.job import Job, Out
 from llm_core.mqtt.worker.ledger import Ledger, Standing
 from llm_core.mqtt.worker.legacy import LegacyOutbox, is_legacy, legacy_error
 from llm_core.mqtt.worker.outbox import Outbox, Pace, ReplyTo, error_message, payload_limit
+from llm_core.mqtt.worker.port import Port
 from llm_core.mqtt.worker.templates import Templates
 
 log = logging.getLogger(__name__)
@@ -27,28 +27,11 @@ MOST_CANCELS = 1000  # that came before their requests, and are remembered
 
 
 class Dispatcher:
-    """Requests in work, in one event loop.
+    """Requests in work, in one event loop."""
 
-    Args:
-        publish: Sends a message; it never waits.
-        largest_packet: What the broker takes, in bytes, as far as is known now.
-        worker: This worker's name.
-    """
-
-    def __init__(
-        self,
-        client: LLMClient,
-        ledger: Ledger,
-        templates: Templates,
-        *,
-        publish: Callable[[Outgoing], None],
-        largest_packet: Callable[[], int],
-        worker: str,
-        pace: Pace,
-    ) -> None:
+    def __init__(self, client: LLMClient, ledger: Ledger, templates: Templates, port: Port, pace: Pace) -> None:
         self._client, self._ledger, self._templates = client, ledger, templates
-        self._publish, self._largest_packet = publish, largest_packet
-        self._worker, self._pace = worker, pace
+        self._port, self._pace = port, pace
         self._answers: dict[RequestKey, Job] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._cancels: OrderedDict[RequestKey, None] = OrderedDict()
@@ -70,7 +53,7 @@ class Dispatcher:
                 running.out.tell_again(arrival.to, arrival.ask.after)
         elif standing.answer is not None:
             self.publish_answer(arrival.to, standing.answer)
-        elif standing.known is None or standing.worker == self._worker:
+        elif standing.known is None or standing.worker == self._port.worker:
             self.answer(arrival)
         else:
             return standing.worker
@@ -121,18 +104,9 @@ class Dispatcher:
         if is_legacy(arrival.key) and arrival.project.compatibility is not None:
             json_replies = arrival.project.compatibility.json_replies
             session = arrival.ask.session_id or ""
-            return LegacyOutbox(self._publish, arrival.to, session=session, json_replies=json_replies)
-        return Outbox(
-            self._publish,
-            arrival.to,
-            worker=self._worker,
-            pace=self._pace,
-            limit=partial(self._limit, arrival.ask.max_bytes),
-            stream=arrival.ask.stream,
-        )
-
-    def _limit(self, asked: int | None, to: ReplyTo) -> int:
-        return payload_limit(to, self._largest_packet(), asked)
+            return LegacyOutbox(self._port, arrival.to, session=session, json_replies=json_replies)
+        ask = arrival.ask
+        return Outbox(self._port, arrival.to, pace=self._pace, max_bytes=ask.max_bytes, stream=ask.stream)
 
     def cancel(self, key: RequestKey) -> None:
         """Stops a reply; one whose request has not come yet, or is another worker's, is remembered for a while."""
@@ -162,9 +136,9 @@ class Dispatcher:
     def refuse(self, refusal: Refusal) -> None:
         """Answers with an error."""
         log.info("refused a request over MQTT: %s (%s)", refusal.error.message, refusal.error.code)
-        limit = self._limit(None, refusal.to)
+        limit = payload_limit(refusal.to, self._port.largest_packet, None)
         payload = legacy_error(refusal.error) if refusal.legacy else error_message(refusal.error, limit)
-        self._publish(Outgoing(refusal.to.topic, payload, correlation=refusal.to.correlation))
+        self._port.publish(Outgoing(refusal.to.topic, payload, correlation=refusal.to.correlation))
 
     async def drop(self, key: RequestKey, refusal: Refusal) -> None:
         """Answers a request that has been written down with an error. It may be sent again."""
@@ -178,7 +152,7 @@ class Dispatcher:
             key: Where the ledger is still to be told that the broker has it.
         """
         on_acknowledged = None if key is None else lambda _reason: self._on_delivered(key)
-        self._publish(Outgoing(to.topic, answer, correlation=to.correlation, on_acknowledged=on_acknowledged))
+        self._port.publish(Outgoing(to.topic, answer, correlation=to.correlation, on_acknowledged=on_acknowledged))
 
     def _on_delivered(self, key: RequestKey) -> None:
         """From now on the ledger tells the answer to who asks again."""

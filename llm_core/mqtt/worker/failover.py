@@ -6,12 +6,10 @@ import asyncio
 import base64
 import json
 import logging
-from collections.abc import Callable
 from contextlib import suppress
 
 from llm_core.errors import ReplyInterrupted, StorageError
 from llm_core.mqtt import payloads
-from llm_core.mqtt.connection import Connection
 from llm_core.mqtt.packets import Incoming, Outgoing
 from llm_core.mqtt.topics import RequestKey, Topics
 from llm_core.mqtt.worker.decoder import Arrival, Decoder, Refusal
@@ -20,6 +18,7 @@ from llm_core.mqtt.worker.job import INTERRUPTED
 from llm_core.mqtt.worker.ledger import NOBODY, Inherited, Ledger
 from llm_core.mqtt.worker.legacy import LegacyDecoder, is_legacy
 from llm_core.mqtt.worker.outbox import ReplyTo
+from llm_core.mqtt.worker.port import Port
 
 log = logging.getLogger(__name__)
 
@@ -29,16 +28,7 @@ _AGAIN_SECONDS = 60  # for how long a worker that is away is to hear that somebo
 
 
 class Failover:
-    """The other workers on the same broker and database.
-
-    Args:
-        publish: Sends a message; it never waits.
-        connect: Makes a connection in the name of a worker that has gone: its name, what takes its messages, and what
-            is told when the broker has answered whether it knows that worker's session.
-        requests: The filters of which each worker gets its share.
-        receive: Takes a message that was meant for another worker.
-        until_received: Waits until all of those are written down.
-    """
+    """The other workers on the same broker and database."""
 
     def __init__(
         self,
@@ -47,17 +37,10 @@ class Failover:
         decoder: Decoder,
         legacy: LegacyDecoder,
         topics: Topics,
-        *,
-        publish: Callable[[Outgoing], None],
-        connect: Callable[[str, Callable[[Incoming], None], Callable[[bool], None]], Connection],
-        requests: list[str],
-        receive: Callable[[Incoming], None],
-        until_received: Callable[[], asyncio.Event],
+        port: Port,
     ) -> None:
-        self._dispatcher, self._ledger, self._topics = dispatcher, ledger, topics
+        self._dispatcher, self._ledger, self._topics, self._port = dispatcher, ledger, topics, port
         self._decoder, self._legacy = decoder, legacy
-        self._publish, self._connect, self._requests = publish, connect, requests
-        self._receive, self._until_received = receive, until_received
         self._look = asyncio.Event()
 
     # ── who lives ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -68,7 +51,7 @@ class Failover:
             self.look_round()
         else:
             told = Outgoing(self._topics.worker(worker, "again"), _again(arrival), expires_in=_AGAIN_SECONDS)
-            self._publish(told)
+            self._port.publish(told)
 
     def hear(self, message: Incoming, verb: str) -> None:
         """Takes what another worker says to this one."""
@@ -109,7 +92,7 @@ class Failover:
             log.warning("Took up the %s request %s of a worker that has gone.", each.status, each.entry.key)
             self._take_up(each)
         for worker in gone:
-            self._dispatcher.do(self._settle(worker))
+            self._dispatcher.do(self._drain(worker))
 
     # ── what is left behind ──────────────────────────────────────────────────────────────────────────────────────────
 
@@ -133,31 +116,8 @@ class Failover:
             else:
                 self._dispatcher.do(self._dispatcher.drop(entry.key, found))
 
-    async def _settle(self, worker: str) -> None:
-        """Empties what the broker keeps for a worker that has gone: requests that were dealt to it and never read.
-
-        The broker hands them to whoever comes with that worker's client id. When the subscription has ended, and a
-        message that was sent after its end has come, there is nothing left.
-        """
-        last = self._topics.worker(worker, "end")
-        emptied = asyncio.Event()
-
-        def take(message: Incoming) -> None:
-            if message.topic == last:
-                emptied.set()
-            self._receive(message)
-
-        def connected(known: bool) -> None:
-            if not known:
-                emptied.set()
-
-        async with self._connect(worker, take, connected) as estate:
-            await estate.wait_connected()
-            for topic_filter in self._requests:
-                await estate.unsubscribe(topic_filter)
-            self._publish(Outgoing(last, b""))
-            await emptied.wait()
-            await self._until_received().wait()
+    async def _drain(self, worker: str) -> None:
+        await self._port.drain(worker)
         with suppress(StorageError):  # then somebody looks once more, and finds nothing
             await asyncio.to_thread(self._ledger.bury, worker)
 

@@ -20,6 +20,7 @@ from llm_core.mqtt.topics import SHARE, RequestKey, is_below, is_name
 from llm_core.mqtt.worker.decoder import Arrival, Refusal, check_expiry, expiry
 from llm_core.mqtt.worker.ledger import Entry
 from llm_core.mqtt.worker.outbox import ReplyTo
+from llm_core.mqtt.worker.port import Port
 from llm_core.mqtt.worker.projects import Project, Projects
 
 CLIENT_PREFIX = "~"  # no client of the newer topics can have such a name
@@ -165,8 +166,8 @@ class LegacyOutbox:
         json_replies: Whether the text comes as an object with `response`.
     """
 
-    def __init__(self, publish: Callable[[Outgoing], None], to: ReplyTo, *, session: str, json_replies: bool) -> None:
-        self._publish, self._to, self._session, self._json = publish, to, session, json_replies
+    def __init__(self, port: Port, to: ReplyTo, *, session: str, json_replies: bool) -> None:
+        self._port, self._to, self._session, self._json = port, to, session, json_replies
         self._last: bytes | None = None
 
     def queued(self, event: Queued) -> None:
@@ -194,7 +195,7 @@ class LegacyOutbox:
 
     def _send(self, payload: bytes, on_acknowledged: Callable[[int], None] | None = None) -> None:
         message = Outgoing(self._to.topic, payload, correlation=self._to.correlation, on_acknowledged=on_acknowledged)
-        self._publish(message)
+        self._port.publish(message)
 
 
 def legacy_error(error: LLMError) -> bytes:

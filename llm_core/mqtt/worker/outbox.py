@@ -16,6 +16,7 @@ from llm_core.errors import LLMError
 from llm_core.events import ChatEvent, ChatReply, ContentDelta, Queued, ReasoningDelta, ToolCallDelta, event_to_dict
 from llm_core.mqtt import payloads
 from llm_core.mqtt.packets import Outgoing
+from llm_core.mqtt.worker.port import Port
 
 POSITION_SECONDS = 1.0  # least time between two messages that tell the place in the queue
 _HEADER_BYTES = 64  # of a packet, beside topic, properties and payload, at most
@@ -42,24 +43,15 @@ class Outbox:
     """The messages of one reply, in one event loop.
 
     Args:
-        publish: Sends a message; it never waits.
-        worker: Who answers.
-        limit: Longest payload in bytes: of the client, or of the broker.
+        max_bytes: Longest payload that the client takes. None: the broker's limit.
         stream: Whether the client wants pieces.
     """
 
     def __init__(
-        self,
-        publish: Callable[[Outgoing], None],
-        to: ReplyTo,
-        *,
-        worker: str,
-        pace: Pace,
-        limit: Callable[[ReplyTo], int],
-        stream: bool = True,
+        self, port: Port, to: ReplyTo, *, pace: Pace, max_bytes: int | None = None, stream: bool = True
     ) -> None:
-        self._publish, self._to, self._worker = publish, to, worker
-        self._pace, self._limit, self._stream = pace, limit, stream
+        self._port, self._to, self._pace = port, to, pace
+        self._max_bytes, self._stream = max_bytes, stream
         self._loop = asyncio.get_running_loop()
         self._accepted: bytes | None = None
         self._position = -1
@@ -86,7 +78,7 @@ class Outbox:
         if self._accepted is not None and settled:
             return
         self._position, self._told_at = event.position, now
-        self._accepted = payloads.encode(payloads.accepted(self._worker, event.position))
+        self._accepted = payloads.encode(payloads.accepted(self._port.worker, event.position))
         self._send(self._accepted)
 
     def add(self, event: ChatEvent) -> None:
@@ -111,7 +103,7 @@ class Outbox:
         pieces gets them, since it could get the text in no other way.
         """
         self._flush()
-        limit = self._limit(self._to)
+        limit = self._limit()
         last = payloads.encode(payloads.done(self.seq, reply))
         if len(last) <= limit:
             return last
@@ -133,7 +125,7 @@ class Outbox:
     def fail(self, error: LLMError) -> None:
         """Sends an error in place of what is left."""
         self._flush()
-        self._last = error_message(error, self._limit(self._to))
+        self._last = error_message(error, self._limit())
         self._send(self._last)
 
     def tell_again(self, to: ReplyTo, after: int) -> None:
@@ -174,15 +166,18 @@ class Outbox:
             return
         text, self._gathered, self._size = "".join(self._gathered), [], 0
         self._due = self._loop.time() + self._pace.seconds
-        for piece in _cut(text, self._limit(self._to) - _ENVELOPE_BYTES):
+        for piece in _cut(text, self._limit() - _ENVELOPE_BYTES):
             self._number({"type": "delta", "seq": self.seq} | _body(self._kind, piece))
+
+    def _limit(self) -> int:
+        return payload_limit(self._to, self._port.largest_packet, self._max_bytes)
 
     def _number(self, message: dict[str, Any]) -> None:
         self._sent.append(payloads.encode(message))
         self._send(self._sent[-1])
 
     def _send(self, payload: bytes, on_acknowledged: Callable[[int], None] | None = None) -> None:
-        self._publish(
+        self._port.publish(
             Outgoing(self._to.topic, payload, correlation=self._to.correlation, on_acknowledged=on_acknowledged)
         )
 

@@ -13,14 +13,13 @@ import re
 import secrets
 import socket
 from collections.abc import Callable, Iterable
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from typing import Any
 
 from llm_core.client import LLMClient
 from llm_core.errors import LLMError, SettingsError, StorageError
 from llm_core.mqtt import payloads
-from llm_core.mqtt.connection import Connection
-from llm_core.mqtt.packets import Incoming, Outgoing, TLSFiles
+from llm_core.mqtt.packets import Incoming, TLSFiles
 from llm_core.mqtt.topics import Address, RequestKey, Topics
 from llm_core.mqtt.worker.decoder import Arrival, Decoder, Refusal
 from llm_core.mqtt.worker.dispatcher import Dispatcher
@@ -28,14 +27,13 @@ from llm_core.mqtt.worker.failover import Failover
 from llm_core.mqtt.worker.ledger import Ledger
 from llm_core.mqtt.worker.legacy import LegacyDecoder, is_legacy, read_template
 from llm_core.mqtt.worker.outbox import Pace
+from llm_core.mqtt.worker.port import Port
 from llm_core.mqtt.worker.projects import Projects
 from llm_core.mqtt.worker.templates import Templates
 from llm_core.sessions.database import open_database
 
 log = logging.getLogger(__name__)
 
-STATUS_SECONDS = 24 * 3600  # how long the broker remembers that a worker has gone
-_BATCH = 64  # messages that are written into the ledger at once
 _GOODBYE_SECONDS = 5.0
 
 
@@ -55,48 +53,20 @@ class Worker:
         if settings.mqtt_url is None:
             raise SettingsError("MQTT_URL is not set: it says where the broker is, such as mqtt://127.0.0.1:1883.")
         self.name = _worker_name()
-        self._client, self._broker, self._max_bytes = client, settings.mqtt_url, settings.mqtt_max_bytes
-        self._tls = TLSFiles(settings.mqtt_ca_file, settings.mqtt_cert_file, settings.mqtt_key_file)
+        self._client, self._max_bytes = client, settings.mqtt_max_bytes
         self._topics = Topics(settings.mqtt_prefix)
         counters = settings.redis_url.get_secret_value() if settings.redis_url else None
         self._projects = Projects.load(settings.mqtt_projects, settings.rate_limit, counters)
         self._decoder = Decoder(self._topics, self._projects, self._max_bytes)
         self._legacy = LegacyDecoder(self._projects, self._max_bytes)
         self._templates = Templates()
-        self._inbox: asyncio.Queue[Incoming | asyncio.Event] = asyncio.Queue()
-        self._serves = False
-        self._requests = [self._topics.shared_requests, *self._legacy.filters]
-        self._connection = Connection(
-            self._broker,
-            client_id_of(self.name),
-            on_message=self._inbox.put_nowait,
-            tls=self._tls,
-            will=self._status("offline"),
-            keep_session=True,
-            on_connected=self._on_connected,
-        )
+        requests = [self._topics.shared_requests, *self._legacy.filters]
+        tls = TLSFiles(settings.mqtt_ca_file, settings.mqtt_cert_file, settings.mqtt_key_file)
+        self._port = Port(settings.mqtt_url, tls, self._topics, self.name, requests=requests)
         self._ledger = Ledger(open_database(settings.sessions_url()), self.name)
-        self._dispatcher = Dispatcher(
-            client,
-            self._ledger,
-            self._templates,
-            publish=self._connection.publish,
-            largest_packet=lambda: self._connection.largest_packet,
-            worker=self.name,
-            pace=Pace(settings.mqtt_delta_ms / 1e3, settings.mqtt_delta_bytes),
-        )
-        self._failover = Failover(
-            self._dispatcher,
-            self._ledger,
-            self._decoder,
-            self._legacy,
-            self._topics,
-            publish=self._connection.publish,
-            connect=self._connect_as,
-            requests=self._requests,
-            receive=self._inbox.put_nowait,
-            until_received=self._until_received,
-        )
+        pace = Pace(settings.mqtt_delta_ms / 1e3, settings.mqtt_delta_bytes)
+        self._dispatcher = Dispatcher(client, self._ledger, self._templates, self._port, pace)
+        self._failover = Failover(self._dispatcher, self._ledger, self._decoder, self._legacy, self._topics, self._port)
 
     # ── from the beginning to the end ────────────────────────────────────────────────────────────────────────────────
 
@@ -110,7 +80,7 @@ class Worker:
         try:
             await asyncio.to_thread(self._ledger.join)
             try:
-                async with self._connection:
+                async with self._port:
                     await self._serve(stop, on_ready)
             finally:
                 await asyncio.to_thread(self._ledger.leave, self._dispatcher.take_delivered())
@@ -126,7 +96,7 @@ class Worker:
             if not opening.done():
                 return
             opening.result()
-            tasks.append(asyncio.create_task(self._serve_inbox(), name="mqtt-inbox"))
+            tasks.append(asyncio.create_task(self._receive(), name="mqtt-receive"))
             tasks.append(asyncio.create_task(self._failover.keep_up(), name="mqtt-failover"))
             if on_ready is not None:
                 on_ready()
@@ -141,78 +111,30 @@ class Worker:
 
     async def _open(self) -> None:
         """Begins to take requests, once there is a model to answer them."""
-        await self._client.await_ready()
-        await self._connection.wait_connected()
-        own = (self._topics.cancels, self._topics.templates, self._topics.statuses, self._topics.of_worker(self.name))
-        for topic_filter in (*own, *self._legacy.templates, *self._requests):
-            await self._connection.subscribe(topic_filter)
-        self._serves = True
-        self._connection.publish(self._status("online"))
+        model = await self._client.await_ready()
+        stats = self._client.stats()
+        filters = (self._topics.cancels, self._topics.templates, *self._legacy.templates)
+        await self._port.open(filters, model=model.name, slots=stats.slots if stats else 0)
 
     async def _close(self) -> None:
         """Takes no more requests, answers those that it has, and says goodbye."""
-        self._serves = False
         self._dispatcher.leaving.set()
         with suppress(TimeoutError):
-            async with asyncio.timeout(_GOODBYE_SECONDS):
-                for topic_filter in self._requests:
-                    await self._connection.unsubscribe(topic_filter)
-                await self._until_received().wait()
+            await asyncio.wait_for(self._port.close_requests(), _GOODBYE_SECONDS)
         await self._dispatcher.close(self._client.settings.drain_seconds)
-        self._connection.publish(self._status("offline"))
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._connection.wait_sent(), _GOODBYE_SECONDS)
-
-    def _on_connected(self, known: bool) -> None:
-        if not self._serves:
-            return
-        if not known:
-            log.warning("The broker has lost this worker's session. Clients that hear nothing have to ask again.")
-        self._connection.publish(self._status("online"))
-
-    def _status(self, state: str) -> Outgoing:
-        said: dict[str, Any] = {"status": state, "worker": self.name}
-        if state == "online":
-            stats = self._client.stats()
-            said |= {"model": self._client.wait_ready(0).name, "slots": stats.slots if stats else 0}
-        expires_in = STATUS_SECONDS if state == "offline" else None
-        return Outgoing(self._topics.status(self.name), payloads.encode(said), retain=True, expires_in=expires_in)
-
-    def _connect_as(
-        self, worker: str, on_message: Callable[[Incoming], None], on_connected: Callable[[bool], None]
-    ) -> Connection:
-        return Connection(
-            self._broker,
-            client_id_of(worker),
-            on_message=on_message,
-            tls=self._tls,
-            keep_session=True,
-            on_connected=on_connected,
-        )
+            await asyncio.wait_for(self._port.say_goodbye(), _GOODBYE_SECONDS)
 
     # ── receiving ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def _serve_inbox(self) -> None:
-        """The one task that records and acknowledges, so that both happen in order."""
-        while True:
-            batch = [await self._inbox.get()]
-            while len(batch) < _BATCH and not self._inbox.empty():
-                batch.append(self._inbox.get_nowait())
-            try:
-                await self._take([each for each in batch if isinstance(each, Incoming)])
-            except Exception:  # one message must not end the worker
-                log.exception("a batch of MQTT messages failed")
-            for each in batch:
-                if isinstance(each, Incoming):
-                    each.acknowledge()
-                else:
-                    each.set()
-
-    def _until_received(self) -> asyncio.Event:
-        """Set once everything that has come by now is written down and acknowledged."""
-        marker = asyncio.Event()
-        self._inbox.put_nowait(marker)
-        return marker
+    async def _receive(self) -> None:
+        """The one task that records requests, so that it happens in order."""
+        async with aclosing(self._port.batches()) as batches:
+            async for batch in batches:
+                try:
+                    await self._take(batch)
+                except Exception:  # one message must not end the worker
+                    log.exception("a batch of MQTT messages failed")
 
     async def _take(self, messages: Iterable[Incoming]) -> None:
         """Reads messages and writes the requests among them down. They are started when all are."""
@@ -284,8 +206,3 @@ def _worker_name() -> str:
     """A name that no other worker has or had."""
     host = re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname())[:40]
     return f"{host}-{os.getpid()}-{secrets.token_hex(3)}"
-
-
-def client_id_of(worker: str) -> str:
-    """A worker's client id at the broker. Others know it too, to take up what it leaves behind."""
-    return f"llm-worker-{worker}"

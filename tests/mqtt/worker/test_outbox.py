@@ -31,13 +31,14 @@ DONE = Done("stop", Usage(10, 4, 2), Timings(1.0, 20.0, 50.0))
 
 
 class Post:
-    """What has been published."""
+    """A port without a broker: what has been published there."""
+
+    worker, largest_packet = "w1", 10**7
 
     def __init__(self, *, pace: Pace | None = None, limit: int = 10**6, stream: bool = True) -> None:
         self.sent: list[Outgoing] = []
-        self.outbox = Outbox(
-            self.sent.append, TO, worker="w1", pace=pace or Pace(0, 1), limit=lambda _to: limit, stream=stream
-        )
+        self.publish = self.sent.append
+        self.outbox = Outbox(self, TO, pace=pace or Pace(0, 1), max_bytes=limit, stream=stream)
 
     @property
     def messages(self) -> list[dict[str, Any]]:
