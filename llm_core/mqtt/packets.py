@@ -19,14 +19,14 @@ class Incoming:
     """A message that was received.
 
     Attributes:
-        again: Whether the broker says that it has sent it before.
+        duplicate: Whether the broker says that it has sent it before.
         expires_in: Seconds that are left of its life; None: any number.
         acknowledge: Tells the broker that it need not be sent again. To be called in the order of arrival.
     """
 
     topic: str
     payload: bytes
-    again: bool
+    duplicate: bool
     retained: bool
     response_topic: str | None
     correlation: bytes | None
@@ -63,6 +63,17 @@ class Outgoing:
         if self.expires_in is not None:
             properties.MessageExpiryInterval = self.expires_in
         return properties
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyTo:
+    """Where the messages of a reply go, and what the client wants back with each."""
+
+    topic: str
+    correlation: bytes | None = None
+
+    def message(self, payload: bytes, on_acknowledged: Callable[[int], None] | None = None) -> Outgoing:
+        return Outgoing(self.topic, payload, correlation=self.correlation, on_acknowledged=on_acknowledged)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,13 +11,12 @@ from typing import Any
 
 from llm_core.client import LLMClient
 from llm_core.errors import QueueFull
-from llm_core.mqtt.packets import Outgoing
+from llm_core.mqtt.packets import ReplyTo
 from llm_core.mqtt.topics import RequestKey
 from llm_core.mqtt.worker.decoder import Arrival, Refusal
-from llm_core.mqtt.worker.job import Job, Out
+from llm_core.mqtt.worker.job import Job
 from llm_core.mqtt.worker.ledger import Ledger, Standing
-from llm_core.mqtt.worker.legacy import LegacyOutbox, is_legacy, legacy_error
-from llm_core.mqtt.worker.outbox import Outbox, Pace, ReplyTo, error_message, payload_limit
+from llm_core.mqtt.worker.outbox import payload_limit
 from llm_core.mqtt.worker.port import Port
 from llm_core.mqtt.worker.templates import Templates
 
@@ -29,9 +28,8 @@ MOST_CANCELS = 1000  # that came before their requests, and are remembered
 class Dispatcher:
     """Requests in work, in one event loop."""
 
-    def __init__(self, client: LLMClient, ledger: Ledger, templates: Templates, port: Port, pace: Pace) -> None:
-        self._client, self._ledger, self._templates = client, ledger, templates
-        self._port, self._pace = port, pace
+    def __init__(self, client: LLMClient, ledger: Ledger, templates: Templates, port: Port) -> None:
+        self._client, self._ledger, self._templates, self._port = client, ledger, templates, port
         self._answers: dict[RequestKey, Job] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._cancels: OrderedDict[RequestKey, None] = OrderedDict()
@@ -49,8 +47,8 @@ class Dispatcher:
         """
         running = self._answers.get(arrival.key)
         if running is not None:
-            if not arrival.again:  # else the broker repeats itself, and the client has asked once
-                running.out.tell_again(arrival.to, arrival.ask.after)
+            if not arrival.duplicate:  # else the broker repeats itself, and the client has asked once
+                running.outbox.resend(arrival.to, arrival.ask.after)
         elif standing.answer is not None:
             self.publish_answer(arrival.to, standing.answer)
         elif standing.known is None or standing.worker == self._port.worker:
@@ -65,15 +63,15 @@ class Dispatcher:
             return
         most = arrival.project.limits.running
         if most is not None and sum(key.project == arrival.key.project for key in self._answers) >= most:
-            said = f"{most} requests of this project are being answered already, which is its limit."
-            self.do(self.drop(arrival.key, Refusal(arrival.to, QueueFull(said), is_legacy(arrival.key))))
+            full = QueueFull(f"{most} requests of this project are being answered already, which is its limit.")
+            self.drop(arrival.key, arrival.refused(full))
             return
         key, session_id = arrival.key, arrival.ask.session_id
         answer = Job(
             self._client,
             self._ledger,
             arrival,
-            self._out(arrival),
+            arrival.dialect.outbox(arrival, self._port),
             prompt=self._templates.get(key.project, key.client, session_id),
             on_delivered=self._on_delivered,
             on_released=self.leaving.set,
@@ -82,7 +80,7 @@ class Dispatcher:
             del self._cancels[key]
             answer.cancel()
         self._answers[key] = answer
-        self.do(self._run(answer))
+        self.spawn(self._run(answer))
 
     async def _run(self, answer: Job) -> None:
         answered, began = False, time.monotonic()
@@ -100,14 +98,6 @@ class Dispatcher:
         """Whether this worker answers it now."""
         return key in self._answers
 
-    def _out(self, arrival: Arrival) -> Out:
-        if is_legacy(arrival.key) and arrival.project.compatibility is not None:
-            json_replies = arrival.project.compatibility.json_replies
-            session = arrival.ask.session_id or ""
-            return LegacyOutbox(self._port, arrival.to, session=session, json_replies=json_replies)
-        ask = arrival.ask
-        return Outbox(self._port, arrival.to, pace=self._pace, max_bytes=ask.max_bytes, stream=ask.stream)
-
     def cancel(self, key: RequestKey) -> None:
         """Stops a reply; one whose request has not come yet, or is another worker's, is remembered for a while."""
         answer = self._answers.get(key)
@@ -118,13 +108,13 @@ class Dispatcher:
         while len(self._cancels) > MOST_CANCELS:
             self._cancels.popitem(last=False)
 
-    def tell_again(self, key: RequestKey, to: ReplyTo, after: int) -> None:
+    def resend(self, key: RequestKey, to: ReplyTo, after: int) -> None:
         """Tells what there is of an answer that is, or was, this worker's."""
         answer = self._answers.get(key)
         if answer is not None:
-            answer.out.tell_again(to, after)
+            answer.outbox.resend(to, after)
         else:
-            self.do(self._tell_from_ledger(key, to))
+            self.spawn(self._tell_from_ledger(key, to))
 
     async def _tell_from_ledger(self, key: RequestKey, to: ReplyTo) -> None:
         answer = await asyncio.to_thread(self._ledger.answer, key)
@@ -137,11 +127,13 @@ class Dispatcher:
         """Answers with an error."""
         log.info("refused a request over MQTT: %s (%s)", refusal.error.message, refusal.error.code)
         limit = payload_limit(refusal.to, self._port.largest_packet, None)
-        payload = legacy_error(refusal.error) if refusal.legacy else error_message(refusal.error, limit)
-        self._port.publish(Outgoing(refusal.to.topic, payload, correlation=refusal.to.correlation))
+        self._port.publish(refusal.to.message(refusal.dialect.encode_error(refusal.error, limit)))
 
-    async def drop(self, key: RequestKey, refusal: Refusal) -> None:
+    def drop(self, key: RequestKey, refusal: Refusal) -> None:
         """Answers a request that has been written down with an error. It may be sent again."""
+        self.spawn(self._drop(key, refusal))
+
+    async def _drop(self, key: RequestKey, refusal: Refusal) -> None:
         await asyncio.to_thread(self._ledger.forget, key)
         self.refuse(refusal)
 
@@ -152,7 +144,7 @@ class Dispatcher:
             key: Where the ledger is still to be told that the broker has it.
         """
         on_acknowledged = None if key is None else lambda _reason: self._on_delivered(key)
-        self._port.publish(Outgoing(to.topic, answer, correlation=to.correlation, on_acknowledged=on_acknowledged))
+        self._port.publish(to.message(answer, on_acknowledged))
 
     def _on_delivered(self, key: RequestKey) -> None:
         """From now on the ledger tells the answer to who asks again."""
@@ -169,8 +161,8 @@ class Dispatcher:
 
     # ── tasks ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def do(self, work: Coroutine[Any, Any, None]) -> None:
-        """Runs something beside; it ends with the dispatcher."""
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Runs a task; it ends with the dispatcher."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._on_end)

@@ -10,14 +10,12 @@ from contextlib import suppress
 
 from llm_core.errors import ReplyInterrupted, StorageError
 from llm_core.mqtt import payloads
-from llm_core.mqtt.packets import Incoming, Outgoing
+from llm_core.mqtt.packets import Incoming, Outgoing, ReplyTo
 from llm_core.mqtt.topics import RequestKey, Topics
-from llm_core.mqtt.worker.decoder import Arrival, Decoder, Refusal
+from llm_core.mqtt.worker.decoder import Arrival, Decoder
 from llm_core.mqtt.worker.dispatcher import Dispatcher
 from llm_core.mqtt.worker.job import INTERRUPTED
 from llm_core.mqtt.worker.ledger import NOBODY, Inherited, Ledger
-from llm_core.mqtt.worker.legacy import LegacyDecoder, is_legacy
-from llm_core.mqtt.worker.outbox import ReplyTo
 from llm_core.mqtt.worker.port import Port
 
 log = logging.getLogger(__name__)
@@ -30,17 +28,9 @@ _AGAIN_SECONDS = 60  # for how long a worker that is away is to hear that somebo
 class Failover:
     """The other workers on the same broker and database."""
 
-    def __init__(
-        self,
-        dispatcher: Dispatcher,
-        ledger: Ledger,
-        decoder: Decoder,
-        legacy: LegacyDecoder,
-        topics: Topics,
-        port: Port,
-    ) -> None:
-        self._dispatcher, self._ledger, self._topics, self._port = dispatcher, ledger, topics, port
-        self._decoder, self._legacy = decoder, legacy
+    def __init__(self, dispatcher: Dispatcher, ledger: Ledger, decoder: Decoder, topics: Topics, port: Port) -> None:
+        self._dispatcher, self._ledger, self._decoder = dispatcher, ledger, decoder
+        self._topics, self._port = topics, port
         self._look = asyncio.Event()
 
     # ── who lives ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -62,7 +52,7 @@ class Failover:
         except (ValueError, KeyError, TypeError) as error:
             log.warning("A message of another worker cannot be read: %r", error)
         else:
-            self._dispatcher.tell_again(key, to, after)
+            self._dispatcher.resend(key, to, after)
 
     def look_round(self) -> None:
         """Looks at once whether somebody has gone."""
@@ -92,29 +82,25 @@ class Failover:
             log.warning("Took up the %s request %s of a worker that has gone.", each.status, each.entry.key)
             self._take_up(each)
         for worker in gone:
-            self._dispatcher.do(self._drain(worker))
+            self._dispatcher.spawn(self._drain(worker))
 
     # ── what is left behind ──────────────────────────────────────────────────────────────────────────────────────────
 
     def _take_up(self, inherited: Inherited) -> None:
         """A request that no piece of a reply has been seen of is answered; else its reply would come twice."""
         entry = inherited.entry
-        to = ReplyTo(entry.reply_topic, entry.correlation)
         if self._dispatcher.has(entry.key):  # whoever asked once more was quicker
             return
         if inherited.answer is not None:
-            self._dispatcher.publish_answer(to, inherited.answer, entry.key)
-        elif inherited.status == "begun" or inherited.attempts > MOST_ATTEMPTS:
-            self._dispatcher.do(
-                self._dispatcher.drop(entry.key, Refusal(to, ReplyInterrupted(INTERRUPTED), is_legacy(entry.key)))
-            )
+            self._dispatcher.publish_answer(entry.to, inherited.answer, entry.key)
+            return
+        found = self._decoder.decode_entry(entry)
+        if inherited.status == "begun" or inherited.attempts > MOST_ATTEMPTS:
+            found = self._decoder.refused(entry, ReplyInterrupted(INTERRUPTED))
+        if isinstance(found, Arrival):
+            self._dispatcher.answer(found)
         else:
-            decoder = self._legacy if is_legacy(entry.key) else self._decoder
-            found = decoder.read_entry(entry)
-            if isinstance(found, Arrival):
-                self._dispatcher.answer(found)
-            else:
-                self._dispatcher.do(self._dispatcher.drop(entry.key, found))
+            self._dispatcher.drop(entry.key, found)
 
     async def _drain(self, worker: str) -> None:
         await self._port.drain(worker)

@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from typing import Any, Protocol
+from typing import Any
 
 from llm_core.cancellation import Cancellation
 from llm_core.client import LLMClient
@@ -15,25 +15,14 @@ from llm_core.errors import EngineClosed, LLMError, ReplyInterrupted, RequestExp
 from llm_core.events import ChatEvent, ChatReply, Done, Queued, ReplyBuilder, Timings, Usage
 from llm_core.messages import Message
 from llm_core.mqtt.topics import RequestKey
-from llm_core.mqtt.worker.decoder import Arrival, chat_options
+from llm_core.mqtt.worker.decoder import Arrival
 from llm_core.mqtt.worker.ledger import Ledger
-from llm_core.mqtt.worker.outbox import ReplyTo
+from llm_core.mqtt.worker.outbox import Outbox
 
 log = logging.getLogger(__name__)
 
 INTERRUPTED = "The server ended while it made this reply. Send the request again."
 _FAILED = "The server failed; its log says why."
-
-
-class Out(Protocol):
-    """Takes what is answered; an `Outbox`, or what older clients are told."""
-
-    def queued(self, event: Queued) -> None: ...
-    def add(self, event: ChatEvent) -> None: ...
-    def last_of(self, reply: ChatReply) -> bytes: ...
-    def end(self, last: bytes, on_acknowledged: Callable[[int], None] | None = None) -> None: ...
-    def fail(self, error: LLMError) -> None: ...
-    def tell_again(self, to: ReplyTo, after: int) -> None: ...
 
 
 class Job:
@@ -50,13 +39,13 @@ class Job:
         client: LLMClient,
         ledger: Ledger,
         arrival: Arrival,
-        out: Out,
+        outbox: Outbox,
         *,
         prompt: str | None,
         on_delivered: Callable[[RequestKey], None],
         on_released: Callable[[], None],
     ) -> None:
-        self._client, self._ledger, self._arrival, self.out = client, ledger, arrival, out
+        self._client, self._ledger, self._arrival, self.outbox = client, ledger, arrival, outbox
         self._prompt, self._on_delivered, self._on_released = prompt, on_delivered, on_released
         self._stop: Callable[[], None] | None = None
         self._cancelled = self._expired = False
@@ -83,7 +72,7 @@ class Job:
         try:
             last = await self._make()
             if last is not None:
-                self.out.end(last, lambda _reason: self._on_delivered(self.key))
+                self.outbox.end(last, lambda _reason: self._on_delivered(self.key))
                 return True
         except LLMError as error:
             await self._fail(error)
@@ -107,7 +96,7 @@ class Job:
             return None
         if self._expired and not self._started:
             raise RequestExpired("The time by which the request was to be answered has passed. It was not started.")
-        last = self.out.last_of(reply)
+        last = self.outbox.last_of(reply)
         return last if await self._tell_ledger(self._ledger.finish, last) else None
 
     async def _read(self) -> ChatReply | None:
@@ -124,11 +113,11 @@ class Job:
                         if self._begun is not None and not await self._begun:
                             return None
                         self._started = True
-                        self.out.add(event)
+                        self.outbox.add(event)
         return builder.reply()
 
     def _on_queued(self, event: Queued) -> None:
-        self.out.queued(event)
+        self.outbox.queued(event)
         if event.position:
             return
         self._started = True
@@ -138,7 +127,7 @@ class Job:
 
     async def _events(self) -> AsyncGenerator[ChatEvent]:
         ask = self._arrival.ask
-        options = chat_options(self._arrival, self._prompt)
+        options = self._arrival.options(self._prompt)
         if ask.session_id is not None:
             return await self._session_events(options)
         cancellation = Cancellation()
@@ -192,7 +181,7 @@ class Job:
             error = ReplyInterrupted(INTERRUPTED)
         # First: who reads the error may send the same request at once.
         if await self._tell_ledger(self._ledger.forget):
-            self.out.fail(error)
+            self.outbox.fail(error)
 
     async def _tell_ledger(self, tell: Callable[..., bool], *said: bytes) -> bool:
         """Whether the request is still ours. A ledger that cannot be written is no reason to keep a reply back."""

@@ -17,6 +17,7 @@ from typing import Any, Literal
 from sqlalchemy import ColumnElement, Connection, Engine, RowMapping, Select, and_, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
+from llm_core.mqtt.packets import ReplyTo
 from llm_core.mqtt.topics import RequestKey
 from llm_core.mqtt.worker.schema import requests, workers
 from llm_core.sessions.database import ONLY_READS, storage_errors
@@ -45,6 +46,10 @@ class Entry:
     reply_topic: str
     correlation: bytes | None = None
     expires_at: float | None = None
+
+    @property
+    def to(self) -> ReplyTo:
+        return ReplyTo(self.reply_topic, self.correlation)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,18 +8,17 @@ In: `{project}/user_input` with `{"sessionId", "message", ...}`. Out: the whole 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 from llm_core.errors import InvalidRequest, LLMError, ProjectNotFound
-from llm_core.events import ChatEvent, ChatReply, Queued
+from llm_core.events import ChatReply, Queued
 from llm_core.mqtt import payloads
-from llm_core.mqtt.packets import Incoming, Outgoing
-from llm_core.mqtt.topics import SHARE, RequestKey, is_below, is_name
-from llm_core.mqtt.worker.decoder import Arrival, Refusal, check_expiry, expiry
+from llm_core.mqtt.packets import Incoming, ReplyTo
+from llm_core.mqtt.topics import SHARE, Address, RequestKey, is_below, is_name
+from llm_core.mqtt.worker.decoder import Arrival, Dialect, Refusal, expiry
 from llm_core.mqtt.worker.ledger import Entry
-from llm_core.mqtt.worker.outbox import ReplyTo
+from llm_core.mqtt.worker.outbox import Outbox, Pace
 from llm_core.mqtt.worker.port import Port
 from llm_core.mqtt.worker.projects import Project, Projects
 
@@ -60,66 +59,49 @@ class LegacyTopics:
         return f"{self.project}/assistant_response/"
 
 
-class LegacyDecoder:
-    """Reads requests of older clients.
-
-    Args:
-        max_bytes: Longest payload that is read.
-    """
-
+class LegacyDialect(Dialect):
     def __init__(self, projects: Projects, max_bytes: int) -> None:
-        self._projects, self._max_bytes = projects, max_bytes
-        self._topics = {topics.input: topics for topics in map(LegacyTopics, projects.compatible())}
+        topics = [LegacyTopics(name) for name in projects.compatible()]
+        inputs, templates = [each.shared_input for each in topics], [each.template for each in topics]
+        super().__init__(projects, max_bytes, requests=inputs, broadcasts=templates)
+        self._addresses = {each.input: Address("request", each.project) for each in topics}
+        self._addresses |= {each.template: Address("template", each.project) for each in topics}
 
-    @property
-    def filters(self) -> list[str]:
-        """What to subscribe to, sharing with other workers."""
-        return [topics.shared_input for topics in self._topics.values()]
+    def address(self, topic: str) -> Address | None:
+        return self._addresses.get(topic)
 
-    @property
-    def templates(self) -> dict[str, str]:
-        """What to subscribe to for oneself, and the project of each."""
-        return {topics.template: topics.project for topics in self._topics.values()}
+    def knows(self, key: RequestKey) -> bool:
+        return key.client.startswith(CLIENT_PREFIX)
 
-    def knows(self, topic: str) -> bool:
-        return topic in self._topics
-
-    def read(self, message: Incoming) -> Arrival | Refusal:
-        """What a message to one of the input topics asks."""
-        topics = self._topics[message.topic]
-        project = self._projects.get(topics.project)
+    def decode(self, message: Incoming, address: Address) -> Arrival | Refusal:
+        topics, project = LegacyTopics(address.project), self._projects.get(address.project)
         to = ReplyTo(f"{topics.output_base}{_NOBODY}", message.correlation)
         try:
-            data = payloads.read_json(message.payload, limit=project.limits.payload_bytes or self._max_bytes)
+            data = self._read(message.payload, project)
             session, client, request_id = (_name(data, name) for name in ("sessionId", "clientId", "requestId"))
             to = replace(to, topic=_reply_topic(data, topics, project, [session or _NOBODY, client, request_id]))
             # Without an id of its own each message is a new request, also one that comes twice.
             key = RequestKey(topics.project, f"{CLIENT_PREFIX}{client or _NOBODY}", request_id or uuid.uuid4().hex)
-            ask = _ask(data, session or _NOBODY, key.request_id)
-            entry = Entry(
-                key, payloads.encode(ask), to.topic, to.correlation, expiry(payloads.parse_ask(ask), message.expires_in)
-            )
-            return self._arrival(entry, project, again=message.again)
+            body = _body(data, session or _NOBODY, key.request_id)
+            ask = payloads.parse_ask(body)
+            entry = Entry(key, payloads.encode(body), to.topic, to.correlation, expiry(ask, message.expires_in))
+            return self._arrival(entry, ask, duplicate=message.duplicate)
         except LLMError as error:
-            return Refusal(to, error, legacy=True)
+            return Refusal(to, error, self)
 
-    def read_entry(self, entry: Entry) -> Arrival | Refusal:
-        """A request that another worker had recorded."""
-        try:
-            return self._arrival(entry, self._projects.get(entry.key.project), again=False)
-        except LLMError as error:
-            return Refusal(ReplyTo(entry.reply_topic, entry.correlation), error, legacy=True)
+    def outbox(self, arrival: Arrival, port: Port) -> Outbox:
+        compatibility = arrival.project.compatibility
+        json_replies = compatibility is not None and compatibility.json_replies
+        return LegacyOutbox(port, arrival.to, session=arrival.ask.session_id or "", json_replies=json_replies)
 
-    def _arrival(self, entry: Entry, project: Project, *, again: bool) -> Arrival:
+    def encode_error(self, error: LLMError, limit: int) -> bytes:
+        return error_message(error)
+
+    def _admit(self, key: RequestKey) -> tuple[Project, str]:
+        project = self._projects.get(key.project)
         if project.compatibility is None:
-            raise ProjectNotFound(f"The older topics of project {entry.key.project!r} are switched off.")
-        check_expiry(entry)
-        ask = payloads.parse_ask(payloads.read_json(entry.payload, limit=len(entry.payload)))
-        return Arrival(entry, ask, project, OWNER_PREFIX + entry.key.project, again)
-
-
-def is_legacy(key: RequestKey) -> bool:
-    return key.client.startswith(CLIENT_PREFIX)
+            raise ProjectNotFound(f"The older topics of project {key.project!r} are switched off.")
+        return project, OWNER_PREFIX + key.project
 
 
 def read_template(data: dict[str, Any]) -> dict[str, Any]:
@@ -151,7 +133,7 @@ def _reply_topic(data: dict[str, Any], topics: LegacyTopics, project: Project, l
     return asked
 
 
-def _ask(data: dict[str, Any], session: str, request_id: str) -> dict[str, Any]:
+def _body(data: dict[str, Any], session: str, request_id: str) -> dict[str, Any]:
     message = data.get("message")
     if not isinstance(message, str) or not message.strip():
         raise InvalidRequest("message: there is nothing to answer", param="message")
@@ -159,7 +141,7 @@ def _ask(data: dict[str, Any], session: str, request_id: str) -> dict[str, Any]:
     return {"request_id": request_id, "session_id": session, "message": message, "stream": False} | options
 
 
-class LegacyOutbox:
+class LegacyOutbox(Outbox):
     """What older clients are told: the whole text, once; or what went wrong, as an object with `error`.
 
     Args:
@@ -167,39 +149,22 @@ class LegacyOutbox:
     """
 
     def __init__(self, port: Port, to: ReplyTo, *, session: str, json_replies: bool) -> None:
-        self._port, self._to, self._session, self._json = port, to, session, json_replies
-        self._last: bytes | None = None
+        super().__init__(port, to, pace=Pace(), stream=False)
+        self._session, self._json = session, json_replies
 
     def queued(self, event: Queued) -> None:
         """They know nothing of queues."""
-
-    def add(self, event: ChatEvent) -> None:
-        """They know nothing of pieces."""
 
     def last_of(self, reply: ChatReply) -> bytes:
         if self._json:
             return payloads.encode({"response": reply.content, "sessionId": self._session})
         return reply.content.encode("utf-8", "replace")
 
-    def end(self, last: bytes, on_acknowledged: Callable[[int], None] | None = None) -> None:
-        self._last = last
-        self._send(last, on_acknowledged)
-
     def fail(self, error: LLMError) -> None:
-        self._send(legacy_error(error))
-
-    def tell_again(self, to: ReplyTo, after: int) -> None:
-        self._to = to
-        if self._last is not None:
-            self._send(self._last)
-
-    def _send(self, payload: bytes, on_acknowledged: Callable[[int], None] | None = None) -> None:
-        message = Outgoing(self._to.topic, payload, correlation=self._to.correlation, on_acknowledged=on_acknowledged)
-        self._port.publish(message)
+        self.end(error_message(error))
 
 
-def legacy_error(error: LLMError) -> bytes:
-    failed = payloads.failed(error)
-    return payloads.encode(
-        {"error": failed["message"]} | {n: v for n, v in failed.items() if n not in ("type", "message")}
-    )
+def error_message(error: LLMError) -> bytes:
+    fields = payloads.failed(error)
+    del fields["type"]
+    return payloads.encode({"error": fields.pop("message")} | fields)

@@ -1,4 +1,4 @@
-"""The messages of one reply: gathered, numbered, cut to what the client and the broker can take, kept to be told again.
+"""The messages of one reply: gathered, numbered, cut to what the client and the broker can take, kept to be sent again.
 
 A broker has a price for each message and a limit to how many wait for one client, so pieces of text are gathered for a
 moment. The first piece is not: it is what a person waits for.
@@ -15,20 +15,12 @@ from typing import Any
 from llm_core.errors import LLMError
 from llm_core.events import ChatEvent, ChatReply, ContentDelta, Queued, ReasoningDelta, ToolCallDelta, event_to_dict
 from llm_core.mqtt import payloads
-from llm_core.mqtt.packets import Outgoing
+from llm_core.mqtt.packets import ReplyTo
 from llm_core.mqtt.worker.port import Port
 
 POSITION_SECONDS = 1.0  # least time between two messages that tell the place in the queue
 _HEADER_BYTES = 64  # of a packet, beside topic, properties and payload, at most
 _ENVELOPE_BYTES = 64  # of a delta, beside its text
-
-
-@dataclass(frozen=True, slots=True)
-class ReplyTo:
-    """Where messages go, and what the client wants back with each."""
-
-    topic: str
-    correlation: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +120,7 @@ class Outbox:
         self._last = error_message(error, self._limit())
         self._send(self._last)
 
-    def tell_again(self, to: ReplyTo, after: int) -> None:
+    def resend(self, to: ReplyTo, after: int) -> None:
         """Sends what has been sent to where it is wanted from now on.
 
         Args:
@@ -177,9 +169,7 @@ class Outbox:
         self._send(self._sent[-1])
 
     def _send(self, payload: bytes, on_acknowledged: Callable[[int], None] | None = None) -> None:
-        self._port.publish(
-            Outgoing(self._to.topic, payload, correlation=self._to.correlation, on_acknowledged=on_acknowledged)
-        )
+        self._port.publish(self._to.message(payload, on_acknowledged))
 
 
 def payload_limit(to: ReplyTo, largest_packet: int, asked: int | None) -> int:

@@ -174,7 +174,7 @@ class Projects:
     """
 
     def __init__(self, projects: dict[str, Project] | None, rate: str, redis_url: str | None = None) -> None:
-        self._projects = projects
+        self._projects, self._any = projects, Project()
         self._usual = RateLimit(rate, redis_url)
         own = {name: project.limits.rate for name, project in (projects or {}).items()}
         self._limits = {name: RateLimit(each, redis_url) for name, each in own.items() if each is not None}
@@ -196,7 +196,7 @@ class Projects:
         Raises:
             ProjectNotFound: It does not exist, or not for this client.
         """
-        project = Project() if self._projects is None else self._projects.get(name)
+        project = self._any if self._projects is None else self._projects.get(name)
         if project is None or (client is not None and not project.admits(client)):
             raise ProjectNotFound(f"There is no project {name!r} for this client.")
         return project

@@ -25,7 +25,8 @@ from llm_core.mqtt.worker.decoder import Arrival, Decoder, Refusal
 from llm_core.mqtt.worker.dispatcher import Dispatcher
 from llm_core.mqtt.worker.failover import Failover
 from llm_core.mqtt.worker.ledger import Ledger
-from llm_core.mqtt.worker.legacy import LegacyDecoder, is_legacy, read_template
+from llm_core.mqtt.worker.legacy import LegacyDialect, read_template
+from llm_core.mqtt.worker.native import NativeDialect
 from llm_core.mqtt.worker.outbox import Pace
 from llm_core.mqtt.worker.port import Port
 from llm_core.mqtt.worker.projects import Projects
@@ -54,19 +55,20 @@ class Worker:
             raise SettingsError("MQTT_URL is not set: it says where the broker is, such as mqtt://127.0.0.1:1883.")
         self.name = _worker_name()
         self._client, self._max_bytes = client, settings.mqtt_max_bytes
-        self._topics = Topics(settings.mqtt_prefix)
+        topics = Topics(settings.mqtt_prefix)
         counters = settings.redis_url.get_secret_value() if settings.redis_url else None
         self._projects = Projects.load(settings.mqtt_projects, settings.rate_limit, counters)
-        self._decoder = Decoder(self._topics, self._projects, self._max_bytes)
-        self._legacy = LegacyDecoder(self._projects, self._max_bytes)
-        self._templates = Templates()
-        requests = [self._topics.shared_requests, *self._legacy.filters]
-        tls = TLSFiles(settings.mqtt_ca_file, settings.mqtt_cert_file, settings.mqtt_key_file)
-        self._port = Port(settings.mqtt_url, tls, self._topics, self.name, requests=requests)
-        self._ledger = Ledger(open_database(settings.sessions_url()), self.name)
         pace = Pace(settings.mqtt_delta_ms / 1e3, settings.mqtt_delta_bytes)
-        self._dispatcher = Dispatcher(client, self._ledger, self._templates, self._port, pace)
-        self._failover = Failover(self._dispatcher, self._ledger, self._decoder, self._legacy, self._topics, self._port)
+        self._decoder = Decoder(
+            LegacyDialect(self._projects, self._max_bytes),
+            NativeDialect(self._projects, self._max_bytes, topics, pace),
+        )
+        self._templates = Templates()
+        tls = TLSFiles(settings.mqtt_ca_file, settings.mqtt_cert_file, settings.mqtt_key_file)
+        self._port = Port(settings.mqtt_url, tls, topics, self.name, requests=self._decoder.requests)
+        self._ledger = Ledger(open_database(settings.sessions_url()), self.name)
+        self._dispatcher = Dispatcher(client, self._ledger, self._templates, self._port)
+        self._failover = Failover(self._dispatcher, self._ledger, self._decoder, topics, self._port)
 
     # ── from the beginning to the end ────────────────────────────────────────────────────────────────────────────────
 
@@ -113,8 +115,7 @@ class Worker:
         """Begins to take requests, once there is a model to answer them."""
         model = await self._client.await_ready()
         stats = self._client.stats()
-        filters = (self._topics.cancels, self._topics.templates, *self._legacy.templates)
-        await self._port.open(filters, model=model.name, slots=stats.slots if stats else 0)
+        await self._port.open(self._decoder.broadcasts, model=model.name, slots=stats.slots if stats else 0)
 
     async def _close(self) -> None:
         """Takes no more requests, answers those that it has, and says goodbye."""
@@ -137,45 +138,40 @@ class Worker:
                     log.exception("a batch of MQTT messages failed")
 
     async def _take(self, messages: Iterable[Incoming]) -> None:
-        """Reads messages and writes the requests among them down. They are started when all are."""
+        """Decodes messages and writes the requests among them down. They are started when all are."""
         arrivals: list[Arrival] = []
         for message in messages:
-            found = self._read(message)
-            if isinstance(found, Arrival):
-                arrivals.append(found)
-            elif found is not None:
-                self._dispatcher.refuse(found)
+            match self._decoder.decode(message):
+                case Arrival() as arrival:
+                    arrivals.append(arrival)
+                case Refusal() as refusal:
+                    self._dispatcher.refuse(refusal)
+                case Address() as address:
+                    self._hear(message, address)
+                case None:
+                    name = message.topic[:300]
+                    log.warning("A message to %r means nothing here: a name in it is not allowed.", name)
         if not arrivals:
             return
         try:
             standings = await asyncio.to_thread(self._ledger.record, [arrival.entry for arrival in arrivals])
         except StorageError as error:
             for arrival in arrivals:
-                self._dispatcher.refuse(Refusal(arrival.to, error, is_legacy(arrival.key)))
+                self._dispatcher.refuse(arrival.refused(error))
             return
         for arrival, standing in zip(arrivals, standings, strict=True):
-            if standing.known is None and (refusal := await self._count(arrival)) is not None:
-                self._dispatcher.do(self._dispatcher.drop(arrival.key, refusal))
-            elif (worker := self._dispatcher.take(arrival, standing)) is not None:
+            try:
+                if standing.known is None:  # who asks again for the same reply has asked once
+                    await asyncio.to_thread(self._projects.count, arrival.key.project, arrival.owner)
+            except LLMError as error:
+                self._dispatcher.drop(arrival.key, arrival.refused(error))
+                continue
+            if (worker := self._dispatcher.take(arrival, standing)) is not None:
                 self._failover.look_after(arrival, worker)
 
-    async def _count(self, arrival: Arrival) -> Refusal | None:
-        """Why a new request is one too many; who asks again for the same reply has asked once."""
-        try:
-            await asyncio.to_thread(self._projects.count, arrival.key.project, arrival.owner)
-        except LLMError as error:
-            return Refusal(arrival.to, error, is_legacy(arrival.key))
-        return None
-
-    def _read(self, message: Incoming) -> Arrival | Refusal | None:
-        if self._legacy.knows(message.topic):
-            return self._legacy.read(message)
-        address = self._topics.parse(message.topic)
-        if message.topic in self._legacy.templates:
-            address = Address("template", self._legacy.templates[message.topic])
+    def _hear(self, message: Incoming, address: Address) -> None:
+        """Takes what is no request."""
         match address.kind:
-            case "request":
-                return self._decoder.read(message, address)
             case "cancel":
                 self._dispatcher.cancel(RequestKey(address.project, address.name, address.request_id))
             case "template":
@@ -185,9 +181,6 @@ class Worker:
                     self._failover.look_round()
             case "worker":
                 self._failover.hear(message, address.verb)
-            case _:
-                log.warning("A message to %r means nothing here: a name in it is not allowed.", message.topic[:300])
-        return None
 
     def _take_template(self, message: Incoming, address: Address) -> None:
         if not message.payload:  # how a retained message is taken back

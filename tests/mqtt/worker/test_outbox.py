@@ -23,8 +23,8 @@ from llm_core.events import (
     ToolCallDelta,
     Usage,
 )
-from llm_core.mqtt.packets import Outgoing
-from llm_core.mqtt.worker.outbox import Outbox, Pace, ReplyTo, payload_limit
+from llm_core.mqtt.packets import Outgoing, ReplyTo
+from llm_core.mqtt.worker.outbox import Outbox, Pace, payload_limit
 
 TO = ReplyTo("llm/lab/reply/oven/r1", b"7")
 DONE = Done("stop", Usage(10, 4, 2), Timings(1.0, 20.0, 50.0))
@@ -142,7 +142,7 @@ async def test_what_was_told_is_told_again_from_any_message_on_and_then_goes_on_
         post.outbox.add(ContentDelta(text))
     other = ReplyTo("llm/lab/reply/oven/elsewhere")
     post.sent.clear()
-    post.outbox.tell_again(other, 1)
+    post.outbox.resend(other, 1)
     post.outbox.add(ContentDelta("d"))
 
     assert {message.topic for message in post.sent} == {other.topic}
