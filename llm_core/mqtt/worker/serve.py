@@ -1,4 +1,4 @@
-"""A worker beside something else: on a thread of its own in the app, or in the foreground as a program."""
+"""Runs a worker: on a thread of its own in the app, or in the foreground as a program."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import logging
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from llm_core.client import LLMClient
 from llm_core.errors import LLMError
@@ -27,12 +27,9 @@ class WorkerThread:
     def __init__(self, client: LLMClient) -> None:
         self._worker = Worker(client)
         self._ready = threading.Event()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._stop: asyncio.Event | None = None
-        self._running = threading.Event()
+        self._loop, self._stop = asyncio.new_event_loop(), asyncio.Event()
         self._thread = threading.Thread(target=self._run, name="mqtt")
         self._thread.start()
-        self._running.wait()
 
     def wait_ready(self, timeout: float) -> bool:
         """Waits until it takes requests, at most so many seconds. Whether it does."""
@@ -40,22 +37,18 @@ class WorkerThread:
 
     def close(self) -> None:
         """Ends it: it takes no more requests, and running replies may end."""
-        if self._loop is not None and self._stop is not None and self._thread.is_alive():
+        with suppress(RuntimeError):  # it has ended by itself
             self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join()
 
     def _run(self) -> None:
         try:
-            asyncio.run(self._serve())
+            with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+                runner.run(self._worker.run(self._stop, self._ready.set))
         except LLMError as error:
             log.error("The MQTT worker has ended: %s", error)
         except Exception:
             log.exception("the MQTT worker has failed")
-
-    async def _serve(self) -> None:
-        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        self._running.set()
-        await self._worker.run(self._stop, self._ready.set)
 
 
 @contextmanager
