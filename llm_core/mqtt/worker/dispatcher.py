@@ -1,4 +1,4 @@
-"""The requests that this worker answers now: started, told again, cancelled, ended."""
+"""The requests that this worker answers now: started, sent again, cancelled, ended."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine
 from typing import Any
 
 from llm_core.client import LLMClient
@@ -15,10 +15,10 @@ from llm_core.mqtt.packets import ReplyTo
 from llm_core.mqtt.topics import RequestKey
 from llm_core.mqtt.worker.decoder import Arrival, Refusal
 from llm_core.mqtt.worker.job import Job
-from llm_core.mqtt.worker.ledger import Ledger, Standing
+from llm_core.mqtt.worker.ledger import Ledger, Record
 from llm_core.mqtt.worker.outbox import payload_limit
 from llm_core.mqtt.worker.port import Port
-from llm_core.mqtt.worker.templates import Templates
+from llm_core.mqtt.worker.projects import Templates
 
 log = logging.getLogger(__name__)
 
@@ -30,79 +30,77 @@ class Dispatcher:
 
     def __init__(self, client: LLMClient, ledger: Ledger, templates: Templates, port: Port) -> None:
         self._client, self._ledger, self._templates, self._port = client, ledger, templates, port
-        self._answers: dict[RequestKey, Job] = {}
+        self._jobs: dict[RequestKey, Job] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._cancels: OrderedDict[RequestKey, None] = OrderedDict()
-        self._delivered: list[RequestKey] = []
-        self.leaving = asyncio.Event()
+        self.draining = asyncio.Event()
         """Set when this worker is to take no more requests."""
 
     # ── requests ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def take(self, arrival: Arrival, standing: Standing) -> str | None:
+    def dispatch(self, arrival: Arrival, record: Record) -> str | None:
         """Answers a request that has been written down, or tells what there is of its answer.
 
         Returns:
             The worker that has it, where that is another one; None: this one has seen to it.
         """
-        running = self._answers.get(arrival.key)
+        running = self._jobs.get(arrival.key)
         if running is not None:
             if not arrival.duplicate:  # else the broker repeats itself, and the client has asked once
                 running.outbox.resend(arrival.to, arrival.ask.after)
-        elif standing.answer is not None:
-            self.publish_answer(arrival.to, standing.answer)
-        elif standing.known is None or standing.worker == self._port.worker:
-            self.answer(arrival)
+        elif record.answer is not None:
+            self.publish_answer(arrival.to, record.answer)
+        elif record.status is None or record.worker == self._port.worker:
+            self.start(arrival)
         else:
-            return standing.worker
+            return record.worker
         return None
 
-    def answer(self, arrival: Arrival) -> None:
+    def start(self, arrival: Arrival) -> None:
         """Answers a request that is this worker's, once."""
-        if arrival.key in self._answers:
+        if arrival.key in self._jobs:
             return
         most = arrival.project.limits.running
-        if most is not None and sum(key.project == arrival.key.project for key in self._answers) >= most:
+        if most is not None and sum(key.project == arrival.key.project for key in self._jobs) >= most:
             full = QueueFull(f"{most} requests of this project are being answered already, which is its limit.")
             self.drop(arrival.key, arrival.refused(full))
             return
         key, session_id = arrival.key, arrival.ask.session_id
-        answer = Job(
+        job = Job(
             self._client,
             self._ledger,
             arrival,
             arrival.dialect.outbox(arrival, self._port),
             prompt=self._templates.get(key.project, key.client, session_id),
             on_delivered=self._on_delivered,
-            on_released=self.leaving.set,
+            draining=self.draining,
         )
         if key in self._cancels:
             del self._cancels[key]
-            answer.cancel()
-        self._answers[key] = answer
-        self.spawn(self._run(answer))
+            job.cancel()
+        self._jobs[key] = job
+        self.spawn(self._run(job))
 
-    async def _run(self, answer: Job) -> None:
+    async def _run(self, job: Job) -> None:
         answered, began = False, time.monotonic()
         try:
-            answered = await answer.run()
+            answered = await job.run()
         finally:
             if not answered:
-                del self._answers[answer.key]
+                del self._jobs[job.key]
             # No id of the request or of its session: they are nobody's business.
-            facts = {"project": answer.key.project, "client": answer.key.client, "answered": answered}
+            facts = {"project": job.key.project, "client": job.key.client, "answered": answered}
             facts["ms"] = round((time.monotonic() - began) * 1e3, 1)
             log.info("a request over MQTT has ended", extra={"facts": facts})
 
     def has(self, key: RequestKey) -> bool:
         """Whether this worker answers it now."""
-        return key in self._answers
+        return key in self._jobs
 
     def cancel(self, key: RequestKey) -> None:
         """Stops a reply; one whose request has not come yet, or is another worker's, is remembered for a while."""
-        answer = self._answers.get(key)
-        if answer is not None:
-            answer.cancel()
+        if (job := self._jobs.get(key)) is not None:
+            job.cancel()
             return
         self._cancels[key] = None
         while len(self._cancels) > MOST_CANCELS:
@@ -110,13 +108,12 @@ class Dispatcher:
 
     def resend(self, key: RequestKey, to: ReplyTo, after: int) -> None:
         """Tells what there is of an answer that is, or was, this worker's."""
-        answer = self._answers.get(key)
-        if answer is not None:
-            answer.outbox.resend(to, after)
+        if (job := self._jobs.get(key)) is not None:
+            job.outbox.resend(to, after)
         else:
-            self.spawn(self._tell_from_ledger(key, to))
+            self.spawn(self._resend_from_ledger(key, to))
 
-    async def _tell_from_ledger(self, key: RequestKey, to: ReplyTo) -> None:
+    async def _resend_from_ledger(self, key: RequestKey, to: ReplyTo) -> None:
         answer = await asyncio.to_thread(self._ledger.answer, key)
         if answer is not None:
             self.publish_answer(to, answer)
@@ -148,16 +145,8 @@ class Dispatcher:
 
     def _on_delivered(self, key: RequestKey) -> None:
         """From now on the ledger tells the answer to who asks again."""
-        self._answers.pop(key, None)
-        self._delivered.append(key)
-
-    def take_delivered(self) -> list[RequestKey]:
-        """The requests whose answers the broker has got since the last time."""
-        delivered, self._delivered = self._delivered, []
-        return delivered
-
-    def give_back_delivered(self, delivered: Iterable[RequestKey]) -> None:
-        self._delivered.extend(delivered)
+        self._jobs.pop(key, None)
+        self._ledger.delivered(key)
 
     # ── tasks ────────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -1,4 +1,4 @@
-"""The other workers: what they are told, and what is taken up when one has gone."""
+"""The other workers on the same broker and database: who lives, and what is taken over when one has gone."""
 
 from __future__ import annotations
 
@@ -15,35 +15,33 @@ from llm_core.mqtt.topics import RequestKey, Topics
 from llm_core.mqtt.worker.decoder import Arrival, Decoder
 from llm_core.mqtt.worker.dispatcher import Dispatcher
 from llm_core.mqtt.worker.job import INTERRUPTED
-from llm_core.mqtt.worker.ledger import NOBODY, Inherited, Ledger
+from llm_core.mqtt.worker.ledger import NOBODY, Claimed, Ledger
 from llm_core.mqtt.worker.port import Port
 
 log = logging.getLogger(__name__)
 
-BEAT_SECONDS = 2.0
+HEARTBEAT_SECONDS = 2.0
 MOST_ATTEMPTS = 3  # workers that a request may have had: one that ends them all must not go round for ever
 _AGAIN_SECONDS = 60  # for how long a worker that is away is to hear that somebody asked again
 
 
 class Failover:
-    """The other workers on the same broker and database."""
-
     def __init__(self, dispatcher: Dispatcher, ledger: Ledger, decoder: Decoder, topics: Topics, port: Port) -> None:
         self._dispatcher, self._ledger, self._decoder = dispatcher, ledger, decoder
         self._topics, self._port = topics, port
-        self._look = asyncio.Event()
+        self._due = asyncio.Event()
 
     # ── who lives ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def look_after(self, arrival: Arrival, worker: str) -> None:
+    def forward(self, arrival: Arrival, worker: str) -> None:
         """Somebody asked again for what another worker has."""
         if worker == NOBODY:
-            self.look_round()
+            self.check()
         else:
-            told = Outgoing(self._topics.worker(worker, "again"), _again(arrival), expires_in=_AGAIN_SECONDS)
-            self._port.publish(told)
+            message = Outgoing(self._topics.worker(worker, "again"), _again(arrival), expires_in=_AGAIN_SECONDS)
+            self._port.publish(message)
 
-    def hear(self, message: Incoming, verb: str) -> None:
+    def receive(self, message: Incoming, verb: str) -> None:
         """Takes what another worker says to this one."""
         if verb != "again":
             return
@@ -54,63 +52,60 @@ class Failover:
         else:
             self._dispatcher.resend(key, to, after)
 
-    def look_round(self) -> None:
+    def check(self) -> None:
         """Looks at once whether somebody has gone."""
-        self._look.set()
+        self._due.set()
 
-    async def keep_up(self) -> None:
-        """Says again and again that this worker is alive, and takes up what those leave behind that are not."""
+    async def run(self) -> None:
+        """Says again and again that this worker is alive, and takes over what those leave behind that are not."""
         while True:
-            delivered = self._dispatcher.take_delivered()
             try:
-                await asyncio.to_thread(self._ledger.beat, delivered)
-                delivered = []
-                if not self._dispatcher.leaving.is_set():
-                    await self._inherit()
+                await asyncio.to_thread(self._ledger.heartbeat)
+                if not self._dispatcher.draining.is_set():
+                    await self._claim()
             except StorageError as error:
                 log.error("The ledger cannot be kept up, which is tried again: %s", error)
             except Exception:  # a worker that says no more that it lives is taken for gone
                 log.exception("the ledger could not be kept up, which is tried again")
-            self._dispatcher.give_back_delivered(delivered)
-            self._look.clear()
+            self._due.clear()
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._look.wait(), BEAT_SECONDS)
-
-    async def _inherit(self) -> None:
-        inherited, gone = await asyncio.to_thread(self._ledger.inherit)
-        for each in inherited:
-            log.warning("Took up the %s request %s of a worker that has gone.", each.status, each.entry.key)
-            self._take_up(each)
-        for worker in gone:
-            self._dispatcher.spawn(self._drain(worker))
+                await asyncio.wait_for(self._due.wait(), HEARTBEAT_SECONDS)
 
     # ── what is left behind ──────────────────────────────────────────────────────────────────────────────────────────
 
-    def _take_up(self, inherited: Inherited) -> None:
+    async def _claim(self) -> None:
+        claimed, gone = await asyncio.to_thread(self._ledger.claim)
+        for each in claimed:
+            log.warning("Took over the %s request %s of a worker that has gone.", each.status, each.entry.key)
+            self._resume(each)
+        for worker in gone:
+            self._dispatcher.spawn(self._drain(worker))
+
+    def _resume(self, claimed: Claimed) -> None:
         """A request that no piece of a reply has been seen of is answered; else its reply would come twice."""
-        entry = inherited.entry
+        entry = claimed.entry
         if self._dispatcher.has(entry.key):  # whoever asked once more was quicker
             return
-        if inherited.answer is not None:
-            self._dispatcher.publish_answer(entry.to, inherited.answer, entry.key)
+        if claimed.answer is not None:
+            self._dispatcher.publish_answer(entry.to, claimed.answer, entry.key)
             return
-        found = self._decoder.decode_entry(entry)
-        if inherited.status == "begun" or inherited.attempts > MOST_ATTEMPTS:
-            found = self._decoder.refused(entry, ReplyInterrupted(INTERRUPTED))
-        if isinstance(found, Arrival):
-            self._dispatcher.answer(found)
+        decoded = self._decoder.decode_entry(entry)
+        if claimed.status == "begun" or claimed.attempts > MOST_ATTEMPTS:
+            decoded = self._decoder.refused(entry, ReplyInterrupted(INTERRUPTED))
+        if isinstance(decoded, Arrival):
+            self._dispatcher.start(decoded)
         else:
-            self._dispatcher.drop(entry.key, found)
+            self._dispatcher.drop(entry.key, decoded)
 
     async def _drain(self, worker: str) -> None:
         await self._port.drain(worker)
         with suppress(StorageError):  # then somebody looks once more, and finds nothing
-            await asyncio.to_thread(self._ledger.bury, worker)
+            await asyncio.to_thread(self._ledger.remove, worker)
 
 
 def _again(arrival: Arrival) -> bytes:
     key, correlation = arrival.key, arrival.entry.correlation
-    said = {
+    fields = {
         "project": key.project,
         "client": key.client,
         "request_id": key.request_id,
@@ -118,11 +113,11 @@ def _again(arrival: Arrival) -> bytes:
         "correlation": None if correlation is None else base64.b64encode(correlation).decode(),
         "after": arrival.ask.after,
     }
-    return payloads.encode(said)
+    return payloads.encode(fields)
 
 
 def _parse_again(payload: bytes) -> tuple[RequestKey, ReplyTo, int]:
-    said = json.loads(payload)
-    correlation = said["correlation"]
-    to = ReplyTo(str(said["topic"]), None if correlation is None else base64.b64decode(correlation))
-    return RequestKey(said["project"], said["client"], said["request_id"]), to, int(said["after"])
+    fields = json.loads(payload)
+    correlation = fields["correlation"]
+    to = ReplyTo(str(fields["topic"]), None if correlation is None else base64.b64decode(correlation))
+    return RequestKey(fields["project"], fields["client"], fields["request_id"]), to, int(fields["after"])

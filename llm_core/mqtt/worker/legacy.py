@@ -104,15 +104,6 @@ class LegacyDialect(Dialect):
         return project, OWNER_PREFIX + key.project
 
 
-def read_template(data: dict[str, Any]) -> dict[str, Any]:
-    """A template message in the words of older clients, in ours."""
-    template = data.get("template") or data.get("systemPrompt") or data.get("prompt_template")
-    if isinstance(template, dict):
-        template = template.get("content")
-    words = {"session_id": data.get("sessionId"), "system_prompt": template}
-    return {name: value for name, value in words.items() if value is not None} | data
-
-
 def _name(data: dict[str, Any], field: str) -> str | None:
     """A name that becomes a level of a topic."""
     value = data.get(field)

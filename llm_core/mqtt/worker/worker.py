@@ -18,19 +18,17 @@ from typing import Any
 
 from llm_core.client import LLMClient
 from llm_core.errors import LLMError, SettingsError, StorageError
-from llm_core.mqtt import payloads
 from llm_core.mqtt.packets import Incoming, TLSFiles
 from llm_core.mqtt.topics import Address, RequestKey, Topics
 from llm_core.mqtt.worker.decoder import Arrival, Decoder, Refusal
 from llm_core.mqtt.worker.dispatcher import Dispatcher
 from llm_core.mqtt.worker.failover import Failover
 from llm_core.mqtt.worker.ledger import Ledger
-from llm_core.mqtt.worker.legacy import LegacyDialect, read_template
+from llm_core.mqtt.worker.legacy import LegacyDialect
 from llm_core.mqtt.worker.native import NativeDialect
 from llm_core.mqtt.worker.outbox import Pace
 from llm_core.mqtt.worker.port import Port
-from llm_core.mqtt.worker.projects import Projects
-from llm_core.mqtt.worker.templates import Templates
+from llm_core.mqtt.worker.projects import Projects, Templates
 from llm_core.sessions.database import open_database
 
 log = logging.getLogger(__name__)
@@ -54,16 +52,16 @@ class Worker:
         if settings.mqtt_url is None:
             raise SettingsError("MQTT_URL is not set: it says where the broker is, such as mqtt://127.0.0.1:1883.")
         self.name = _worker_name()
-        self._client, self._max_bytes = client, settings.mqtt_max_bytes
+        self._client = client
         topics = Topics(settings.mqtt_prefix)
         counters = settings.redis_url.get_secret_value() if settings.redis_url else None
         self._projects = Projects.load(settings.mqtt_projects, settings.rate_limit, counters)
         pace = Pace(settings.mqtt_delta_ms / 1e3, settings.mqtt_delta_bytes)
         self._decoder = Decoder(
-            LegacyDialect(self._projects, self._max_bytes),
-            NativeDialect(self._projects, self._max_bytes, topics, pace),
+            LegacyDialect(self._projects, settings.mqtt_max_bytes),
+            NativeDialect(self._projects, settings.mqtt_max_bytes, topics, pace),
         )
-        self._templates = Templates()
+        self._templates = Templates(self._projects, settings.mqtt_max_bytes)
         tls = TLSFiles(settings.mqtt_ca_file, settings.mqtt_cert_file, settings.mqtt_key_file)
         self._port = Port(settings.mqtt_url, tls, topics, self.name, requests=self._decoder.requests)
         self._ledger = Ledger(open_database(settings.sessions_url()), self.name)
@@ -85,7 +83,7 @@ class Worker:
                 async with self._port:
                     await self._serve(stop, on_ready)
             finally:
-                await asyncio.to_thread(self._ledger.leave, self._dispatcher.take_delivered())
+                await asyncio.to_thread(self._ledger.leave)
         finally:
             self._ledger.close()
 
@@ -99,10 +97,10 @@ class Worker:
                 return
             opening.result()
             tasks.append(asyncio.create_task(self._receive(), name="mqtt-receive"))
-            tasks.append(asyncio.create_task(self._failover.keep_up(), name="mqtt-failover"))
+            tasks.append(asyncio.create_task(self._failover.run(), name="mqtt-failover"))
             if on_ready is not None:
                 on_ready()
-            tasks.append(asyncio.create_task(self._dispatcher.leaving.wait(), name="mqtt-leaving"))
+            tasks.append(asyncio.create_task(self._dispatcher.draining.wait(), name="mqtt-draining"))
             await asyncio.wait({stopping, *tasks[2:]}, return_when=asyncio.FIRST_COMPLETED)
             await self._close()
         finally:
@@ -119,7 +117,7 @@ class Worker:
 
     async def _close(self) -> None:
         """Takes no more requests, answers those that it has, and says goodbye."""
-        self._dispatcher.leaving.set()
+        self._dispatcher.draining.set()
         with suppress(TimeoutError):
             await asyncio.wait_for(self._port.close_requests(), _GOODBYE_SECONDS)
         await self._dispatcher.close(self._client.settings.drain_seconds)
@@ -133,11 +131,11 @@ class Worker:
         async with aclosing(self._port.batches()) as batches:
             async for batch in batches:
                 try:
-                    await self._take(batch)
+                    await self._record(batch)
                 except Exception:  # one message must not end the worker
                     log.exception("a batch of MQTT messages failed")
 
-    async def _take(self, messages: Iterable[Incoming]) -> None:
+    async def _record(self, messages: Iterable[Incoming]) -> None:
         """Decodes messages and writes the requests among them down. They are started when all are."""
         arrivals: list[Arrival] = []
         for message in messages:
@@ -147,52 +145,43 @@ class Worker:
                 case Refusal() as refusal:
                     self._dispatcher.refuse(refusal)
                 case Address() as address:
-                    self._hear(message, address)
+                    self._handle(message, address)
                 case None:
                     name = message.topic[:300]
                     log.warning("A message to %r means nothing here: a name in it is not allowed.", name)
         if not arrivals:
             return
         try:
-            standings = await asyncio.to_thread(self._ledger.record, [arrival.entry for arrival in arrivals])
+            records = await asyncio.to_thread(self._ledger.record, [arrival.entry for arrival in arrivals])
         except StorageError as error:
             for arrival in arrivals:
                 self._dispatcher.refuse(arrival.refused(error))
             return
-        for arrival, standing in zip(arrivals, standings, strict=True):
+        for arrival, record in zip(arrivals, records, strict=True):
             try:
-                if standing.known is None:  # who asks again for the same reply has asked once
+                if record.status is None:  # who asks again for the same reply has asked once
                     await asyncio.to_thread(self._projects.count, arrival.key.project, arrival.owner)
             except LLMError as error:
                 self._dispatcher.drop(arrival.key, arrival.refused(error))
                 continue
-            if (worker := self._dispatcher.take(arrival, standing)) is not None:
-                self._failover.look_after(arrival, worker)
+            if (worker := self._dispatcher.dispatch(arrival, record)) is not None:
+                self._failover.forward(arrival, worker)
 
-    def _hear(self, message: Incoming, address: Address) -> None:
+    def _handle(self, message: Incoming, address: Address) -> None:
         """Takes what is no request."""
         match address.kind:
             case "cancel":
                 self._dispatcher.cancel(RequestKey(address.project, address.name, address.request_id))
             case "template":
-                self._take_template(message, address)
+                try:
+                    self._templates.receive(address.project, message.payload)
+                except LLMError as error:
+                    log.warning("A template of project %s was not taken: %s", address.project, error.message)
             case "status":
                 if b'"offline"' in message.payload:
-                    self._failover.look_round()
+                    self._failover.check()
             case "worker":
-                self._failover.hear(message, address.verb)
-
-    def _take_template(self, message: Incoming, address: Address) -> None:
-        if not message.payload:  # how a retained message is taken back
-            return
-        try:
-            project = self._projects.get(address.project)
-            if "template" in project.prompt_from:
-                limit = project.limits.payload_bytes or self._max_bytes
-                said = payloads.read_json(message.payload, limit=limit)
-                self._templates.put(address.project, said if project.compatibility is None else read_template(said))
-        except LLMError as error:
-            log.warning("A template of project %s was not taken: %s", address.project, error.message)
+                self._failover.receive(message, address.verb)
 
 
 def _worker_name() -> str:
