@@ -27,7 +27,6 @@ class Incoming:
     topic: str
     payload: bytes
     duplicate: bool
-    retained: bool
     response_topic: str | None
     correlation: bytes | None
     expires_in: int | None
@@ -47,19 +46,16 @@ class Outgoing:
     payload: bytes
     retain: bool = False
     correlation: bytes | None = None
-    response_topic: str | None = None
     expires_in: int | None = None
     on_acknowledged: Callable[[int], None] | None = field(default=None, repr=False)
     """Given the broker's reason code: 0, or 16 where nobody has subscribed."""
 
     def properties(self) -> Any:
-        if self.correlation is None and self.response_topic is None and self.expires_in is None:
+        if self.correlation is None and self.expires_in is None:
             return None
         properties = mqtt_properties(PacketTypes.PUBLISH)
         if self.correlation is not None:
             properties.CorrelationData = self.correlation
-        if self.response_topic is not None:
-            properties.ResponseTopic = self.response_topic
         if self.expires_in is not None:
             properties.MessageExpiryInterval = self.expires_in
         return properties

@@ -149,15 +149,8 @@ class Decoder:
                 return dialect.decode(message, address) if address.kind == "request" else address
         return None
 
-    def decode_entry(self, entry: Entry) -> Arrival | Refusal:
-        """A request that another worker had recorded."""
-        return self._dialect_of(entry).decode_entry(entry)
-
-    def refused(self, entry: Entry, error: LLMError) -> Refusal:
-        return Refusal(entry.to, error, self._dialect_of(entry))
-
-    def _dialect_of(self, entry: Entry) -> Dialect:
-        return next(dialect for dialect in self._dialects if dialect.knows(entry.key))
+    def dialect_of(self, key: RequestKey) -> Dialect:
+        return next(dialect for dialect in self._dialects if dialect.knows(key))
 
 
 def expiry(ask: Ask, expires_in: int | None) -> float | None:

@@ -12,7 +12,7 @@ from llm_core.errors import ReplyInterrupted, StorageError
 from llm_core.mqtt import payloads
 from llm_core.mqtt.packets import Incoming, Outgoing, ReplyTo
 from llm_core.mqtt.topics import RequestKey, Topics
-from llm_core.mqtt.worker.decoder import Arrival, Decoder
+from llm_core.mqtt.worker.decoder import Arrival, Decoder, Refusal
 from llm_core.mqtt.worker.dispatcher import Dispatcher
 from llm_core.mqtt.worker.job import INTERRUPTED
 from llm_core.mqtt.worker.ledger import NOBODY, Claimed, Ledger
@@ -89,9 +89,10 @@ class Failover:
         if claimed.answer is not None:
             self._dispatcher.publish_answer(entry.to, claimed.answer, entry.key)
             return
-        decoded = self._decoder.decode_entry(entry)
+        dialect = self._decoder.dialect_of(entry.key)
+        decoded = dialect.decode_entry(entry)
         if claimed.status == "begun" or claimed.attempts > MOST_ATTEMPTS:
-            decoded = self._decoder.refused(entry, ReplyInterrupted(INTERRUPTED))
+            decoded = Refusal(entry.to, ReplyInterrupted(INTERRUPTED), dialect)
         if isinstance(decoded, Arrival):
             self._dispatcher.start(decoded)
         else:

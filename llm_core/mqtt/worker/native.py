@@ -32,15 +32,14 @@ class NativeDialect(Dialect):
     def decode(self, message: Incoming, address: Address) -> Arrival | Refusal:
         key = RequestKey(address.project, address.name, NO_ID)
         asked, base = message.response_topic, self._topics.reply_base(key.project, key.client)
-        allowed = asked is None or is_below(asked, base)
-        to = ReplyTo(asked if asked is not None and allowed else self._topics.reply(key), message.correlation)
+        given = asked if asked is not None and is_below(asked, base) else None
+        to = ReplyTo(given or self._topics.reply(key), message.correlation)
         try:
             data = self._read(message.payload, self._admit(key)[0])
             if (request_id := payloads.request_id_of(data)) is not None:
                 key = replace(key, request_id=request_id)
-                if asked is None or not allowed:
-                    to = replace(to, topic=self._topics.reply(key))
-            if not allowed:
+                to = replace(to, topic=given or self._topics.reply(key))
+            if asked != given:
                 # A reply that went elsewhere would let a client speak where the broker lets only this server speak.
                 raise InvalidRequest(f"Replies go only below {base}, without wildcards.", param="response_topic")
             ask = payloads.parse_ask(data)

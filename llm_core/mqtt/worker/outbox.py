@@ -47,7 +47,7 @@ class Outbox:
         self._loop = asyncio.get_running_loop()
         self._accepted: bytes | None = None
         self._position = -1
-        self._told_at = 0.0
+        self._queued_at = 0.0
         self._sent: list[bytes] = []  # the message with number n is at n - 1
         self._last: bytes | None = None
         self._kind = ""
@@ -66,10 +66,10 @@ class Outbox:
     def queued(self, event: Queued) -> None:
         """Says that the request is accepted, and its place in the queue when that has changed."""
         now = self._loop.time()
-        settled = event.position == self._position or (event.position and now - self._told_at < POSITION_SECONDS)
+        settled = event.position == self._position or (event.position and now - self._queued_at < POSITION_SECONDS)
         if self._accepted is not None and settled:
             return
-        self._position, self._told_at = event.position, now
+        self._position, self._queued_at = event.position, now
         self._accepted = payloads.encode(payloads.accepted(self._port.worker, event.position))
         self._send(self._accepted)
 
@@ -86,7 +86,7 @@ class Outbox:
                 self._gather(f"call {event.index}", event.arguments)
             case _:
                 self._flush()
-                self._number({"type": "delta", "seq": self.seq} | event_to_dict(event))
+                self._number(event_to_dict(event))
 
     def last_of(self, reply: ChatReply) -> bytes:
         """The last message of a reply, which is still to be sent with `end`; what was gathered is sent now.
@@ -101,7 +101,7 @@ class Outbox:
             return last
         if not self._stream:
             for piece in _cut(reply.content, limit - _ENVELOPE_BYTES):
-                self._number({"type": "delta", "seq": self.seq, "content": piece})
+                self._number({"content": piece})
         message = payloads.done(self.seq, reply) | {"content": None, "split": True}
         message.pop("reasoning", None)
         if len(payloads.encode(message)) > limit:
@@ -117,8 +117,7 @@ class Outbox:
     def fail(self, error: LLMError) -> None:
         """Sends an error in place of what is left."""
         self._flush()
-        self._last = error_message(error, self._limit())
-        self._send(self._last)
+        self.end(error_message(error, self._limit()))
 
     def resend(self, to: ReplyTo, after: int) -> None:
         """Sends what has been sent to where it is wanted from now on.
@@ -127,12 +126,9 @@ class Outbox:
             after: Number of the last message that has been received there.
         """
         self._to = to
-        if self._accepted is not None:
-            self._send(self._accepted)
-        for message in self._sent[after:]:
-            self._send(message)
-        if self._last is not None:
-            self._send(self._last)
+        for message in (self._accepted, *self._sent[after:], self._last):
+            if message is not None:
+                self._send(message)
 
     # ── gathering ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -159,13 +155,13 @@ class Outbox:
         text, self._gathered, self._size = "".join(self._gathered), [], 0
         self._due = self._loop.time() + self._pace.seconds
         for piece in _cut(text, self._limit() - _ENVELOPE_BYTES):
-            self._number({"type": "delta", "seq": self.seq} | _body(self._kind, piece))
+            self._number(_body(self._kind, piece))
 
     def _limit(self) -> int:
         return payload_limit(self._to, self._port.largest_packet, self._max_bytes)
 
-    def _number(self, message: dict[str, Any]) -> None:
-        self._sent.append(payloads.encode(message))
+    def _number(self, body: dict[str, Any]) -> None:
+        self._sent.append(payloads.encode({"type": "delta", "seq": self.seq} | body))
         self._send(self._sent[-1])
 
     def _send(self, payload: bytes, on_acknowledged: Callable[[int], None] | None = None) -> None:
