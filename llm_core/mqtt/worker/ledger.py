@@ -24,7 +24,7 @@ from llm_core.sessions.database import ONLY_READS, storage_errors
 from llm_core.sessions.schema import metadata
 from llm_core.sessions.worker import is_gone, this_worker
 
-KEPT_SECONDS = 3600.0  # how long an answer is told again to who asks again
+KEPT_SECONDS = 3600.0  # how long an answer is sent again to who asks again
 NOBODY = ""
 
 # Beside the tables of the sessions: workers that share a broker share both. Times are seconds since 1970, UTC.
@@ -127,7 +127,8 @@ class Ledger:
     def __init__(self, engine: Engine, worker: str) -> None:
         self._engine, self._worker = engine, worker
         self._reads = engine.execution_options(**{ONLY_READS: True})
-        self._delivered: set[RequestKey] = set()  # what the tables do not know of yet
+        # What the tables do not know of yet. Adding, copying and taking away are one step each for other threads.
+        self._delivered: set[RequestKey] = set()
 
     def join(self) -> None:
         """Says that this worker is there."""
