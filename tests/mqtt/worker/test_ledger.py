@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import inspect, update
+from sqlalchemy.exc import OperationalError
 
+from llm_core.errors import StorageError
 from llm_core.mqtt.topics import RequestKey
 from llm_core.mqtt.worker.ledger import KEPT_SECONDS, Entry, Ledger, Record, requests, workers
 from llm_core.sessions.database import open_database
@@ -172,6 +174,26 @@ def test_answers_are_forgotten_after_a_time_and_not_before_the_broker_has_them(
     ledger.delivered(KEY)
     ledger.heartbeat()
     assert ledger.answer(KEY) is None
+
+
+def test_what_a_heartbeat_could_not_write_down_is_written_with_the_next(
+    make_ledger: Callable[[str], Ledger], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = make_ledger("one")
+    ledger.record([ENTRY])
+    ledger.finish(KEY, b"done")
+    ledger.delivered(KEY)
+
+    def full(_table: object) -> None:
+        raise OperationalError("DELETE", {}, Exception("the disk is full"))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("llm_core.mqtt.worker.ledger.delete", full)
+        with pytest.raises(StorageError):
+            ledger.heartbeat()
+    ledger.heartbeat()
+
+    assert ledger.record([ENTRY]) == [Record("delivered", "one", b"done")]
 
 
 def test_the_migrations_make_the_ledgers_tables(make_ledger: Callable[[str], Ledger]) -> None:
