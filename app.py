@@ -10,7 +10,7 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when Gradio i
 
 from llm_core import LLMError, get_llm_client
 from llm_core.access.request_log import set_up_logging
-from llm_core.mqtt.beside import bridge_beside
+from llm_core.mqtt.worker.serve import worker_thread
 from llm_core.server.serve import serve
 
 
@@ -20,7 +20,7 @@ def main() -> int:
     logging.getLogger("alembic").setLevel(logging.WARNING)
     try:
         client = get_llm_client()
-        with bridge_beside(client):
+        with worker_thread(client):
             serve(client)
     except LLMError as error:
         print(error, file=sys.stderr)

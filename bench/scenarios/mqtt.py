@@ -30,7 +30,7 @@ from bench.workload import short_question
 from llm_core.client import LLMClient
 from llm_core.engine.engine import Engine
 from llm_core.engine.sequence import EngineEvent, GenerationRequest, Piece, Sequence, Sink
-from llm_core.mqtt.beside import bridge_beside
+from llm_core.mqtt.worker.serve import worker_thread
 from llm_core.settings import Settings
 
 STREAMS = 20
@@ -190,8 +190,8 @@ async def _served(lab: Lab) -> AsyncIterator[tuple[LLMClient, dict[str, int]]]:
         )
         client = stack.enter_context(LLMClient(settings))
         await client.await_ready()
-        bridge = stack.enter_context(bridge_beside(client))
-        if bridge is None or not await asyncio.to_thread(bridge.wait_ready, _READY_SECONDS):
+        worker = stack.enter_context(worker_thread(client))
+        if worker is None or not await asyncio.to_thread(worker.wait_ready, _READY_SECONDS):
             raise SystemFailed("the worker did not reach the broker")
         listener = stack.enter_context(listen(settings))
         stack.enter_context(running(build_server(client), listener))

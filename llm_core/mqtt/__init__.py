@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from llm_core.mqtt.client import MQTTChatClient as MQTTChatClient
+    from llm_core.mqtt.client.client import MQTTChatClient as MQTTChatClient
 
 __all__ = ["MQTTChatClient"]
 
@@ -12,6 +12,6 @@ def __getattr__(name: str) -> object:
     # On demand: `python -m llm_core --help` imports this package and should not wait for what a client needs.
     if name != "MQTTChatClient":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from llm_core.mqtt.client import MQTTChatClient
+    from llm_core.mqtt.client.client import MQTTChatClient
 
     return MQTTChatClient

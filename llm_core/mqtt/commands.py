@@ -22,7 +22,7 @@ def add_mqtt(commands: Any) -> None:
 
 def _serve(_options: argparse.Namespace) -> None:
     from llm_core.client import LLMClient
-    from llm_core.mqtt.beside import serve_broker
+    from llm_core.mqtt.worker.serve import serve_broker
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("alembic").setLevel(logging.WARNING)

@@ -317,7 +317,6 @@ class Connection:
             message.topic,
             bytes(message.payload),
             bool(message.dup),
-            bool(message.retain),
             getattr(properties, "ResponseTopic", None),
             getattr(properties, "CorrelationData", None),
             getattr(properties, "MessageExpiryInterval", None),

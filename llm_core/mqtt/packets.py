@@ -19,15 +19,14 @@ class Incoming:
     """A message that was received.
 
     Attributes:
-        again: Whether the broker says that it has sent it before.
+        duplicate: Whether the broker says that it has sent it before.
         expires_in: Seconds that are left of its life; None: any number.
         acknowledge: Tells the broker that it need not be sent again. To be called in the order of arrival.
     """
 
     topic: str
     payload: bytes
-    again: bool
-    retained: bool
+    duplicate: bool
     response_topic: str | None
     correlation: bytes | None
     expires_in: int | None
@@ -47,22 +46,30 @@ class Outgoing:
     payload: bytes
     retain: bool = False
     correlation: bytes | None = None
-    response_topic: str | None = None
     expires_in: int | None = None
     on_acknowledged: Callable[[int], None] | None = field(default=None, repr=False)
     """Given the broker's reason code: 0, or 16 where nobody has subscribed."""
 
     def properties(self) -> Any:
-        if self.correlation is None and self.response_topic is None and self.expires_in is None:
+        if self.correlation is None and self.expires_in is None:
             return None
         properties = mqtt_properties(PacketTypes.PUBLISH)
         if self.correlation is not None:
             properties.CorrelationData = self.correlation
-        if self.response_topic is not None:
-            properties.ResponseTopic = self.response_topic
         if self.expires_in is not None:
             properties.MessageExpiryInterval = self.expires_in
         return properties
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyTo:
+    """Where the messages of a reply go, and what the client wants back with each."""
+
+    topic: str
+    correlation: bytes | None = None
+
+    def message(self, payload: bytes, on_acknowledged: Callable[[int], None] | None = None) -> Outgoing:
+        return Outgoing(self.topic, payload, correlation=self.correlation, on_acknowledged=on_acknowledged)
 
 
 @dataclass(frozen=True, slots=True)

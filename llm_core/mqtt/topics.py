@@ -28,7 +28,7 @@ class RequestKey:
     request_id: str
 
 
-Kind = Literal["request", "cancel", "template", "worker", "status", "other"]
+Kind = Literal["request", "cancel", "template", "worker", "status"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,10 +102,10 @@ class Topics:
 
     # ── reading ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def parse(self, topic: str) -> Address:
-        """What a topic means; of the kind `other` where it means nothing here, or has a name that is not allowed."""
+    def parse(self, topic: str) -> Address | None:
+        """What a topic means; None where it means nothing here, or has a name that is not allowed."""
         if not topic.startswith(f"{self.prefix}/"):
-            return Address("other")
+            return None
         match topic[len(self.prefix) + 1 :].split("/"):
             case ["status", worker]:
                 return Address("status", name=worker)
@@ -119,7 +119,7 @@ class Topics:
                 is_project(project) and is_name(client) and is_name(request_id)
             ):
                 return Address("cancel", project, client, request_id)
-        return Address("other")
+        return None
 
 
 def is_below(topic: str, base: str) -> bool:

@@ -22,7 +22,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from llm_core.client import LLMClient
-from llm_core.mqtt.beside import bridge_beside
+from llm_core.mqtt.worker.serve import worker_thread
 from llm_core.settings import Settings
 from scripts.system_packages import NO_BROKER, find_mosquitto
 from tests import waiting
@@ -252,9 +252,9 @@ def settings_for(broker: Broker, folder: Path, **more: Any) -> Settings:
 @contextmanager
 def serving(settings: Settings) -> Iterator[LLMClient]:
     """A worker that takes requests; yields the client that makes its replies."""
-    with LLMClient(settings) as client, bridge_beside(client) as bridge:
-        assert bridge is not None
-        assert bridge.wait_ready(60)
+    with LLMClient(settings) as client, worker_thread(client) as worker:
+        assert worker is not None
+        assert worker.wait_ready(60)
         yield client
 
 

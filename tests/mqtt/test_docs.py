@@ -16,12 +16,13 @@ import pytest
 from llm_core.client import LLMClient
 from llm_core.errors import BrokerError
 from llm_core.mqtt import MQTTChatClient, payloads
-from llm_core.mqtt.projects import Projects
+from llm_core.mqtt.worker.projects import Projects
 from tests.waiting import free_port
 
 from .conftest import QUESTION, Broker, running_broker, serving, settings_for
 
-PAGE = (Path(__file__).resolve().parents[2] / "docs" / "mqtt.md").read_text()
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = (ROOT / "docs" / "mqtt.md").read_text()
 SHOWN_URL = "mqtt://localhost:1883"
 
 
@@ -87,6 +88,13 @@ def test_the_table_of_errors_has_every_code_that_says_when_to_try_again() -> Non
     named = set(re.findall(r"`(\w+)`", PAGE.split("| code |")[1].split("Where a payload")[0]))
 
     assert set(payloads.RETRY_SECONDS) - {"shutting_down"} <= named
+
+
+def test_the_way_of_a_request_leads_through_files_that_are_there() -> None:
+    named = re.findall(r"`([\w/]+\.py)`", PAGE.split("## The way of a request")[1].split("\n## ")[0])
+
+    assert len(named) >= 8
+    assert [name for name in named if not (ROOT / "llm_core" / "mqtt" / name).is_file()] == []
 
 
 # ── the configurations ───────────────────────────────────────────────────────────────────────────────────────────────

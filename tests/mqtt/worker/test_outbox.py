@@ -23,21 +23,22 @@ from llm_core.events import (
     ToolCallDelta,
     Usage,
 )
-from llm_core.mqtt.outbox import Outbox, Pace, ReplyTo, payload_limit
-from llm_core.mqtt.packets import Outgoing
+from llm_core.mqtt.packets import Outgoing, ReplyTo
+from llm_core.mqtt.worker.outbox import Outbox, Pace, payload_limit
 
 TO = ReplyTo("llm/lab/reply/oven/r1", b"7")
 DONE = Done("stop", Usage(10, 4, 2), Timings(1.0, 20.0, 50.0))
 
 
 class Post:
-    """What has been published."""
+    """A port without a broker: what has been published there."""
+
+    worker, largest_packet = "w1", 10**7
 
     def __init__(self, *, pace: Pace | None = None, limit: int = 10**6, stream: bool = True) -> None:
         self.sent: list[Outgoing] = []
-        self.outbox = Outbox(
-            self.sent.append, TO, worker="w1", pace=pace or Pace(0, 1), limit=lambda _to: limit, stream=stream
-        )
+        self.publish = self.sent.append
+        self.outbox = Outbox(self, TO, pace=pace or Pace(0, 1), max_bytes=limit, stream=stream)
 
     @property
     def messages(self) -> list[dict[str, Any]]:
@@ -141,7 +142,7 @@ async def test_what_was_told_is_told_again_from_any_message_on_and_then_goes_on_
         post.outbox.add(ContentDelta(text))
     other = ReplyTo("llm/lab/reply/oven/elsewhere")
     post.sent.clear()
-    post.outbox.tell_again(other, 1)
+    post.outbox.resend(other, 1)
     post.outbox.add(ContentDelta("d"))
 
     assert {message.topic for message in post.sent} == {other.topic}

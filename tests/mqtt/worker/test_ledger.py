@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import inspect, update
+from sqlalchemy.exc import OperationalError
 
-from llm_core.mqtt.ledger import KEPT_SECONDS, Entry, Ledger, Standing
-from llm_core.mqtt.schema import metadata, requests, workers
+from llm_core.errors import StorageError
 from llm_core.mqtt.topics import RequestKey
+from llm_core.mqtt.worker.ledger import KEPT_SECONDS, Entry, Ledger, Record, requests, workers
 from llm_core.sessions.database import open_database
+from llm_core.sessions.schema import metadata
 from tests.sessions.conftest import postgres as postgres  # the same fixture
 from tests.sessions.postgres import Postgres
 
@@ -56,12 +58,12 @@ def kill(ledger: Ledger) -> None:
 def test_a_request_is_new_once_and_then_known(make_ledger: Callable[[str], Ledger]) -> None:
     one, other = make_ledger("one"), make_ledger("other")
 
-    assert one.record([ENTRY, ENTRY]) == [Standing(), Standing("waiting", "one")]
-    assert other.record([ENTRY]) == [Standing("waiting", "one")]
+    assert one.record([ENTRY, ENTRY]) == [Record(), Record("waiting", "one")]
+    assert other.record([ENTRY]) == [Record("waiting", "one")]
     assert one.begin(KEY)
-    assert other.record([ENTRY]) == [Standing("begun", "one")]
+    assert other.record([ENTRY]) == [Record("begun", "one")]
     assert one.finish(KEY, b"done")
-    assert other.record([ENTRY]) == [Standing("ended", "one", b"done")]
+    assert other.record([ENTRY]) == [Record("ended", "one", b"done")]
     assert other.answer(KEY) == b"done"
 
 
@@ -70,18 +72,18 @@ def test_of_many_that_record_the_same_at_once_one_is_the_first(make_ledger: Call
     with ThreadPoolExecutor(4) as pool:
         standings = [each for (each,) in pool.map(lambda ledger: ledger.record([ENTRY]), ledgers)]
 
-    assert [each.known for each in standings].count(None) == 1
-    assert len({each.worker for each in standings if each.known}) == 1
+    assert [each.status for each in standings].count(None) == 1
+    assert len({each.worker for each in standings if each.status}) == 1
 
 
-def test_of_many_that_look_at_once_one_inherits(make_ledger: Callable[[str], Ledger]) -> None:
+def test_of_many_that_look_at_once_one_claims(make_ledger: Callable[[str], Ledger]) -> None:
     one, *others = [make_ledger(f"w{number}") for number in range(4)]
     one.record([ENTRY])
     kill(one)
     with ThreadPoolExecutor(3) as pool:
-        inherited = [each for found, _ in pool.map(Ledger.inherit, others) for each in found]
+        claimed = [each for found, _ in pool.map(Ledger.claim, others) for each in found]
 
-    assert len(inherited) == 1
+    assert len(claimed) == 1
 
 
 @pytest.mark.parametrize(
@@ -93,7 +95,7 @@ def test_the_same_id_of_another_client_or_project_is_another_request(
     ledger = make_ledger("one")
     ledger.record([ENTRY])
 
-    assert ledger.record([Entry(key, b"{}", "t")]) == [Standing()]
+    assert ledger.record([Entry(key, b"{}", "t")]) == [Record()]
 
 
 def test_what_is_forgotten_is_new_again(make_ledger: Callable[[str], Ledger]) -> None:
@@ -101,7 +103,7 @@ def test_what_is_forgotten_is_new_again(make_ledger: Callable[[str], Ledger]) ->
     ledger.record([ENTRY])
 
     assert ledger.forget(KEY)
-    assert ledger.record([ENTRY]) == [Standing()]
+    assert ledger.record([ENTRY]) == [Record()]
 
 
 def test_what_a_worker_leaves_behind_goes_to_one_other_and_with_all_that_is_needed(
@@ -109,33 +111,34 @@ def test_what_a_worker_leaves_behind_goes_to_one_other_and_with_all_that_is_need
 ) -> None:
     one, other, third = make_ledger("one"), make_ledger("other"), make_ledger("third")
     one.record([ENTRY])
-    assert other.inherit() == ([], []), "as long as it lives"
+    assert other.claim() == ([], []), "as long as it lives"
 
     kill(one)
-    (inherited,), gone = other.inherit()
-    assert (inherited.entry, inherited.status, inherited.attempts) == (ENTRY, "waiting", 2)
+    (claimed,), gone = other.claim()
+    assert (claimed.entry, claimed.status, claimed.attempts) == (ENTRY, "waiting", 2)
     assert gone == ["one"]
-    assert third.inherit() == ([], []), "it has an heir"
+    assert third.claim() == ([], []), "it has an heir"
     assert not one.finish(KEY, b"late"), "it is not its any more"
     assert other.finish(KEY, b"done")
 
     kill(other)
-    (inherited,), gone = third.inherit()
-    assert (inherited.status, inherited.answer, inherited.attempts) == ("ended", b"done", 3)
-    assert set(gone) == {"one", "other"}, "an heir that has gone too had not buried the first one"
+    (claimed,), gone = third.claim()
+    assert (claimed.status, claimed.answer, claimed.attempts) == ("ended", b"done", 3)
+    assert set(gone) == {"one", "other"}, "an heir that has gone too had not removed the first one"
     for worker in gone:
-        third.bury(worker)
-    assert third.inherit() == ([], [])
+        third.remove(worker)
+    assert third.claim() == ([], [])
 
 
 def test_a_worker_that_ends_in_good_order_leaves_what_it_has_to_anybody(make_ledger: Callable[[str], Ledger]) -> None:
     one, other = make_ledger("one"), make_ledger("other")
     one.record([ENTRY, Entry(RequestKey("lab", "oven", "r2"), b"{}", "t")])
     one.finish(KEY, b"done")
-    one.leave([KEY])
+    one.delivered(KEY)
+    one.leave()
 
-    inherited, gone = other.inherit()
-    assert ([each.entry.key.request_id for each in inherited], gone) == (["r2"], [])
+    claimed, gone = other.claim()
+    assert ([each.entry.key.request_id for each in claimed], gone) == (["r2"], [])
 
 
 def test_a_released_request_is_anybodys(make_ledger: Callable[[str], Ledger]) -> None:
@@ -144,17 +147,17 @@ def test_a_released_request_is_anybodys(make_ledger: Callable[[str], Ledger]) ->
     one.begin(KEY)
     assert one.release(KEY)
 
-    (inherited,), _ = other.inherit()
-    assert inherited.status == "waiting"
+    (claimed,), _ = other.claim()
+    assert claimed.status == "waiting"
 
 
-def test_who_was_taken_for_gone_and_buried_joins_again(make_ledger: Callable[[str], Ledger]) -> None:
+def test_who_was_taken_for_gone_and_removed_joins_again(make_ledger: Callable[[str], Ledger]) -> None:
     one, other = make_ledger("one"), make_ledger("other")
-    other.bury("one")
-    one.beat()
+    other.remove("one")
+    one.heartbeat()
     one.record([ENTRY])
 
-    assert other.inherit() == ([], [])
+    assert other.claim() == ([], [])
 
 
 def test_answers_are_forgotten_after_a_time_and_not_before_the_broker_has_them(
@@ -166,10 +169,31 @@ def test_answers_are_forgotten_after_a_time_and_not_before_the_broker_has_them(
     with ledger._engine.begin() as connection:
         connection.execute(update(requests).values(ended_at=requests.c.ended_at - KEPT_SECONDS - 1))
 
-    ledger.beat()
+    ledger.heartbeat()
     assert ledger.answer(KEY) == b"done"
-    ledger.beat([KEY])
+    ledger.delivered(KEY)
+    ledger.heartbeat()
     assert ledger.answer(KEY) is None
+
+
+def test_what_a_heartbeat_could_not_write_down_is_written_with_the_next(
+    make_ledger: Callable[[str], Ledger], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = make_ledger("one")
+    ledger.record([ENTRY])
+    ledger.finish(KEY, b"done")
+    ledger.delivered(KEY)
+
+    def full(_table: object) -> None:
+        raise OperationalError("DELETE", {}, Exception("the disk is full"))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("llm_core.mqtt.worker.ledger.delete", full)
+        with pytest.raises(StorageError):
+            ledger.heartbeat()
+    ledger.heartbeat()
+
+    assert ledger.record([ENTRY]) == [Record("delivered", "one", b"done")]
 
 
 def test_the_migrations_make_the_ledgers_tables(make_ledger: Callable[[str], Ledger]) -> None:
@@ -189,5 +213,5 @@ def test_who_asks_again_elsewhere_is_answered_there_also_by_another_worker(
     ledger.record([Entry(KEY, b"{}", "llm/lab/reply/oven/elsewhere", None)])
     kill(ledger)
 
-    (inherited,), _ = make_ledger("other").inherit()
-    assert (inherited.entry.reply_topic, inherited.entry.correlation) == ("llm/lab/reply/oven/elsewhere", None)
+    (claimed,), _ = make_ledger("other").claim()
+    assert (claimed.entry.reply_topic, claimed.entry.correlation) == ("llm/lab/reply/oven/elsewhere", None)

@@ -10,7 +10,7 @@ from paho.mqtt.enums import MQTTProtocolVersion
 
 from llm_core.client import LLMClient
 
-from .conftest import QUESTION, STORY, Broker, Device, text_of
+from ..conftest import QUESTION, STORY, Broker, Device, text_of
 
 VERSIONS = [MQTTProtocolVersion.MQTTv311, MQTTProtocolVersion.MQTTv5]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -11,12 +12,14 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from llm_core.errors import InvalidRequest, ProjectNotFound, SettingsError
-from llm_core.messages import Text
+from llm_core.messages import Text, parse_messages
+from llm_core.mqtt import payloads
 from llm_core.mqtt.topics import NAME_RULE, is_project
 from llm_core.rate_limit import RateLimit
 from llm_core.request import MAX_TOKENS_LIMIT, WIRE_OPTIONS, MaxTokens, build_request
 
 MAX_FILE_BYTES = 1_000_000
+MOST_TEMPLATES = 1000  # sessions whose template is remembered; what a session has taken over is in the session
 
 
 def _rate(value: str) -> str:
@@ -174,7 +177,7 @@ class Projects:
     """
 
     def __init__(self, projects: dict[str, Project] | None, rate: str, redis_url: str | None = None) -> None:
-        self._projects = projects
+        self._projects, self._any = projects, Project()
         self._usual = RateLimit(rate, redis_url)
         own = {name: project.limits.rate for name, project in (projects or {}).items()}
         self._limits = {name: RateLimit(each, redis_url) for name, each in own.items() if each is not None}
@@ -196,7 +199,7 @@ class Projects:
         Raises:
             ProjectNotFound: It does not exist, or not for this client.
         """
-        project = Project() if self._projects is None else self._projects.get(name)
+        project = self._any if self._projects is None else self._projects.get(name)
         if project is None or (client is not None and not project.admits(client)):
             raise ProjectNotFound(f"There is no project {name!r} for this client.")
         return project
@@ -217,6 +220,58 @@ class Projects:
             self._usual.check(owner)
 
 
+class Templates:
+    """System prompts that somebody has published for one session each; the newest ones are remembered.
+
+    Args:
+        max_bytes: Longest payload that is read.
+    """
+
+    def __init__(self, projects: Projects, max_bytes: int) -> None:
+        self._projects, self._max_bytes = projects, max_bytes
+        self._prompts: OrderedDict[tuple[str, str, str], str] = OrderedDict()
+
+    def receive(self, name: str, payload: bytes) -> None:
+        """Takes `{"session_id", "system_prompt", "client"?}`; without a client it is for this session of any client.
+
+        Raises:
+            ProjectNotFound: There is no project of this name.
+            InvalidRequest, TooLarge: It is not of this form.
+        """
+        if not payload:  # how a retained message is taken back
+            return
+        project = self._projects.get(name)
+        if "template" not in project.prompt_from:
+            return
+        data = payloads.read_json(payload, limit=project.limits.payload_bytes or self._max_bytes)
+        if project.compatibility is not None:
+            data = _in_our_words(data)
+        session_id, prompt, client = (data.get(field) for field in ("session_id", "system_prompt", "client"))
+        if not isinstance(session_id, str) or not isinstance(prompt, str) or not isinstance(client, str | None):
+            raise InvalidRequest('A template is {"session_id": "...", "system_prompt": "..."}.')
+        parse_messages([{"role": "system", "content": prompt}])
+        key = (name, client or "", session_id)
+        self._prompts[key] = prompt
+        self._prompts.move_to_end(key)
+        while len(self._prompts) > MOST_TEMPLATES:
+            self._prompts.popitem(last=False)
+
+    def get(self, project: str, client: str, session_id: str | None) -> str | None:
+        """The prompt for a client's session, where there is one."""
+        if session_id is None:
+            return None
+        return self._prompts.get((project, client, session_id)) or self._prompts.get((project, "", session_id))
+
+
+def _in_our_words(data: dict[str, Any]) -> dict[str, Any]:
+    """A template message of older clients."""
+    template = data.get("template") or data.get("systemPrompt") or data.get("prompt_template")
+    if isinstance(template, dict):
+        template = template.get("content")
+    fields = {"session_id": data.get("sessionId"), "system_prompt": template}
+    return {name: value for name, value in fields.items() if value is not None} | data
+
+
 def _read(path: Path) -> dict[str, Project]:
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
@@ -227,14 +282,14 @@ def _read(path: Path) -> dict[str, Project]:
     projects = data.get("projects") if isinstance(data, dict) else None
     if not isinstance(projects, dict) or not projects:
         raise SettingsError(f"MQTT_PROJECTS={str(path)!r} cannot be used: it has no `projects:` with names below it.")
-    return {str(name): _project(path, str(name), said) for name, said in projects.items()}
+    return {str(name): _project(path, str(name), fields) for name, fields in projects.items()}
 
 
-def _project(path: Path, name: str, said: Any) -> Project:
+def _project(path: Path, name: str, fields: Any) -> Project:
     if not is_project(name):
         raise SettingsError(f"MQTT_PROJECTS={str(path)!r}: a project cannot have the name {name!r}: {NAME_RULE}.")
     try:
-        return Project.model_validate(said or {})
+        return Project.model_validate(fields or {})
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, ("projects", name, *first["loc"])))

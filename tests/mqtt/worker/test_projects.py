@@ -11,10 +11,9 @@ import pytest
 
 from llm_core.client import LLMClient
 from llm_core.errors import InvalidRequest, ProjectNotFound, RateLimited, SettingsError
-from llm_core.mqtt.projects import Limits, Project, Projects
-from llm_core.mqtt.templates import MOST, Templates
+from llm_core.mqtt.worker.projects import MOST_TEMPLATES, Limits, Project, Projects, Templates
 
-from .conftest import Broker, Device, serving, settings_for
+from ..conftest import Broker, Device, serving, settings_for
 
 WEATHER = {"name": "get_weather", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}}
 FILE = """
@@ -154,19 +153,26 @@ def test_a_client_that_asks_too_often_is_told_when_to_come_back(projects_file: P
 
 
 def test_a_template_is_for_one_session_of_one_client_or_of_any() -> None:
-    templates = Templates()
-    templates.put("p", {"session_id": "s", "system_prompt": "any"})
-    templates.put("p", {"session_id": "s", "system_prompt": "ann's", "client": "ann"})
+    admits = Project(prompt_from=("template",))
+    templates = Templates(Projects({"p": admits, "q": admits, "closed": Project()}, "none"), 1000)
+
+    def publish(project: str, **fields: Any) -> None:
+        templates.receive(project, json.dumps(fields).encode())
+
+    publish("p", session_id="s", system_prompt="any")
+    publish("p", session_id="s", system_prompt="ann's", client="ann")
+    publish("closed", session_id="s", system_prompt="any")
 
     assert templates.get("p", "ann", "s") == "ann's"
     assert templates.get("p", "bob", "s") == "any"
     assert templates.get("p", "bob", "t") is templates.get("q", "bob", "s") is templates.get("p", "bob", None) is None
-    for number in range(MOST):
-        templates.put("p", {"session_id": str(number), "system_prompt": "x"})
+    assert templates.get("closed", "bob", "s") is None
+    for number in range(MOST_TEMPLATES):
+        publish("p", session_id=str(number), system_prompt="x")
     assert templates.get("p", "bob", "s") is None
     for wrong in ({}, {"session_id": 1, "system_prompt": "x"}, {"session_id": "s", "system_prompt": "\ud800"}):
         with pytest.raises(InvalidRequest):
-            templates.put("p", wrong)
+            publish("p", **wrong)
 
 
 # ── on a broker ──────────────────────────────────────────────────────────────────────────────────────────────────────

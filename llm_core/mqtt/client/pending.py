@@ -41,7 +41,7 @@ class Pending:
         self._seq = 0
         self._missing = False  # and asked for
         self._position: int | None = None
-        self._content = self._reasoning = 0  # characters that have been told
+        self._content = self._reasoning = 0  # characters that have been emitted
         self._calls: dict[int, int] = {}  # of each call, how many characters of its arguments
 
     @property
@@ -50,7 +50,7 @@ class Pending:
         return self.body | {"after": self._seq}
 
     def receive(self, message: dict[str, Any]) -> bool:
-        """Takes a message. False: messages before it are missing, and have to be asked for, which is said once."""
+        """Takes a message. False: messages before it are missing, and have to be asked for, once."""
         self.heard_at = time.monotonic()
         self.ask_again_at = self.heard_at + ASK_AGAIN_SECONDS
         match message.get("type"):
@@ -80,29 +80,29 @@ class Pending:
             asked, self._missing = self._missing, True
             return asked
         self._seq, self._missing = seq, False
-        self._tell(event_from_dict({name: value for name, value in message.items() if name not in ("type", "seq")}))
+        self._emit(event_from_dict({name: value for name, value in message.items() if name not in ("type", "seq")}))
         return True
 
     def _receive_done(self, message: dict[str, Any]) -> None:
         """The end has all of the text, also what pieces were lost of it."""
         if message.get("split"):
             if message["seq"] > self._seq + 1:
-                self.fail(BrokerError("The broker lost a part of the reply, which was too long to be told whole."))
+                self.fail(BrokerError("The broker lost a part of the reply, which was too long for one message."))
                 return
         else:
-            self._tell(ReasoningDelta((message.get("reasoning") or "")[self._reasoning :]))
-            self._tell(ContentDelta(message["content"][self._content :]))
+            self._emit(ReasoningDelta((message.get("reasoning") or "")[self._reasoning :]))
+            self._emit(ContentDelta(message["content"][self._content :]))
         for index, call in enumerate(message.get("tool_calls") or ()):
-            function, told = call["function"], self._calls.get(index)
-            rest = function["arguments"][told or 0 :]
-            whole = ToolCallDelta(index, call["id"], function["name"], rest)
-            self._tell(whole if told is None else ToolCallDelta(index, arguments=rest))
+            function, sent = call["function"], self._calls.get(index)
+            rest = function["arguments"][sent or 0 :]
+            first = ToolCallDelta(index, call["id"], function["name"], rest)
+            self._emit(first if sent is None else ToolCallDelta(index, arguments=rest))
         self.ended = True
         usage, timings = Usage(**message["usage"]), Timings(**message.get("timings", {}))
         dropped, not_kept = message.get("dropped_messages", 0), message.get("not_kept", "")
         self._sink(Done(message["finish_reason"], usage, timings, dropped, not_kept))
 
-    def _tell(self, event: ChatEvent) -> None:
+    def _emit(self, event: ChatEvent) -> None:
         match event:
             case ContentDelta(text=text):
                 self._content += len(text)
@@ -111,7 +111,7 @@ class Pending:
             case ToolCallDelta(id=call_id, arguments=text):
                 self._calls[event.index] = self._calls.get(event.index, 0) + len(text)
                 text = text or (call_id or "")
-            case ToolResult():  # the reply that the end tells whole begins after it
+            case ToolResult():  # the text that the end brings begins after it
                 self._content = self._reasoning = 0
                 self._calls.clear()
                 text = event.call_id
@@ -122,7 +122,7 @@ class Pending:
 
 
 def _error(message: dict[str, Any]) -> LLMError:
-    code, said = str(message["code"]), str(message["message"])
-    error = QueueFull(said) if code == "busy" else error_of(code, said)
+    code, text = str(message["code"]), str(message["message"])
+    error = QueueFull(text) if code == "busy" else error_of(code, text)
     error.retry_after = message.get("retry_after")
     return error

@@ -15,9 +15,9 @@ from llm_core.broker import BrokerUrl, parse_broker_url
 from llm_core.errors import LLMError, SettingsError
 from llm_core.events import ChatEvent, ChatReply, ContentDelta, Done, ReplyBuilder
 from llm_core.messages import Message, MessageLike
-from llm_core.mqtt.link import PATIENCE_SECONDS, Link
+from llm_core.mqtt.client.link import PATIENCE_SECONDS, Link
+from llm_core.mqtt.client.pending import Pending
 from llm_core.mqtt.packets import TLSFiles
-from llm_core.mqtt.pending import Pending
 from llm_core.mqtt.topics import NAME_RULE, Topics, is_name, is_project
 
 

@@ -1,4 +1,4 @@
-"""A worker beside something else: on a thread of its own in the app, or in the foreground as a program."""
+"""Runs a worker: on a thread of its own in the app, or in the foreground as a program."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import logging
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from llm_core.client import LLMClient
 from llm_core.errors import LLMError
-from llm_core.mqtt.bridge import Bridge
+from llm_core.mqtt.worker.worker import Worker
 from llm_core.stdout import say
 
 log = logging.getLogger(__name__)
 
 
-class BridgeThread:
+class WorkerThread:
     """A worker on a thread of its own.
 
     Raises:
@@ -25,14 +25,11 @@ class BridgeThread:
     """
 
     def __init__(self, client: LLMClient) -> None:
-        self._bridge = Bridge(client)
+        self._worker = Worker(client)
         self._ready = threading.Event()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._stop: asyncio.Event | None = None
-        self._running = threading.Event()
+        self._loop, self._stop = asyncio.new_event_loop(), asyncio.Event()
         self._thread = threading.Thread(target=self._run, name="mqtt")
         self._thread.start()
-        self._running.wait()
 
     def wait_ready(self, timeout: float) -> bool:
         """Waits until it takes requests, at most so many seconds. Whether it does."""
@@ -40,26 +37,22 @@ class BridgeThread:
 
     def close(self) -> None:
         """Ends it: it takes no more requests, and running replies may end."""
-        if self._loop is not None and self._stop is not None and self._thread.is_alive():
+        with suppress(RuntimeError):  # it has ended by itself
             self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join()
 
     def _run(self) -> None:
         try:
-            asyncio.run(self._serve())
+            with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+                runner.run(self._worker.run(self._stop, self._ready.set))
         except LLMError as error:
             log.error("The MQTT worker has ended: %s", error)
         except Exception:
             log.exception("the MQTT worker has failed")
 
-    async def _serve(self) -> None:
-        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        self._running.set()
-        await self._bridge.run(self._stop, self._ready.set)
-
 
 @contextmanager
-def bridge_beside(client: LLMClient) -> Iterator[BridgeThread | None]:
+def worker_thread(client: LLMClient) -> Iterator[WorkerThread | None]:
     """A worker for as long as the block runs, where `MQTT_URL` is set.
 
     Raises:
@@ -68,11 +61,11 @@ def bridge_beside(client: LLMClient) -> Iterator[BridgeThread | None]:
     if client.settings.mqtt_url is None:
         yield None
         return
-    bridge = BridgeThread(client)
+    worker = WorkerThread(client)
     try:
-        yield bridge
+        yield worker
     finally:
-        bridge.close()
+        worker.close()
 
 
 def serve_broker(client: LLMClient) -> None:
@@ -88,7 +81,7 @@ def serve_broker(client: LLMClient) -> None:
 
 
 async def _serve_broker(client: LLMClient) -> None:
-    bridge, stop = Bridge(client), asyncio.Event()
+    worker, stop = Worker(client), asyncio.Event()
     loop = asyncio.get_running_loop()
     closing: list[asyncio.Future[None]] = []
 
@@ -99,4 +92,4 @@ async def _serve_broker(client: LLMClient) -> None:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, end)
-    await bridge.run(stop, lambda: say(f"Serving {client.settings.mqtt_url} as {bridge.name}"))
+    await worker.run(stop, lambda: say(f"Serving {client.settings.mqtt_url} as {worker.name}"))

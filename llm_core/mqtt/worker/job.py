@@ -7,17 +7,18 @@ import logging
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from typing import Any, Protocol
+from functools import partial
+from typing import Any
 
 from llm_core.cancellation import Cancellation
 from llm_core.client import LLMClient
 from llm_core.errors import EngineClosed, LLMError, ReplyInterrupted, RequestExpired, ShuttingDown, StorageError
 from llm_core.events import ChatEvent, ChatReply, Done, Queued, ReplyBuilder, Timings, Usage
 from llm_core.messages import Message
-from llm_core.mqtt.ledger import Ledger
-from llm_core.mqtt.outbox import ReplyTo
-from llm_core.mqtt.reception import Arrival, chat_options
 from llm_core.mqtt.topics import RequestKey
+from llm_core.mqtt.worker.decoder import Arrival
+from llm_core.mqtt.worker.ledger import Ledger
+from llm_core.mqtt.worker.outbox import Outbox
 
 log = logging.getLogger(__name__)
 
@@ -25,24 +26,13 @@ INTERRUPTED = "The server ended while it made this reply. Send the request again
 _FAILED = "The server failed; its log says why."
 
 
-class Out(Protocol):
-    """Takes what is answered; an `Outbox`, or what older clients are told."""
-
-    def queued(self, event: Queued) -> None: ...
-    def add(self, event: ChatEvent) -> None: ...
-    def last_of(self, reply: ChatReply) -> bytes: ...
-    def end(self, last: bytes, on_acknowledged: Callable[[int], None] | None = None) -> None: ...
-    def fail(self, error: LLMError) -> None: ...
-    def tell_again(self, to: ReplyTo, after: int) -> None: ...
-
-
-class Answer:
+class Job:
     """One request while it is answered.
 
     Args:
         prompt: The system prompt that a template has put in place of others'.
         on_delivered: Called when the broker has the whole answer.
-        on_released: Called when the server is about to end, and another worker is to answer.
+        draining: Set when the server is about to end, and another worker is to answer.
     """
 
     def __init__(
@@ -50,16 +40,16 @@ class Answer:
         client: LLMClient,
         ledger: Ledger,
         arrival: Arrival,
-        out: Out,
+        outbox: Outbox,
         *,
         prompt: str | None,
         on_delivered: Callable[[RequestKey], None],
-        on_released: Callable[[], None],
+        draining: asyncio.Event,
     ) -> None:
-        self._client, self._ledger, self._arrival, self.out = client, ledger, arrival, out
-        self._prompt, self._on_delivered, self._on_released = prompt, on_delivered, on_released
-        self._stop: Callable[[], None] | None = None
-        self._cancelled = self._expired = False
+        self._client, self._ledger, self._arrival, self.outbox = client, ledger, arrival, outbox
+        self._prompt, self._on_delivered, self._draining = prompt, on_delivered, draining
+        self._cancellation = Cancellation()
+        self._expired = False
         self._begun: asyncio.Future[bool] | None = None
         self._started = False
 
@@ -69,9 +59,7 @@ class Answer:
 
     def cancel(self) -> None:
         """The reply ends with the finish reason `cancelled`."""
-        self._cancelled = True
-        if self._stop is not None:
-            self._stop()
+        self._cancellation.cancel()
 
     async def run(self) -> bool:
         """Answers. Whatever happens, the client is told, unless another worker is to answer.
@@ -83,7 +71,7 @@ class Answer:
         try:
             last = await self._make()
             if last is not None:
-                self.out.end(last, lambda _reason: self._on_delivered(self.key))
+                self.outbox.end(last, lambda _reason: self._on_delivered(self.key))
                 return True
         except LLMError as error:
             await self._fail(error)
@@ -102,13 +90,13 @@ class Answer:
 
     async def _make(self) -> bytes | None:
         """Sends all but the last message and returns that one; None where another worker has the request by now."""
-        reply = _NOTHING if self._cancelled else await self._read()
+        reply = _NOTHING if self._cancellation.cancelled else await self._read()
         if reply is None:
             return None
         if self._expired and not self._started:
             raise RequestExpired("The time by which the request was to be answered has passed. It was not started.")
-        last = self.out.last_of(reply)
-        return last if await self._tell_ledger(self._ledger.finish, last) else None
+        last = self.outbox.last_of(reply)
+        return last if await self._record(self._ledger.finish, last) else None
 
     async def _read(self) -> ChatReply | None:
         builder = ReplyBuilder()
@@ -124,42 +112,36 @@ class Answer:
                         if self._begun is not None and not await self._begun:
                             return None
                         self._started = True
-                        self.out.add(event)
+                        self.outbox.add(event)
         return builder.reply()
 
     def _on_queued(self, event: Queued) -> None:
-        self.out.queued(event)
+        self.outbox.queued(event)
         if event.position:
             return
         self._started = True
         if self._begun is None and self._arrival.ask.stream:
             # Written down while the prompt is computed, so that the first piece need not wait for the disk.
-            self._begun = asyncio.ensure_future(self._tell_ledger(self._ledger.begin))
+            self._begun = asyncio.ensure_future(self._record(self._ledger.begin))
 
     async def _events(self) -> AsyncGenerator[ChatEvent]:
         ask = self._arrival.ask
-        options = chat_options(self._arrival, self._prompt)
+        options = self._arrival.options(self._prompt)
         if ask.session_id is not None:
             return await self._session_events(options)
-        cancellation = Cancellation()
-        self._stop = cancellation.cancel
         messages = list(ask.messages or ())
         prompt = options.pop("system_prompt")
         if prompt is not None and messages[0].role != "system":
             messages.insert(0, Message(role="system", content=prompt))
-        return self._client.achat_stream(messages, cancellation=cancellation, **options)
+        return self._client.achat_stream(messages, cancellation=self._cancellation, **options)
 
     async def _session_events(self, options: dict[str, Any]) -> AsyncGenerator[ChatEvent]:
         ask, session_id = self._arrival.ask, self._arrival.ask.session_id or ""
         # What is said is in the session from now on, and would be said twice if another worker began anew.
-        self._begun = asyncio.ensure_future(self._tell_ledger(self._ledger.begin))
+        self._begun = asyncio.ensure_future(self._record(self._ledger.begin))
         await self._begun
-        reply = await asyncio.to_thread(
-            self._client.sessions.begin, session_id, ask.message, tool_results=ask.tool_results, **options
-        )
-        self._stop = reply.cancel
-        if self._cancelled:
-            reply.cancel()
+        begin = partial(self._client.sessions.begin, session_id, ask.message, tool_results=ask.tool_results, **options)
+        reply = await asyncio.to_thread(self._cancellation.begin, begin)
 
         async def events() -> AsyncGenerator[ChatEvent]:
             async with aclosing(reply.aevents()) as numbered:
@@ -185,19 +167,19 @@ class Answer:
     async def _fail(self, error: LLMError) -> None:
         ending = isinstance(error, (ShuttingDown, EngineClosed, ReplyInterrupted))
         if ending and self._begun is None:
-            self._on_released()
-            await self._tell_ledger(self._ledger.release)
+            self._draining.set()
+            await self._record(self._ledger.release)
             return
         if ending:
             error = ReplyInterrupted(INTERRUPTED)
         # First: who reads the error may send the same request at once.
-        if await self._tell_ledger(self._ledger.forget):
-            self.out.fail(error)
+        if await self._record(self._ledger.forget):
+            self.outbox.fail(error)
 
-    async def _tell_ledger(self, tell: Callable[..., bool], *said: bytes) -> bool:
+    async def _record(self, write: Callable[..., bool], *answer: bytes) -> bool:
         """Whether the request is still ours. A ledger that cannot be written is no reason to keep a reply back."""
         try:
-            return await asyncio.shield(asyncio.to_thread(tell, self.key, *said))
+            return await asyncio.shield(asyncio.to_thread(write, self.key, *answer))
         except StorageError as error:
             log.error("the request %s could not be written down: %s", self.key, error)
             return True

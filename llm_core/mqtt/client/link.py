@@ -12,9 +12,9 @@ from collections.abc import Callable
 from llm_core.broker import BrokerUrl
 from llm_core.errors import BrokerError
 from llm_core.mqtt import payloads
+from llm_core.mqtt.client.pending import ASK_AGAIN_SECONDS, Pending
 from llm_core.mqtt.connection import Connection
 from llm_core.mqtt.packets import Incoming, Outgoing, TLSFiles
-from llm_core.mqtt.pending import ASK_AGAIN_SECONDS, Pending
 from llm_core.mqtt.topics import RequestKey, Topics
 
 log = logging.getLogger(__name__)
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 NOBODY_SECONDS = 1.0  # before it is asked again where nobody listens
 PATIENCE_SECONDS = 60.0  # without a word, although it was asked again
 NO_SUBSCRIBERS = 16  # MQTT 5's reason code
-_LOOK_SECONDS = 0.5
+_CHECK_SECONDS = 0.5
 
 
 class Link:
@@ -90,9 +90,9 @@ class Link:
     async def _serve(self) -> None:
         async with self._connection:
             while not self._stop.is_set():
-                self._look_round()
+                self._check()
                 try:
-                    await asyncio.wait_for(self._stop.wait(), _LOOK_SECONDS)
+                    await asyncio.wait_for(self._stop.wait(), _CHECK_SECONDS)
                 except TimeoutError:
                     continue
         for pending in self._pending.values():
@@ -136,7 +136,7 @@ class Link:
         if not complete:
             self._publish(pending)
 
-    def _look_round(self) -> None:
+    def _check(self) -> None:
         now = time.monotonic()
         for pending in [*self._pending.values()]:
             if pending.ended:

@@ -1,4 +1,4 @@
-"""The messages of one reply: gathered, numbered, cut to what the client and the broker can take, kept to be told again.
+"""The messages of one reply: gathered, numbered, cut to what the client and the broker can take, kept to be sent again.
 
 A broker has a price for each message and a limit to how many wait for one client, so pieces of text are gathered for a
 moment. The first piece is not: it is what a person waits for.
@@ -15,19 +15,12 @@ from typing import Any
 from llm_core.errors import LLMError
 from llm_core.events import ChatEvent, ChatReply, ContentDelta, Queued, ReasoningDelta, ToolCallDelta, event_to_dict
 from llm_core.mqtt import payloads
-from llm_core.mqtt.packets import Outgoing
+from llm_core.mqtt.packets import ReplyTo
+from llm_core.mqtt.worker.port import Port
 
 POSITION_SECONDS = 1.0  # least time between two messages that tell the place in the queue
 _HEADER_BYTES = 64  # of a packet, beside topic, properties and payload, at most
 _ENVELOPE_BYTES = 64  # of a delta, beside its text
-
-
-@dataclass(frozen=True, slots=True)
-class ReplyTo:
-    """Where messages go, and what the client wants back with each."""
-
-    topic: str
-    correlation: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,28 +35,19 @@ class Outbox:
     """The messages of one reply, in one event loop.
 
     Args:
-        publish: Sends a message; it never waits.
-        worker: Who answers.
-        limit: Longest payload in bytes: of the client, or of the broker.
+        max_bytes: Longest payload that the client takes. None: the broker's limit.
         stream: Whether the client wants pieces.
     """
 
     def __init__(
-        self,
-        publish: Callable[[Outgoing], None],
-        to: ReplyTo,
-        *,
-        worker: str,
-        pace: Pace,
-        limit: Callable[[ReplyTo], int],
-        stream: bool = True,
+        self, port: Port, to: ReplyTo, *, pace: Pace, max_bytes: int | None = None, stream: bool = True
     ) -> None:
-        self._publish, self._to, self._worker = publish, to, worker
-        self._pace, self._limit, self._stream = pace, limit, stream
+        self._port, self._to, self._pace = port, to, pace
+        self._max_bytes, self._stream = max_bytes, stream
         self._loop = asyncio.get_running_loop()
         self._accepted: bytes | None = None
         self._position = -1
-        self._told_at = 0.0
+        self._queued_at = 0.0
         self._sent: list[bytes] = []  # the message with number n is at n - 1
         self._last: bytes | None = None
         self._kind = ""
@@ -82,11 +66,11 @@ class Outbox:
     def queued(self, event: Queued) -> None:
         """Says that the request is accepted, and its place in the queue when that has changed."""
         now = self._loop.time()
-        settled = event.position == self._position or (event.position and now - self._told_at < POSITION_SECONDS)
+        settled = event.position == self._position or (event.position and now - self._queued_at < POSITION_SECONDS)
         if self._accepted is not None and settled:
             return
-        self._position, self._told_at = event.position, now
-        self._accepted = payloads.encode(payloads.accepted(self._worker, event.position))
+        self._position, self._queued_at = event.position, now
+        self._accepted = payloads.encode(payloads.accepted(self._port.worker, event.position))
         self._send(self._accepted)
 
     def add(self, event: ChatEvent) -> None:
@@ -102,7 +86,7 @@ class Outbox:
                 self._gather(f"call {event.index}", event.arguments)
             case _:
                 self._flush()
-                self._number({"type": "delta", "seq": self.seq} | event_to_dict(event))
+                self._number(event_to_dict(event))
 
     def last_of(self, reply: ChatReply) -> bytes:
         """The last message of a reply, which is still to be sent with `end`; what was gathered is sent now.
@@ -111,13 +95,13 @@ class Outbox:
         pieces gets them, since it could get the text in no other way.
         """
         self._flush()
-        limit = self._limit(self._to)
+        limit = self._limit()
         last = payloads.encode(payloads.done(self.seq, reply))
         if len(last) <= limit:
             return last
         if not self._stream:
             for piece in _cut(reply.content, limit - _ENVELOPE_BYTES):
-                self._number({"type": "delta", "seq": self.seq, "content": piece})
+                self._number({"content": piece})
         message = payloads.done(self.seq, reply) | {"content": None, "split": True}
         message.pop("reasoning", None)
         if len(payloads.encode(message)) > limit:
@@ -133,22 +117,18 @@ class Outbox:
     def fail(self, error: LLMError) -> None:
         """Sends an error in place of what is left."""
         self._flush()
-        self._last = error_message(error, self._limit(self._to))
-        self._send(self._last)
+        self.end(error_message(error, self._limit()))
 
-    def tell_again(self, to: ReplyTo, after: int) -> None:
+    def resend(self, to: ReplyTo, after: int) -> None:
         """Sends what has been sent to where it is wanted from now on.
 
         Args:
             after: Number of the last message that has been received there.
         """
         self._to = to
-        if self._accepted is not None:
-            self._send(self._accepted)
-        for message in self._sent[after:]:
-            self._send(message)
-        if self._last is not None:
-            self._send(self._last)
+        for message in (self._accepted, *self._sent[after:], self._last):
+            if message is not None:
+                self._send(message)
 
     # ── gathering ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -174,17 +154,18 @@ class Outbox:
             return
         text, self._gathered, self._size = "".join(self._gathered), [], 0
         self._due = self._loop.time() + self._pace.seconds
-        for piece in _cut(text, self._limit(self._to) - _ENVELOPE_BYTES):
-            self._number({"type": "delta", "seq": self.seq} | _body(self._kind, piece))
+        for piece in _cut(text, self._limit() - _ENVELOPE_BYTES):
+            self._number(_body(self._kind, piece))
 
-    def _number(self, message: dict[str, Any]) -> None:
-        self._sent.append(payloads.encode(message))
+    def _limit(self) -> int:
+        return payload_limit(self._to, self._port.largest_packet, self._max_bytes)
+
+    def _number(self, body: dict[str, Any]) -> None:
+        self._sent.append(payloads.encode({"type": "delta", "seq": self.seq} | body))
         self._send(self._sent[-1])
 
     def _send(self, payload: bytes, on_acknowledged: Callable[[int], None] | None = None) -> None:
-        self._publish(
-            Outgoing(self._to.topic, payload, correlation=self._to.correlation, on_acknowledged=on_acknowledged)
-        )
+        self._port.publish(self._to.message(payload, on_acknowledged))
 
 
 def payload_limit(to: ReplyTo, largest_packet: int, asked: int | None) -> int:

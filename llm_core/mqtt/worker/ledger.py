@@ -10,20 +10,56 @@ Blocking calls, safe from any thread.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import sqlalchemy as sa
 from sqlalchemy import ColumnElement, Connection, Engine, RowMapping, Select, and_, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from llm_core.mqtt.schema import requests, workers
+from llm_core.mqtt.packets import ReplyTo
 from llm_core.mqtt.topics import RequestKey
 from llm_core.sessions.database import ONLY_READS, storage_errors
+from llm_core.sessions.schema import metadata
 from llm_core.sessions.worker import is_gone, this_worker
 
-KEPT_SECONDS = 3600.0  # how long an answer is told again to who asks again
+KEPT_SECONDS = 3600.0  # how long an answer is sent again to who asks again
 NOBODY = ""
+
+# Beside the tables of the sessions: workers that share a broker share both. Times are seconds since 1970, UTC.
+workers = sa.Table(
+    "mqtt_workers",
+    metadata,
+    sa.Column("name", sa.String(200), primary_key=True),
+    # Host, process id and its beginning, as `llm_core.sessions.worker` tells whether it still runs.
+    sa.Column("process", sa.String(200), nullable=False),
+    sa.Column("heartbeat_at", sa.Float, nullable=False),
+    # Who takes up what it left behind, once it has gone.
+    sa.Column("heir", sa.String(200)),
+)
+
+requests = sa.Table(
+    "mqtt_requests",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("project", sa.String(128), nullable=False),
+    sa.Column("client", sa.String(128), nullable=False),
+    sa.Column("request_id", sa.String(128), nullable=False),
+    # waiting, begun (its reply may have been seen in part), ended (the answer is known), delivered (the broker has it)
+    sa.Column("status", sa.String(16), nullable=False),
+    # Who has it; empty where nobody does, after a worker that ended in good order.
+    sa.Column("worker", sa.String(200), nullable=False, index=True),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("payload", sa.LargeBinary(2**24), nullable=False),
+    sa.Column("reply_topic", sa.String(1024), nullable=False),
+    sa.Column("correlation", sa.LargeBinary),
+    sa.Column("expires_at", sa.Float),
+    sa.Column("answer", sa.LargeBinary(2**24)),
+    sa.Column("created_at", sa.Float, nullable=False),
+    sa.Column("ended_at", sa.Float, index=True),
+    sa.UniqueConstraint("project", "client", "request_id", name="uq_mqtt_requests_key"),
+)
 
 _WORKERS = select(workers)
 
@@ -46,24 +82,28 @@ class Entry:
     correlation: bytes | None = None
     expires_at: float | None = None
 
+    @property
+    def to(self) -> ReplyTo:
+        return ReplyTo(self.reply_topic, self.correlation)
+
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class Record:
     """What the ledger knew of a request when it was recorded.
 
     Attributes:
-        known: None where it is new.
+        status: None where it is new.
         worker: Who has it.
         answer: The last message of its reply, where that is known.
     """
 
-    known: Status | None = None
+    status: Status | None = None
     worker: str = NOBODY
     answer: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Inherited:
+class Claimed:
     """A request of a worker that has gone; now it is ours.
 
     Attributes:
@@ -87,6 +127,8 @@ class Ledger:
     def __init__(self, engine: Engine, worker: str) -> None:
         self._engine, self._worker = engine, worker
         self._reads = engine.execution_options(**{ONLY_READS: True})
+        # What the tables do not know of yet. Adding, copying and taking away are one step each for other threads.
+        self._delivered: set[RequestKey] = set()
 
     def join(self) -> None:
         """Says that this worker is there."""
@@ -97,25 +139,26 @@ class Ledger:
         row = {"name": self._worker, "process": this_worker(), "heartbeat_at": time.time()}
         connection.execute(insert(workers).values(row))
 
-    def beat(self, delivered: Iterable[RequestKey] = ()) -> None:
-        """Says that this worker is still there, and forgets what is kept for a time only.
+    def delivered(self, key: RequestKey) -> None:
+        """The broker has the answer, which is written down with the next heartbeat. Does not block."""
+        self._delivered.add(key)
 
-        Args:
-            delivered: Requests whose answers the broker has.
-        """
-        now = time.time()
+    def heartbeat(self) -> None:
+        """Says that this worker is still there, and forgets what is kept for a time only."""
+        now, delivered = time.time(), self._delivered.copy()
         with storage_errors(), self._engine.begin() as connection:
             for key in delivered:
                 connection.execute(update(requests).where(_is(key)).values(status="delivered"))
             alive = update(workers).where(workers.c.name == self._worker).values(heartbeat_at=now, heir=None)
-            if not connection.execute(alive).rowcount:  # it was taken for gone, and buried
+            if not connection.execute(alive).rowcount:  # it was taken for gone, and removed
                 self._join(connection)
             old = and_(requests.c.status == "delivered", requests.c.ended_at < now - KEPT_SECONDS)
             connection.execute(delete(requests).where(old))
+        self._delivered -= delivered
 
-    def leave(self, delivered: Iterable[RequestKey] = ()) -> None:
+    def leave(self) -> None:
         """Says that this worker ends. What it has not answered is anybody's from now on."""
-        self.beat(delivered)
+        self.heartbeat()
         with storage_errors(), self._engine.begin() as connection:
             mine = and_(requests.c.worker == self._worker, requests.c.status != "delivered")
             connection.execute(update(requests).where(mine).values(worker=NOBODY))
@@ -123,7 +166,7 @@ class Ledger:
 
     # ── a request ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def record(self, entries: Sequence[Entry]) -> list[Standing]:
+    def record(self, entries: Sequence[Entry]) -> list[Record]:
         """Takes requests down, each as this worker's unless it is known, and says of each what was known.
 
         Raises:
@@ -132,7 +175,7 @@ class Ledger:
         with storage_errors(), self._engine.begin() as connection:
             return [self._record(connection, entry) for entry in entries]
 
-    def _record(self, connection: Connection, entry: Entry) -> Standing:
+    def _record(self, connection: Connection, entry: Entry) -> Record:
         found = self._find(connection, entry.key)
         if found is None:
             try:
@@ -141,12 +184,12 @@ class Ledger:
             except IntegrityError:  # another worker, in this very moment
                 found = self._find(connection, entry.key)
             else:
-                return Standing()
+                return Record()
         assert found is not None
         # Whoever answers it does so where it was last asked for.
         where_to = {"reply_topic": entry.reply_topic, "correlation": entry.correlation}
         connection.execute(update(requests).where(_is(entry.key)).values(where_to))
-        return Standing(found["status"], found["worker"], found["answer"])
+        return Record(found["status"], found["worker"], found["answer"])
 
     def _find(self, connection: Connection, key: RequestKey) -> RowMapping | None:
         columns = (requests.c.status, requests.c.worker, requests.c.answer)
@@ -201,11 +244,11 @@ class Ledger:
 
     # ── workers that have gone ───────────────────────────────────────────────────────────────────────────────────────
 
-    def inherit(self) -> tuple[list[Inherited], list[str]]:
+    def claim(self) -> tuple[list[Claimed], list[str]]:
         """Takes over what workers that have gone left behind.
 
         Returns:
-            The requests, oldest first, and the names of the workers; to be buried when nothing is left of them.
+            The requests, oldest first, and the names of the workers; to be removed when nothing is left of them.
         """
         with storage_errors(), self._reads.connect() as connection:
             if not self._gone(connection) and not connection.execute(_OWNERLESS).first():
@@ -219,7 +262,7 @@ class Ledger:
             taken = {"worker": self._worker, "attempts": requests.c.attempts + 1}
             connection.execute(update(requests).where(of_gone).values(taken))
             connection.execute(update(workers).where(workers.c.name.in_(gone)).values(heir=self._worker))
-        return [_inherited(row) for row in rows], gone
+        return [_claimed(row) for row in rows], gone
 
     def _gone(self, connection: Connection, query: Select[Any] = _WORKERS) -> list[str]:
         """Workers that have gone and have no living heir."""
@@ -228,7 +271,7 @@ class Ledger:
         alive = {name for name, row in rows.items() if not is_gone(row["process"], row["heartbeat_at"], now)}
         return [name for name, row in rows.items() if name not in alive and row["heir"] not in alive]
 
-    def bury(self, worker: str) -> None:
+    def remove(self, worker: str) -> None:
         """Nothing is left of a worker that has gone."""
         with storage_errors(), self._engine.begin() as connection:
             connection.execute(delete(workers).where(workers.c.name == worker))
@@ -246,7 +289,7 @@ def _is(key: RequestKey) -> ColumnElement[bool]:
     )
 
 
-def _inherited(row: RowMapping) -> Inherited:
+def _claimed(row: RowMapping) -> Claimed:
     key = RequestKey(row["project"], row["client"], row["request_id"])
     entry = Entry(key, row["payload"], row["reply_topic"], row["correlation"], row["expires_at"])
-    return Inherited(entry, row["status"], row["attempts"] + 1, row["answer"])
+    return Claimed(entry, row["status"], row["attempts"] + 1, row["answer"])

@@ -21,10 +21,10 @@ from llm_core.events import (
     ToolCallDelta,
 )
 from llm_core.mqtt import MQTTChatClient
-from llm_core.mqtt.pending import Pending
+from llm_core.mqtt.client.pending import Pending
 from tests.waiting import free_port
 
-from .conftest import QUESTION, STORY, Broker, wait_until
+from ..conftest import QUESTION, STORY, Broker, wait_until
 
 USAGE = {"prompt_tokens": 3, "cached_tokens": 0, "completion_tokens": 2}
 DONE = {"type": "done", "seq": 3, "content": "Hello", "finish_reason": "stop", "usage": USAGE}

@@ -1,0 +1,1 @@
+"""Who asks: `MQTTChatClient`, over a connection that asks again until there is an answer."""
