@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import queue
 import threading
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping
 from contextlib import aclosing, closing
@@ -16,12 +15,14 @@ from types import TracebackType
 from typing import Any
 
 from llm_core.backends.backend import Backend, LoadStatus
+from llm_core.backends.generation import Generation, Watcher
 from llm_core.cancellation import Cancellation
 from llm_core.engine.facts import EngineStats
 from llm_core.errors import QueueFull, ShuttingDown
-from llm_core.events import ChatEvent, ChatReply, ContentDelta, Done, ReplyBuilder, known
+from llm_core.events import ChatEvent, ChatReply, ContentDelta, ReplyBuilder
 from llm_core.messages import Message, MessageLike
 from llm_core.models.info import ModelInfo
+from llm_core.reading import aread, read
 from llm_core.request import ChatRequest, build_request
 from llm_core.sessions.sessions import Sessions
 from llm_core.settings import Settings
@@ -39,6 +40,8 @@ class LLMClient:
 
     Args:
         settings: None reads the environment.
+        backend: Makes the replies. None takes the one that the settings ask for: the engine in this process, or engines
+            elsewhere. It is closed with the client.
 
     Raises:
         SettingsError: An environment variable has a value that cannot be used.
@@ -69,10 +72,10 @@ class LLMClient:
         EngineFailed, SequenceFailed, EngineClosed: The engine failed, or was closed, under the request.
     """
 
-    def __init__(self, settings: Settings | None = None) -> None:
+    def __init__(self, settings: Settings | None = None, *, backend: Backend[Any] | None = None) -> None:
         self.settings = settings if settings is not None else Settings.load()
-        self._backend = _backend_of(self.settings)
-        self._watchers: tuple[Callable[[], Callable[[ChatEvent], None]], ...] = ()
+        self.backend: Backend[Any] = backend if backend is not None else _backend_of(self.settings)
+        self._watch: tuple[Callable[[], Watcher], ...] = ()
         self._refusing = False
         self._sessions = Sessions(self.settings, self._request, self._reply)
         atexit.register(self.close)  # a thread inside llama.cpp must not outlive the interpreter
@@ -81,11 +84,11 @@ class LLMClient:
 
     def start(self) -> None:
         """Begins to load the model in the background and returns at once."""
-        self._backend.start()
+        self.backend.start()
 
     def status(self) -> LoadStatus:
         """How far loading is. Never waits."""
-        return self._backend.status()
+        return self.backend.status()
 
     def wait_ready(self, timeout: float | None = None) -> ModelInfo:
         """Waits until the model is loaded and says what it is.
@@ -97,28 +100,28 @@ class LLMClient:
             ModelError, SettingsError: It cannot be loaded; the message says why.
             TimeoutError: It took longer than `timeout`.
         """
-        return self._backend.start().result(timeout)
+        return self.backend.start().result(timeout)
 
     async def await_ready(self) -> ModelInfo:
         """`wait_ready` for event loops."""
-        return await asyncio.wrap_future(self._backend.start())
+        return await asyncio.wrap_future(self.backend.start())
 
     def stats(self) -> EngineStats | None:
         """A look at the engine; None while no model is loaded."""
-        return self._backend.stats()
+        return self.backend.stats()
 
     def clear_cache(self) -> None:
         """Forgets every cached prefix."""
-        self._backend.clear_cache()
+        self.backend.clear_cache()
 
-    def watch(self, make_watcher: Callable[[], Callable[[ChatEvent], None]]) -> None:
+    def watch(self, make_watcher: Callable[[], Watcher]) -> None:
         """Has every reply reported from now on, whoever asked for it.
 
         Args:
             make_watcher: Called once for each generation: a reply with tools that run here has several. What it returns
                 is called with each of its events, by the thread or the event loop that reads them, and must be quick.
         """
-        self._watchers = (*self._watchers, make_watcher)
+        self._watch = (*self._watch, make_watcher)
 
     def refuse_new(self) -> None:
         """From now on requests are refused with `ShuttingDown`; what runs may end."""
@@ -127,7 +130,7 @@ class LLMClient:
     def close(self) -> None:
         """Ends running requests with `EngineClosed` and frees the model. Calling it again does nothing."""
         atexit.unregister(self.close)
-        self._backend.close()
+        self.backend.close()
         self._sessions.close()
 
     def __enter__(self) -> LLMClient:
@@ -295,52 +298,17 @@ class LLMClient:
 
     def _stream(self, request: ChatRequest, cancellation: Cancellation) -> Generator[ChatEvent]:
         """One generation."""
-        events: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        left = Cancellation()
-        cancellation.bind(left.cancel)
-        try:
-            submission = left.begin(self._backend.submit, request, events.put)
-            watchers = [make() for make in self._watchers]
-            while True:
-                event = events.get()
-                for translated in submission.translate(event):
-                    _tell(watchers, known(translated))
-                    yield translated
-                if isinstance(event, Done):
-                    return
-        finally:
-            left.cancel()
+        return read(Generation(self.backend, request, cancellation, self._watch))
 
-    async def _astream(self, request: ChatRequest, cancellation: Cancellation) -> AsyncGenerator[ChatEvent]:
-        loop = asyncio.get_running_loop()
-        events: asyncio.Queue[Any] = asyncio.Queue()
-
-        def sink(event: Any) -> None:
-            loop.call_soon_threadsafe(events.put_nowait, event)
-
-        await self.await_ready()
-        left = Cancellation()
-        cancellation.bind(left.cancel)
-        try:
-            # A long conversation takes the template and the tokenizer some time, which other tasks need not wait for.
-            submission = await asyncio.to_thread(left.begin, self._backend.submit, request, sink)
-            watchers = [make() for make in self._watchers]
-            while True:
-                event = await events.get()
-                for translated in submission.translate(event):
-                    _tell(watchers, known(translated))
-                    yield translated
-                if isinstance(event, Done):
-                    return
-        finally:
-            left.cancel()
+    def _astream(self, request: ChatRequest, cancellation: Cancellation) -> AsyncGenerator[ChatEvent]:
+        return aread(Generation(self.backend, request, cancellation, self._watch))
 
 
 def _runs_tools(request: ChatRequest) -> bool:
     return any(isinstance(tool, PythonTool) for tool in request.callable_tools)
 
 
-def _backend_of(settings: Settings) -> Backend:
+def _backend_of(settings: Settings) -> Backend[Any]:
     """Imported here, since neither needs what the other one does: llama.cpp is not installed beside a remote engine."""
     if settings.server_url:
         from llm_core.backends.remote import RemoteBackend
@@ -349,11 +317,6 @@ def _backend_of(settings: Settings) -> Backend:
     from llm_core.backends.local import LocalBackend
 
     return LocalBackend(settings)
-
-
-def _tell(watchers: Iterable[Callable[[ChatEvent], None]], event: ChatEvent) -> None:
-    for watcher in watchers:
-        watcher(event)
 
 
 def _texts(events: Generator[ChatEvent]) -> Generator[str]:
