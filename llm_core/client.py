@@ -22,6 +22,7 @@ from llm_core.errors import QueueFull, ShuttingDown
 from llm_core.events import ChatEvent, ChatReply, ContentDelta, ReplyBuilder
 from llm_core.messages import Message, MessageLike
 from llm_core.models.info import ModelInfo
+from llm_core.options import given
 from llm_core.reading import aread, read
 from llm_core.request import ChatRequest, build_request
 from llm_core.sessions.sessions import Sessions
@@ -255,9 +256,9 @@ class LLMClient:
     def _request(self, messages: Iterable[MessageLike], options: Mapping[str, Any]) -> ChatRequest:
         """The checked request: options that are None or absent take the settings' values."""
         self._check_room()
-        given = {name: value for name, value in options.items() if value is not None}
-        if "tools" in given:
-            given["tools"] = checked_tools(given["tools"])
+        chosen = given(options)
+        if "tools" in chosen:
+            chosen["tools"] = checked_tools(chosen["tools"])
         settings = self.settings
         defaults = {
             "temperature": settings.temperature,
@@ -265,7 +266,7 @@ class LLMClient:
             "max_tokens": settings.max_tokens,
             "timeout": settings.timeout,
         }
-        request = build_request(messages, **(defaults | given))
+        request = build_request(messages, **(defaults | chosen))
         if request.messages[0].role == "system" or not settings.system_prompt:
             return request
         system = Message(role="system", content=settings.system_prompt)
