@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from llm_core.cancellation import Cancellation
 from llm_core.client import LLMClient
 from llm_core.errors import EngineClosed, LLMError, ReplyInterrupted, RequestExpired, ShuttingDown, StorageError
-from llm_core.events import ChatEvent, ChatReply, Done, Queued, ReplyBuilder, Timings, Usage
+from llm_core.events import ChatEvent, ChatReply, ContentDelta, Done, Queued, ReplyBuilder, Timings, Usage
 from llm_core.messages import Message
 from llm_core.mqtt.ledger import Ledger
 from llm_core.mqtt.outbox import ReplyTo
 from llm_core.mqtt.reception import Arrival, chat_options
 from llm_core.mqtt.topics import RequestKey
+from llm_core.sessions.export import session_dict
 
 log = logging.getLogger(__name__)
 
@@ -138,6 +140,8 @@ class Answer:
 
     async def _events(self) -> AsyncGenerator[ChatEvent]:
         ask = self._arrival.ask
+        if ask.action is not None:
+            return self._look_after(ask.session_id or "", ask.action)
         options = chat_options(self._arrival, self._prompt)
         if ask.session_id is not None:
             return await self._session_events(options)
@@ -167,6 +171,17 @@ class Answer:
                     yield event
 
         return events()
+
+    async def _look_after(self, session_id: str, action: Literal["history", "delete"]) -> AsyncGenerator[ChatEvent]:
+        """What is asked about a session, in the form of a reply: of any length, told once and told again."""
+        sessions, owner = self._client.sessions, self._arrival.owner
+        yield Queued(0)
+        if action == "delete":
+            await asyncio.to_thread(sessions.delete, session_id, owner=owner)
+        else:
+            session = await asyncio.to_thread(sessions.get, session_id, owner=owner)
+            yield ContentDelta(json.dumps(session_dict(session), ensure_ascii=False))
+        yield Done("stop", Usage(), Timings())
 
     # ── its end ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
