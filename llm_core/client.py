@@ -1,7 +1,6 @@
 """`LLMClient`: the one thing that every doorway calls, and what Python programs import.
 
-Sync and async methods are twins: the same names, an `a` before the async ones, the same arguments, one core. All are
-safe from any thread and any event loop. Closing an iterator, or cancelling the task that reads it, cancels the request.
+Its methods that make a reply are `ChatClient`'s. All are safe from any thread and any event loop.
 """
 
 from __future__ import annotations
@@ -10,16 +9,18 @@ import asyncio
 import atexit
 import threading
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping
-from contextlib import aclosing, closing
+from contextlib import aclosing
+from functools import partial
 from types import TracebackType
 from typing import Any
 
 from llm_core.backends.backend import Backend, LoadStatus
 from llm_core.backends.generation import Generation, Watcher
 from llm_core.cancellation import Cancellation
+from llm_core.chat_client import Asked, ChatClient, Conversation, SessionTurn
 from llm_core.engine.facts import EngineStats
 from llm_core.errors import QueueFull, ShuttingDown
-from llm_core.events import ChatEvent, ChatReply, ContentDelta, ReplyBuilder
+from llm_core.events import ChatEvent
 from llm_core.messages import Message, MessageLike
 from llm_core.models.info import ModelInfo
 from llm_core.options import given
@@ -34,7 +35,7 @@ from llm_core.tools.python_tool import PythonTool, checked_tools
 STOP_SECONDS = 10.0  # longest wait for a stopped reply of a session to be saved; it takes a step of the engine
 
 
-class LLMClient:
+class LLMClient(ChatClient):
     """A local model for Python programs.
 
     Nothing is loaded until the first call that needs the model, or `start()`.
@@ -54,15 +55,10 @@ class LLMClient:
                 print(piece, end="", flush=True)
         ```
 
-    Every request takes the same keyword options, each with a default from the settings:
-
-        temperature, top_k, top_p, min_p, typical_p, repeat_penalty, presence_penalty, frequency_penalty, seed,
-        logit_bias, logprobs: see `llm_core.request.SamplingParams`.
-        max_tokens, stop, timeout (seconds), thinking, overflow, owner: see `llm_core.request.ChatRequest`.
-        tools, tool_choice, parallel_tool_calls, response_format: see there too. Where `tools` are functions of yours
-            (`llm_core.tools.python_tool.tool`), what the model calls is run, and the reply goes on with the results;
-            `max_steps` and `on_tool_call` are for those.
-        cancellation: A `llm_core.cancellation.Cancellation` that stops it from any thread; not for sessions.
+    Every request takes the same keyword options (`llm_core.options`), each with a default from the settings;
+    `llm_core.request` says what they mean. Where `tools` are functions of yours (`llm_core.tools.python_tool.tool`),
+    what the model calls is run, and the reply goes on with the results; `max_steps` and `on_tool_call` are for those.
+    A `cancellation` stops a conversation's reply from any thread.
 
     And every request can raise:
 
@@ -140,46 +136,6 @@ class LLMClient:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
 
-    # ── text ─────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-    def generate(self, messages: Iterable[MessageLike], **options: Any) -> str:
-        """The reply's text."""
-        return self.chat(messages, **options).content
-
-    async def agenerate(self, messages: Iterable[MessageLike], **options: Any) -> str:
-        """The reply's text."""
-        return (await self.achat(messages, **options)).content
-
-    def generate_stream(self, messages: Iterable[MessageLike], **options: Any) -> Generator[str]:
-        """The reply's text, piece by piece, as it is made."""
-        return _texts(self.chat_stream(messages, **options))
-
-    def agenerate_stream(self, messages: Iterable[MessageLike], **options: Any) -> AsyncGenerator[str]:
-        """The reply's text, piece by piece, as it is made."""
-        return _atexts(self.achat_stream(messages, **options))
-
-    # ── events ───────────────────────────────────────────────────────────────────────────────────────────────────────
-
-    def chat(self, messages: Iterable[MessageLike], **options: Any) -> ChatReply:
-        """The whole reply, with reasoning, usage and timings."""
-        return _collect(self.chat_stream(messages, **options))
-
-    async def achat(self, messages: Iterable[MessageLike], **options: Any) -> ChatReply:
-        """The whole reply, with reasoning, usage and timings."""
-        return await _acollect(self.achat_stream(messages, **options))
-
-    def chat_stream(
-        self, messages: Iterable[MessageLike], *, cancellation: Cancellation | None = None, **options: Any
-    ) -> Generator[ChatEvent]:
-        """The reply's events: `Queued` first, then deltas, `Done` last. A bad request is refused here, not later."""
-        return self._reply(self._request(messages, options), cancellation or Cancellation())
-
-    def achat_stream(
-        self, messages: Iterable[MessageLike], *, cancellation: Cancellation | None = None, **options: Any
-    ) -> AsyncGenerator[ChatEvent]:
-        """The reply's events: `Queued` first, then deltas, `Done` last. A bad request is refused here, not later."""
-        return self._areply(self._request(messages, options), cancellation or Cancellation())
-
     # ── sessions ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     @property
@@ -187,31 +143,23 @@ class LLMClient:
         """What was said: list, rename, delete sessions; begin a turn, and come back to its reply."""
         return self._sessions
 
-    def chat_session(self, session_id: str, message: str | None = None, **options: Any) -> ChatReply:
-        """Says `message` in a session that is remembered; it is made on first use.
+    def session_history(self, session_id: str, *, owner: str = "") -> tuple[Message, ...]:
+        return self._sessions.get(session_id, owner=owner).messages()
 
-        Args:
-            session_id: 1 to 128 letters, digits, dots, colons, dashes or underscores.
-            message: What the user says.
-            tool_results: In place of `message`, the results of the calls of the last reply, all of them:
-                `[{"tool_call_id": call.id, "content": "12 °C"}]`.
-            system_prompt: From now on in this session; None leaves it as it is, in a new one as in the settings.
-            options: As of every request. `overflow` is "drop_oldest" unless said otherwise.
+    def delete_session(self, session_id: str, *, owner: str = "") -> None:
+        self._sessions.delete(session_id, owner=owner)
 
-        Raises:
-            SessionBusy: A reply is being made in this session already.
-            SessionNotFound: There are results, and this owner has no such session.
-            StorageFull, StorageError: What is said could not be saved.
-        """
-        return _collect(self.chat_session_stream(session_id, message, **options))
+    # ── the core ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def achat_session(self, session_id: str, message: str | None = None, **options: Any) -> ChatReply:
-        """`chat_session` for event loops."""
-        return await _acollect(self.achat_session_stream(session_id, message, **options))
+    def _events(self, asked: Asked, *, in_pieces: bool) -> Generator[ChatEvent]:
+        """Those of a conversation; a bad one is refused here, not at the first event."""
+        return self._turn(asked) if isinstance(asked, SessionTurn) else self._reply(*self._checked(asked))
 
-    def chat_session_stream(self, session_id: str, message: str | None = None, **options: Any) -> Generator[ChatEvent]:
-        """The events of `chat_session`. A reply that is stopped stays in the session as far as it came."""
-        reply = self._sessions.begin(session_id, message, **options)
+    def _aevents(self, asked: Asked, *, in_pieces: bool) -> AsyncGenerator[ChatEvent]:
+        return self._aturn(asked) if isinstance(asked, SessionTurn) else self._areply(*self._checked(asked))
+
+    def _turn(self, turn: SessionTurn) -> Generator[ChatEvent]:
+        reply = self._sessions.begin(turn.session_id, turn.message, **turn.options)
         try:
             for _, event in reply.events():
                 yield event
@@ -219,13 +167,11 @@ class LLMClient:
             reply.cancel()
             reply.wait(STOP_SECONDS)
 
-    async def achat_session_stream(
-        self, session_id: str, message: str | None = None, **options: Any
-    ) -> AsyncGenerator[ChatEvent]:
-        """The events of `achat_session`. A reply that is stopped stays in the session as far as it came."""
+    async def _aturn(self, turn: SessionTurn) -> AsyncGenerator[ChatEvent]:
         reply, left = None, Cancellation()
+        begin = partial(self._sessions.begin, turn.session_id, turn.message, **turn.options)
         try:
-            reply = await asyncio.to_thread(lambda: left.begin(self._sessions.begin, session_id, message, **options))
+            reply = await asyncio.to_thread(left.begin, begin)
             async with aclosing(reply.aevents()) as events:
                 async for _, event in events:
                     yield event
@@ -234,24 +180,10 @@ class LLMClient:
             if reply is not None:
                 await asyncio.to_thread(reply.wait, STOP_SECONDS)
 
-    def session_history(self, session_id: str, *, owner: str = "") -> tuple[Message, ...]:
-        """The messages of a session, oldest first.
-
-        Raises:
-            SessionNotFound: This owner has no such session.
-        """
-        return self._sessions.get(session_id, owner=owner).messages()
-
-    def delete_session(self, session_id: str, *, owner: str = "") -> None:
-        """Forgets a session.
-
-        Raises:
-            SessionNotFound: This owner has no such session.
-            SessionBusy: A reply is being made in it.
-        """
-        self._sessions.delete(session_id, owner=owner)
-
-    # ── the core ─────────────────────────────────────────────────────────────────────────────────────────────────────
+    def _checked(self, asked: Conversation) -> tuple[ChatRequest, Cancellation]:
+        options: dict[str, Any] = {**asked.options}
+        cancellation = options.pop("cancellation", None) or Cancellation()
+        return self._request(asked.messages, options), cancellation
 
     def _request(self, messages: Iterable[MessageLike], options: Mapping[str, Any]) -> ChatRequest:
         """The checked request: options that are None or absent take the settings' values."""
@@ -318,36 +250,6 @@ def _backend_of(settings: Settings) -> Backend[Any]:
     from llm_core.backends.local import LocalBackend
 
     return LocalBackend(settings)
-
-
-def _texts(events: Generator[ChatEvent]) -> Generator[str]:
-    with closing(events):
-        for event in events:
-            if isinstance(event, ContentDelta) and event.text:
-                yield event.text
-
-
-async def _atexts(events: AsyncGenerator[ChatEvent]) -> AsyncGenerator[str]:
-    async with aclosing(events):
-        async for event in events:
-            if isinstance(event, ContentDelta) and event.text:
-                yield event.text
-
-
-def _collect(events: Generator[ChatEvent]) -> ChatReply:
-    builder = ReplyBuilder()
-    with closing(events):
-        for event in events:
-            builder.add(event)
-    return builder.reply()
-
-
-async def _acollect(events: AsyncGenerator[ChatEvent]) -> ChatReply:
-    builder = ReplyBuilder()
-    async with aclosing(events):
-        async for event in events:
-            builder.add(event)
-    return builder.reply()
 
 
 _client: LLMClient | None = None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -64,12 +63,6 @@ async def test_the_async_twins_give_the_same(client: LLMClient) -> None:
     assert "".join([piece async for piece in client.agenerate_stream(QUESTION, **GREEDY)]) == expected
     assert (await client.achat(QUESTION, **GREEDY)).content == expected
     assert isinstance([event async for event in client.achat_stream(QUESTION, **GREEDY)][-1], Done)
-
-
-def test_every_method_has_an_async_twin_with_the_same_arguments() -> None:
-    for name in ("generate", "generate_stream", "chat", "chat_stream", "chat_session", "chat_session_stream"):
-        sync, twin = inspect.signature(getattr(LLMClient, name)), inspect.signature(getattr(LLMClient, f"a{name}"))
-        assert list(sync.parameters) == list(twin.parameters), name
 
 
 def test_closing_the_iterator_cancels_the_request(client: LLMClient) -> None:
