@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Generic
 
-from llm_core.backends.backend import Backend, Submission
+from llm_core.backends.backend import Backend
 from llm_core.cancellation import Cancellation
-from llm_core.events import ChatEvent, known
+from llm_core.events import ChatEvent, reloaded
 from llm_core.reading import Event, Sink
 from llm_core.request import ChatRequest
 
@@ -35,7 +35,7 @@ class Generation(Generic[Event]):
         cancellation.bind(self._left.cancel)
 
     def begin(self, sink: Sink[Event]) -> None:
-        self._submission: Submission[Event] = self._left.begin(self._backend.submit, self._request, sink)
+        self._translate = self._left.begin(self._backend.submit, self._request, sink).translate
         self._watchers = [make() for make in self._watch]
 
     async def abegin(self, sink: Sink[Event]) -> None:
@@ -44,9 +44,10 @@ class Generation(Generic[Event]):
         await asyncio.to_thread(self.begin, sink)
 
     def take(self, event: Event) -> list[ChatEvent]:
-        events = self._submission.translate(event)
+        events = self._translate(event)
         for each in events:
-            known(each)
+            if not isinstance(each, ChatEvent):
+                raise reloaded()
             for watcher in self._watchers:
                 watcher(each)
         return events
