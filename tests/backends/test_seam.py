@@ -12,6 +12,7 @@ import pytest
 
 from llm_core.cancellation import Cancellation
 from llm_core.client import LLMClient
+from llm_core.errors import LLMError
 from llm_core.events import ChatEvent, ContentDelta, Done, Queued, Timings, Usage
 from llm_core.reading import Sink
 from llm_core.request import ChatRequest
@@ -36,6 +37,13 @@ def test_a_backend_is_put_in_and_closed_with_the_client() -> None:
         assert asyncio.run(client.agenerate(STORY)) == "Hello"
     assert [request.messages[-1].content for request in backend.requests] == [STORY[0]["content"]] * 2
     assert backend.is_closed
+
+
+def test_an_event_of_a_module_that_was_loaded_again_says_what_happened() -> None:
+    before: Any = type("Queued", (), {})()
+    backend = ScriptedBackend(lambda _request, _stopped: [before])
+    with client_of(backend) as client, pytest.raises(LLMError, match="Restart Python"):
+        client.generate(STORY)
 
 
 class Held(ScriptedBackend):
