@@ -1,27 +1,30 @@
 """`LLMClient`: the one thing that every doorway calls, and what Python programs import.
 
-Sync and async methods are twins: the same names, an `a` before the async ones, the same arguments, one core. All are
-safe from any thread and any event loop. Closing an iterator, or cancelling the task that reads it, cancels the request.
+Its methods that make a reply are `ChatClient`'s. All are safe from any thread and any event loop.
 """
 
 from __future__ import annotations
 
 import asyncio
 import atexit
-import queue
 import threading
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping
-from contextlib import aclosing, closing
+from contextlib import aclosing
+from functools import partial
 from types import TracebackType
 from typing import Any
 
 from llm_core.backends.backend import Backend, LoadStatus
+from llm_core.backends.generation import Generation, Watcher
 from llm_core.cancellation import Cancellation
+from llm_core.chat_client import Asked, ChatClient, Conversation, SessionTurn
 from llm_core.engine.facts import EngineStats
 from llm_core.errors import QueueFull, ShuttingDown
-from llm_core.events import ChatEvent, ChatReply, ContentDelta, Done, ReplyBuilder, known
+from llm_core.events import ChatEvent
 from llm_core.messages import Message, MessageLike
 from llm_core.models.info import ModelInfo
+from llm_core.options import given
+from llm_core.reading import aread, read
 from llm_core.request import ChatRequest, build_request
 from llm_core.sessions.sessions import Sessions
 from llm_core.settings import Settings
@@ -32,13 +35,15 @@ from llm_core.tools.python_tool import PythonTool, checked_tools
 STOP_SECONDS = 10.0  # longest wait for a stopped reply of a session to be saved; it takes a step of the engine
 
 
-class LLMClient:
+class LLMClient(ChatClient):
     """A local model for Python programs.
 
     Nothing is loaded until the first call that needs the model, or `start()`.
 
     Args:
         settings: None reads the environment.
+        backend: Makes the replies. None takes the one that the settings ask for: the engine in this process, or engines
+            elsewhere. It is closed with the client.
 
     Raises:
         SettingsError: An environment variable has a value that cannot be used.
@@ -50,15 +55,10 @@ class LLMClient:
                 print(piece, end="", flush=True)
         ```
 
-    Every request takes the same keyword options, each with a default from the settings:
-
-        temperature, top_k, top_p, min_p, typical_p, repeat_penalty, presence_penalty, frequency_penalty, seed,
-        logit_bias, logprobs: see `llm_core.request.SamplingParams`.
-        max_tokens, stop, timeout (seconds), thinking, overflow, owner: see `llm_core.request.ChatRequest`.
-        tools, tool_choice, parallel_tool_calls, response_format: see there too. Where `tools` are functions of yours
-            (`llm_core.tools.python_tool.tool`), what the model calls is run, and the reply goes on with the results;
-            `max_steps` and `on_tool_call` are for those.
-        cancellation: A `llm_core.cancellation.Cancellation` that stops it from any thread; not for sessions.
+    Every request takes the same keyword options (`llm_core.options`), each with a default from the settings;
+    `llm_core.request` says what they mean. Where `tools` are functions of yours (`llm_core.tools.python_tool.tool`),
+    what the model calls is run, and the reply goes on with the results; `max_steps` and `on_tool_call` are for those.
+    A `cancellation` stops a conversation's reply from any thread.
 
     And every request can raise:
 
@@ -69,10 +69,10 @@ class LLMClient:
         EngineFailed, SequenceFailed, EngineClosed: The engine failed, or was closed, under the request.
     """
 
-    def __init__(self, settings: Settings | None = None) -> None:
+    def __init__(self, settings: Settings | None = None, *, backend: Backend[Any] | None = None) -> None:
         self.settings = settings if settings is not None else Settings.load()
-        self._backend = _backend_of(self.settings)
-        self._watchers: tuple[Callable[[], Callable[[ChatEvent], None]], ...] = ()
+        self.backend: Backend[Any] = backend if backend is not None else _backend_of(self.settings)
+        self._watch: tuple[Callable[[], Watcher], ...] = ()
         self._refusing = False
         self._sessions = Sessions(self.settings, self._request, self._reply)
         atexit.register(self.close)  # a thread inside llama.cpp must not outlive the interpreter
@@ -81,11 +81,11 @@ class LLMClient:
 
     def start(self) -> None:
         """Begins to load the model in the background and returns at once."""
-        self._backend.start()
+        self.backend.start()
 
     def status(self) -> LoadStatus:
         """How far loading is. Never waits."""
-        return self._backend.status()
+        return self.backend.status()
 
     def wait_ready(self, timeout: float | None = None) -> ModelInfo:
         """Waits until the model is loaded and says what it is.
@@ -97,28 +97,28 @@ class LLMClient:
             ModelError, SettingsError: It cannot be loaded; the message says why.
             TimeoutError: It took longer than `timeout`.
         """
-        return self._backend.start().result(timeout)
+        return self.backend.start().result(timeout)
 
     async def await_ready(self) -> ModelInfo:
         """`wait_ready` for event loops."""
-        return await asyncio.wrap_future(self._backend.start())
+        return await asyncio.wrap_future(self.backend.start())
 
     def stats(self) -> EngineStats | None:
         """A look at the engine; None while no model is loaded."""
-        return self._backend.stats()
+        return self.backend.stats()
 
     def clear_cache(self) -> None:
         """Forgets every cached prefix."""
-        self._backend.clear_cache()
+        self.backend.clear_cache()
 
-    def watch(self, make_watcher: Callable[[], Callable[[ChatEvent], None]]) -> None:
+    def watch(self, make_watcher: Callable[[], Watcher]) -> None:
         """Has every reply reported from now on, whoever asked for it.
 
         Args:
             make_watcher: Called once for each generation: a reply with tools that run here has several. What it returns
                 is called with each of its events, by the thread or the event loop that reads them, and must be quick.
         """
-        self._watchers = (*self._watchers, make_watcher)
+        self._watch = (*self._watch, make_watcher)
 
     def refuse_new(self) -> None:
         """From now on requests are refused with `ShuttingDown`; what runs may end."""
@@ -127,7 +127,7 @@ class LLMClient:
     def close(self) -> None:
         """Ends running requests with `EngineClosed` and frees the model. Calling it again does nothing."""
         atexit.unregister(self.close)
-        self._backend.close()
+        self.backend.close()
         self._sessions.close()
 
     def __enter__(self) -> LLMClient:
@@ -136,46 +136,6 @@ class LLMClient:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
 
-    # ── text ─────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-    def generate(self, messages: Iterable[MessageLike], **options: Any) -> str:
-        """The reply's text."""
-        return self.chat(messages, **options).content
-
-    async def agenerate(self, messages: Iterable[MessageLike], **options: Any) -> str:
-        """The reply's text."""
-        return (await self.achat(messages, **options)).content
-
-    def generate_stream(self, messages: Iterable[MessageLike], **options: Any) -> Generator[str]:
-        """The reply's text, piece by piece, as it is made."""
-        return _texts(self.chat_stream(messages, **options))
-
-    def agenerate_stream(self, messages: Iterable[MessageLike], **options: Any) -> AsyncGenerator[str]:
-        """The reply's text, piece by piece, as it is made."""
-        return _atexts(self.achat_stream(messages, **options))
-
-    # ── events ───────────────────────────────────────────────────────────────────────────────────────────────────────
-
-    def chat(self, messages: Iterable[MessageLike], **options: Any) -> ChatReply:
-        """The whole reply, with reasoning, usage and timings."""
-        return _collect(self.chat_stream(messages, **options))
-
-    async def achat(self, messages: Iterable[MessageLike], **options: Any) -> ChatReply:
-        """The whole reply, with reasoning, usage and timings."""
-        return await _acollect(self.achat_stream(messages, **options))
-
-    def chat_stream(
-        self, messages: Iterable[MessageLike], *, cancellation: Cancellation | None = None, **options: Any
-    ) -> Generator[ChatEvent]:
-        """The reply's events: `Queued` first, then deltas, `Done` last. A bad request is refused here, not later."""
-        return self._reply(self._request(messages, options), cancellation or Cancellation())
-
-    def achat_stream(
-        self, messages: Iterable[MessageLike], *, cancellation: Cancellation | None = None, **options: Any
-    ) -> AsyncGenerator[ChatEvent]:
-        """The reply's events: `Queued` first, then deltas, `Done` last. A bad request is refused here, not later."""
-        return self._areply(self._request(messages, options), cancellation or Cancellation())
-
     # ── sessions ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     @property
@@ -183,31 +143,23 @@ class LLMClient:
         """What was said: list, rename, delete sessions; begin a turn, and come back to its reply."""
         return self._sessions
 
-    def chat_session(self, session_id: str, message: str | None = None, **options: Any) -> ChatReply:
-        """Says `message` in a session that is remembered; it is made on first use.
+    def session_history(self, session_id: str, *, owner: str = "") -> tuple[Message, ...]:
+        return self._sessions.get(session_id, owner=owner).messages()
 
-        Args:
-            session_id: 1 to 128 letters, digits, dots, colons, dashes or underscores.
-            message: What the user says.
-            tool_results: In place of `message`, the results of the calls of the last reply, all of them:
-                `[{"tool_call_id": call.id, "content": "12 °C"}]`.
-            system_prompt: From now on in this session; None leaves it as it is, in a new one as in the settings.
-            options: As of every request. `overflow` is "drop_oldest" unless said otherwise.
+    def delete_session(self, session_id: str, *, owner: str = "") -> None:
+        self._sessions.delete(session_id, owner=owner)
 
-        Raises:
-            SessionBusy: A reply is being made in this session already.
-            SessionNotFound: There are results, and this owner has no such session.
-            StorageFull, StorageError: What is said could not be saved.
-        """
-        return _collect(self.chat_session_stream(session_id, message, **options))
+    # ── the core ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def achat_session(self, session_id: str, message: str | None = None, **options: Any) -> ChatReply:
-        """`chat_session` for event loops."""
-        return await _acollect(self.achat_session_stream(session_id, message, **options))
+    def _events(self, asked: Asked, *, in_pieces: bool) -> Generator[ChatEvent]:
+        """Those of a conversation; a bad one is refused here, not at the first event."""
+        return self._turn(asked) if isinstance(asked, SessionTurn) else self._reply(*self._checked(asked))
 
-    def chat_session_stream(self, session_id: str, message: str | None = None, **options: Any) -> Generator[ChatEvent]:
-        """The events of `chat_session`. A reply that is stopped stays in the session as far as it came."""
-        reply = self._sessions.begin(session_id, message, **options)
+    def _aevents(self, asked: Asked, *, in_pieces: bool) -> AsyncGenerator[ChatEvent]:
+        return self._aturn(asked) if isinstance(asked, SessionTurn) else self._areply(*self._checked(asked))
+
+    def _turn(self, turn: SessionTurn) -> Generator[ChatEvent]:
+        reply = self._sessions.begin(turn.session_id, turn.message, **turn.options)
         try:
             for _, event in reply.events():
                 yield event
@@ -215,13 +167,11 @@ class LLMClient:
             reply.cancel()
             reply.wait(STOP_SECONDS)
 
-    async def achat_session_stream(
-        self, session_id: str, message: str | None = None, **options: Any
-    ) -> AsyncGenerator[ChatEvent]:
-        """The events of `achat_session`. A reply that is stopped stays in the session as far as it came."""
+    async def _aturn(self, turn: SessionTurn) -> AsyncGenerator[ChatEvent]:
         reply, left = None, Cancellation()
+        begin = partial(self._sessions.begin, turn.session_id, turn.message, **turn.options)
         try:
-            reply = await asyncio.to_thread(lambda: left.begin(self._sessions.begin, session_id, message, **options))
+            reply = await asyncio.to_thread(left.begin, begin)
             async with aclosing(reply.aevents()) as events:
                 async for _, event in events:
                     yield event
@@ -230,31 +180,17 @@ class LLMClient:
             if reply is not None:
                 await asyncio.to_thread(reply.wait, STOP_SECONDS)
 
-    def session_history(self, session_id: str, *, owner: str = "") -> tuple[Message, ...]:
-        """The messages of a session, oldest first.
-
-        Raises:
-            SessionNotFound: This owner has no such session.
-        """
-        return self._sessions.get(session_id, owner=owner).messages()
-
-    def delete_session(self, session_id: str, *, owner: str = "") -> None:
-        """Forgets a session.
-
-        Raises:
-            SessionNotFound: This owner has no such session.
-            SessionBusy: A reply is being made in it.
-        """
-        self._sessions.delete(session_id, owner=owner)
-
-    # ── the core ─────────────────────────────────────────────────────────────────────────────────────────────────────
+    def _checked(self, asked: Conversation) -> tuple[ChatRequest, Cancellation]:
+        options: dict[str, Any] = {**asked.options}
+        cancellation = options.pop("cancellation", None) or Cancellation()
+        return self._request(asked.messages, options), cancellation
 
     def _request(self, messages: Iterable[MessageLike], options: Mapping[str, Any]) -> ChatRequest:
         """The checked request: options that are None or absent take the settings' values."""
         self._check_room()
-        given = {name: value for name, value in options.items() if value is not None}
-        if "tools" in given:
-            given["tools"] = checked_tools(given["tools"])
+        chosen = given(options)
+        if "tools" in chosen:
+            chosen["tools"] = checked_tools(chosen["tools"])
         settings = self.settings
         defaults = {
             "temperature": settings.temperature,
@@ -262,7 +198,7 @@ class LLMClient:
             "max_tokens": settings.max_tokens,
             "timeout": settings.timeout,
         }
-        request = build_request(messages, **(defaults | given))
+        request = build_request(messages, **(defaults | chosen))
         if request.messages[0].role == "system" or not settings.system_prompt:
             return request
         system = Message(role="system", content=settings.system_prompt)
@@ -295,52 +231,17 @@ class LLMClient:
 
     def _stream(self, request: ChatRequest, cancellation: Cancellation) -> Generator[ChatEvent]:
         """One generation."""
-        events: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        left = Cancellation()
-        cancellation.bind(left.cancel)
-        try:
-            submission = left.begin(self._backend.submit, request, events.put)
-            watchers = [make() for make in self._watchers]
-            while True:
-                event = events.get()
-                for translated in submission.translate(event):
-                    _tell(watchers, known(translated))
-                    yield translated
-                if isinstance(event, Done):
-                    return
-        finally:
-            left.cancel()
+        return read(Generation(self.backend, request, cancellation, self._watch))
 
-    async def _astream(self, request: ChatRequest, cancellation: Cancellation) -> AsyncGenerator[ChatEvent]:
-        loop = asyncio.get_running_loop()
-        events: asyncio.Queue[Any] = asyncio.Queue()
-
-        def sink(event: Any) -> None:
-            loop.call_soon_threadsafe(events.put_nowait, event)
-
-        await self.await_ready()
-        left = Cancellation()
-        cancellation.bind(left.cancel)
-        try:
-            # A long conversation takes the template and the tokenizer some time, which other tasks need not wait for.
-            submission = await asyncio.to_thread(left.begin, self._backend.submit, request, sink)
-            watchers = [make() for make in self._watchers]
-            while True:
-                event = await events.get()
-                for translated in submission.translate(event):
-                    _tell(watchers, known(translated))
-                    yield translated
-                if isinstance(event, Done):
-                    return
-        finally:
-            left.cancel()
+    def _astream(self, request: ChatRequest, cancellation: Cancellation) -> AsyncGenerator[ChatEvent]:
+        return aread(Generation(self.backend, request, cancellation, self._watch))
 
 
 def _runs_tools(request: ChatRequest) -> bool:
     return any(isinstance(tool, PythonTool) for tool in request.callable_tools)
 
 
-def _backend_of(settings: Settings) -> Backend:
+def _backend_of(settings: Settings) -> Backend[Any]:
     """Imported here, since neither needs what the other one does: llama.cpp is not installed beside a remote engine."""
     if settings.server_url:
         from llm_core.backends.remote import RemoteBackend
@@ -349,41 +250,6 @@ def _backend_of(settings: Settings) -> Backend:
     from llm_core.backends.local import LocalBackend
 
     return LocalBackend(settings)
-
-
-def _tell(watchers: Iterable[Callable[[ChatEvent], None]], event: ChatEvent) -> None:
-    for watcher in watchers:
-        watcher(event)
-
-
-def _texts(events: Generator[ChatEvent]) -> Generator[str]:
-    with closing(events):
-        for event in events:
-            if isinstance(event, ContentDelta) and event.text:
-                yield event.text
-
-
-async def _atexts(events: AsyncGenerator[ChatEvent]) -> AsyncGenerator[str]:
-    async with aclosing(events):
-        async for event in events:
-            if isinstance(event, ContentDelta) and event.text:
-                yield event.text
-
-
-def _collect(events: Generator[ChatEvent]) -> ChatReply:
-    builder = ReplyBuilder()
-    with closing(events):
-        for event in events:
-            builder.add(event)
-    return builder.reply()
-
-
-async def _acollect(events: AsyncGenerator[ChatEvent]) -> ChatReply:
-    builder = ReplyBuilder()
-    async with aclosing(events):
-        async for event in events:
-            builder.add(event)
-    return builder.reply()
 
 
 _client: LLMClient | None = None

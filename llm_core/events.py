@@ -136,18 +136,13 @@ class Done:
 ChatEvent = Queued | ContentDelta | ReasoningDelta | ToolCallDelta | ToolResult | Done
 
 
-def known(event: ChatEvent) -> ChatEvent:
-    """The event, which is of one of the classes above.
-
-    Raises:
-        LLMError: It is of a class of that name only: this module was loaded again, and the engine has the one before.
-    """
-    if not isinstance(event, ChatEvent):
-        raise LLMError(
-            "Modules of llm_core were loaded again (importlib.reload, %autoreload) under a running engine, which goes "
-            "on with the ones before. Restart Python."
-        )
-    return event
+def reloaded() -> LLMError:
+    """The error where an event is no `ChatEvent`, but of a class that has the same name: this module was loaded again,
+    and the engine has the one before."""
+    return LLMError(
+        "Modules of llm_core were loaded again (importlib.reload, %autoreload) under a running engine, which goes "
+        "on with the ones before. Restart Python."
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
-from typing import Annotated, Any, Literal
+from collections.abc import Callable, Iterable
+from typing import Annotated, Any, Literal, Unpack
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
-from llm_core.messages import Message, MessageLike, Text, ToolCall, invalid_request, parse_messages
+from llm_core.messages import Message, MessageLike, Text, invalid_request, parse_messages
+from llm_core.options import WIRE_OPTIONS as WIRE_OPTIONS
+from llm_core.options import OnToolCall, Overflow, RequestOptions
 from llm_core.tool_spec import MAX_TOOLS, AllowedTools, NamedTool, ResponseFormat, ToolChoice, ToolSpec, is_any_text
 
 MAX_TOKENS_LIMIT = 1_000_000
@@ -63,13 +65,8 @@ Stops = Annotated[
     Field(max_length=MAX_STOPS),
     BeforeValidator(_texts, json_schema_input_type=_StopText | Annotated[list[_StopText], Field(max_length=MAX_STOPS)]),
 ]
-Overflow = Literal["error", "drop_oldest"]
 RepeatLastN = Annotated[int, Field(ge=0, le=4096)]
 MaxSteps = Annotated[int, Field(ge=1, le=MAX_STEPS)]
-
-Decision = bool | str | None
-"""Of a call before it runs: True or None lets it run, False declines it, a text is given to the model in its place."""
-OnToolCall = Callable[[ToolCall], Decision | Awaitable[Decision]]
 
 
 class SamplingParams(BaseModel):
@@ -180,23 +177,17 @@ class ChatRequest(BaseModel):
         return () if self.tool_choice == "none" else self.tools
 
 
-# What a caller over a wire may choose. Whose a request is, the doorway knows; tools run in this process for its own
-# callers only, and `logprobs` are OpenAI's to ask for.
-WIRE_OPTIONS = (frozenset(ChatRequest.model_fields) | frozenset(SamplingParams.model_fields)) - {
-    *("messages", "sampling", "owner", "logprobs", "max_steps", "on_tool_call")
-}
-
-
-def build_request(messages: Iterable[MessageLike], **options: Any) -> ChatRequest:
+def build_request(messages: Iterable[MessageLike], **options: Unpack[RequestOptions]) -> ChatRequest:
     """Checks `messages` and `options` (fields of `ChatRequest` and of `SamplingParams`, side by side).
 
     Raises:
         InvalidRequest: A field is unknown or out of its range; the message names it.
     """
     parsed = parse_messages(messages)
-    sampling = {name: options.pop(name) for name in list(options) if name in SamplingParams.model_fields}
+    fields: dict[str, Any] = {**options}
+    sampling = {name: fields.pop(name) for name in options if name in SamplingParams.model_fields}
     try:
-        request = ChatRequest(messages=parsed, sampling=SamplingParams(**sampling), **options)
+        request = ChatRequest(messages=parsed, sampling=SamplingParams(**sampling), **fields)
     except ValidationError as error:
         raise invalid_request(error) from None
     choice = request.tool_choice

@@ -158,7 +158,6 @@ def scripted_page(page_client: LLMClient) -> Iterator[tuple[ScriptedClient, str]
 @pytest.fixture
 def scripted(scripted_page: tuple[ScriptedClient, str]) -> ScriptedClient:
     client, _ = scripted_page
-    client.asked.clear()
     client.requests.clear()
     return client
 

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from llm_core.client import LLMClient
+from llm_core.engine.engine import Engine
+from llm_core.engine.llama import Model
 from llm_core.engine.sequence import GenerationRequest, Piece, Sink
 from llm_core.events import Done, FinishReason, Queued, Timings, Usage
 from tests.elsewhere import with_engine_of
@@ -44,10 +46,9 @@ class Script:
         prompts: The prompts, as text.
     """
 
-    def __init__(self, client: LLMClient, replies: Iterator[str], reason: FinishReason) -> None:
+    def __init__(self, vocabulary: Model, replies: Iterator[str], reason: FinishReason) -> None:
         self.prompts: list[str] = []
-        self._vocabulary: Any = client._backend._model  # type: ignore[attr-defined]
-        self._replies, self._reason = replies, reason
+        self._vocabulary, self._replies, self._reason = vocabulary, replies, reason
 
     def submit(self, request: GenerationRequest, sink: Sink) -> Any:
         tokens = (self._vocabulary.token_bytes(token, special=True) for token in request.prompt)
@@ -64,8 +65,8 @@ class Script:
 def saying(client: LLMClient, *replies: str, reason: FinishReason = "stop") -> Iterator[Script]:
     """The engine says these replies, one for each request, and the last one from then on."""
     client = with_engine_of(client)
-    loaded: Any = client._backend.loaded()  # type: ignore[attr-defined]
-    script = Script(client, itertools.chain(replies, itertools.repeat(replies[-1])), reason)
+    engine: Engine = client.backend.loaded().engine
+    script = Script(engine.model, itertools.chain(replies, itertools.repeat(replies[-1])), reason)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loaded.engine, "submit", script.submit)
+        patch.setattr(engine, "submit", script.submit)
         yield script

@@ -5,14 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Generator
 
-from llm_core.backends.backend import LoadStatus
-from llm_core.cancellation import Cancellation
 from llm_core.client import LLMClient
 from llm_core.events import ChatEvent, Done, Timings, Usage
 from llm_core.messages import Message
-from llm_core.models.info import ModelInfo
 from llm_core.request import ChatRequest
 from llm_core.settings import Settings
+from tests.scripted_backend import ScriptedBackend
 
 Script = Callable[[], Generator[ChatEvent]]
 
@@ -21,7 +19,7 @@ END = Done("stop", Usage(20, 0, 5), Timings(0, 100, 50))
 
 
 class ScriptedClient(LLMClient):
-    """The real client in everything but its generations: those are what `script` yields.
+    """The real client over a backend that says what `script` yields.
 
     Args:
         real: Says how far the model has loaded.
@@ -29,29 +27,27 @@ class ScriptedClient(LLMClient):
 
     Attributes:
         requests: Of each generation.
-        asked: Their messages, the system prompt's taken off.
+        stopped: Set when the last one is stopped.
     """
 
     script: Script
+    stopped: threading.Event
 
     def __init__(self, real: LLMClient, port: int) -> None:
-        super().__init__(Settings(GRADIO_SERVER_PORT=port))
-        self.requests: list[ChatRequest] = []
-        self.asked: list[list[Message]] = []
-        self._real = real
+        backend = ScriptedBackend(self.say, real.backend)
+        super().__init__(Settings(GRADIO_SERVER_PORT=port), backend=backend)
+        self.requests = backend.requests
 
-    def status(self) -> LoadStatus:
-        return self._real.status()
-
-    def wait_ready(self, timeout: float | None = None) -> ModelInfo:
-        return self._real.wait_ready(timeout)
-
-    def _stream(self, request: ChatRequest, cancellation: Cancellation) -> Generator[ChatEvent]:
-        system, *conversation = request.messages
-        assert system.role == "system"
-        self.requests.append(request)
-        self.asked.append(conversation)
+    def say(self, _request: ChatRequest, stopped: threading.Event) -> Generator[ChatEvent]:
+        self.stopped = stopped
         return self.script()
+
+    @property
+    def asked(self) -> list[list[Message]]:
+        """The messages of each generation, the system prompt's taken off."""
+        conversations = [list(request.messages) for request in self.requests]
+        assert all(messages[0].role == "system" for messages in conversations)
+        return [messages[1:] for messages in conversations]
 
 
 class Signal:

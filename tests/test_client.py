@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import subprocess
 import sys
-import threading
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, closing
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from llm_core.backends.backend import Submission
-from llm_core.cancellation import Cancellation
 from llm_core.client import LLMClient, get_llm_client
 from llm_core.errors import (
     ContextOverflow,
@@ -70,12 +65,6 @@ async def test_the_async_twins_give_the_same(client: LLMClient) -> None:
     assert isinstance([event async for event in client.achat_stream(QUESTION, **GREEDY)][-1], Done)
 
 
-def test_every_method_has_an_async_twin_with_the_same_arguments() -> None:
-    for name in ("generate", "generate_stream", "chat", "chat_stream", "chat_session", "chat_session_stream"):
-        sync, twin = inspect.signature(getattr(LLMClient, name)), inspect.signature(getattr(LLMClient, f"a{name}"))
-        assert list(sync.parameters) == list(twin.parameters), name
-
-
 def test_closing_the_iterator_cancels_the_request(client: LLMClient) -> None:
     with closing(client.generate_stream(STORY, max_tokens=900)) as pieces:
         next(pieces)
@@ -98,63 +87,6 @@ async def test_cancelling_the_task_cancels_the_request(client: LLMClient) -> Non
     with pytest.raises(asyncio.CancelledError):
         await task
     await asyncio.to_thread(wait_until, lambda: is_idle(client), "the engine is idle")
-
-
-class SlowToBegin:
-    """What takes its time to begin, in a thread that its caller may leave."""
-
-    def __init__(self) -> None:
-        self.begun, self.may_go_on, self.cancelled = threading.Event(), threading.Event(), threading.Event()
-
-    def begin(self, *_: Any, **__: Any) -> SlowToBegin:
-        self.begun.set()
-        assert self.may_go_on.wait(30)
-        return self
-
-    def cancel(self) -> None:
-        self.cancelled.set()
-
-
-@pytest.mark.parametrize("way", ["reply", "session"])
-async def test_a_reader_who_leaves_while_the_request_is_handed_in_leaves_none_behind(
-    client: LLMClient, monkeypatch: pytest.MonkeyPatch, way: str
-) -> None:
-    slow = SlowToBegin()
-    monkeypatch.setattr(client._backend, "submit", slow.begin)
-    monkeypatch.setattr(client._sessions, "begin", slow.begin)
-    task = asyncio.create_task(client.achat(STORY) if way == "reply" else client.achat_session("left", "Hi"))
-    await asyncio.to_thread(slow.begun.wait, 30)
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-
-    slow.may_go_on.set()
-    assert await asyncio.to_thread(slow.cancelled.wait, 30)
-
-
-def test_a_stop_while_the_request_is_handed_in_stops_it(client: LLMClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    submit, cancellation = client._backend.submit, Cancellation()
-
-    def stopped_meanwhile(*arguments: Any) -> Submission:
-        submission = submit(*arguments)
-        cancellation.cancel()
-        return submission
-
-    monkeypatch.setattr(client._backend, "submit", stopped_meanwhile)
-    assert client.chat(STORY, max_tokens=900, cancellation=cancellation).finish_reason == "cancelled"
-
-
-def test_a_stream_that_fails_before_its_first_event_leaves_no_request_behind(
-    client: LLMClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    slow = SlowToBegin()
-    slow.may_go_on.set()
-    monkeypatch.setattr(client._backend, "submit", slow.begin)
-    monkeypatch.setattr(client, "_watchers", (lambda: 1 / 0,))
-
-    with pytest.raises(ZeroDivisionError):
-        client.chat(STORY)
-    assert slow.cancelled.is_set()
 
 
 def test_many_threads_and_event_loops_share_one_client(client: LLMClient) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Generator
 from pathlib import Path
@@ -17,7 +18,6 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from bench.lab import Findings, Lab
 from bench.servers import free_port
-from llm_core.cancellation import Cancellation
 from llm_core.client import LLMClient
 from llm_core.events import ChatEvent, ContentDelta, Done, Queued, Timings, Usage
 from llm_core.request import ChatRequest
@@ -25,6 +25,7 @@ from llm_core.server.serve import listen, running
 from llm_core.server.server import build_server
 from llm_core.settings import Settings
 from scripts.system_packages import CHROMIUM_ARGS, find_chromium
+from tests.scripted_backend import ScriptedBackend
 
 SLOWED = 4
 PIECE_CHARS, PIECE_SECONDS = 4, 0.01  # 100 tokens/s of the usual length
@@ -47,7 +48,10 @@ class _Scripted(LLMClient):
     piece_seconds = 0.0
     ended_at = 0.0
 
-    def _stream(self, request: ChatRequest, cancellation: Cancellation) -> Generator[ChatEvent]:
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings, backend=ScriptedBackend(self._say))
+
+    def _say(self, _request: ChatRequest, _stopped: threading.Event) -> Generator[ChatEvent]:
         yield Queued(0)
         began = time.monotonic()
         for number, start in enumerate(range(0, len(self.text), PIECE_CHARS), start=1):

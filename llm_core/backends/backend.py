@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol, TypeVar
 
 from llm_core.engine.facts import EngineStats
 from llm_core.events import ChatEvent
 from llm_core.models.info import ModelInfo
+from llm_core.reading import Event, Sink
 from llm_core.request import ChatRequest
 
 
@@ -30,10 +30,13 @@ class LoadStatus:
     notice: str = ""
 
 
-class Submission(Protocol):
-    """A request on its way."""
+Event_contra = TypeVar("Event_contra", contravariant=True)
 
-    def translate(self, event: Any) -> list[ChatEvent]:
+
+class Submission(Protocol[Event_contra]):
+    """A request on its way, in a backend whose own events are `Event_contra`."""
+
+    def translate(self, event: Event_contra) -> list[ChatEvent]:
         """The caller's events for one that came to the sink, in order; called by whoever reads them.
 
         Raises:
@@ -44,11 +47,7 @@ class Submission(Protocol):
         """Ends the request soon, wherever it is; `Done` with the finish reason `cancelled` follows. From any thread."""
 
 
-Sink = Callable[[Any], None]
-"""Takes a request's events, on a thread of the backend's: it must not block. `Done` or an `LLMError` comes last."""
-
-
-class Backend(Protocol):
+class Backend(Protocol[Event]):
     """Makes replies. Safe from any thread."""
 
     def start(self) -> Future[ModelInfo]:
@@ -57,8 +56,8 @@ class Backend(Protocol):
     def status(self) -> LoadStatus:
         """How far that is. Never waits."""
 
-    def submit(self, request: ChatRequest, sink: Sink) -> Submission:
-        """Hands in a request; waits until the backend is ready.
+    def submit(self, request: ChatRequest, sink: Sink[Event]) -> Submission[Event]:
+        """Hands in a request; waits until the backend is ready. `Done` or an `LLMError` comes to the sink last.
 
         Raises:
             LLMError: It is refused.

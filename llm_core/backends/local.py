@@ -11,7 +11,7 @@ import threading
 from concurrent.futures import Future
 from dataclasses import dataclass
 
-from llm_core.backends.backend import LoadStatus, Sink
+from llm_core.backends.backend import LoadStatus
 from llm_core.chat.chat import Chat
 from llm_core.chat.reply import ReplyTranslator
 from llm_core.engine.capacity import context_tokens, default_threads
@@ -25,6 +25,7 @@ from llm_core.events import ChatEvent
 from llm_core.models.info import ModelInfo, describe
 from llm_core.models.resolve import resolve
 from llm_core.models.source import BundledModel, HubModel, ResolvedModel, parse_source
+from llm_core.reading import Sink
 from llm_core.request import ChatRequest
 from llm_core.settings import Settings
 
@@ -90,7 +91,7 @@ class LocalBackend:
         """The model where it is ready, else None; never waits."""
         return self._loaded
 
-    def submit(self, request: ChatRequest, sink: Sink) -> LocalSubmission:
+    def submit(self, request: ChatRequest, sink: Sink[EngineEvent]) -> LocalSubmission:
         """Makes the prompt and hands it to the engine; waits until the model is loaded.
 
         Raises:

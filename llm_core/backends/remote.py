@@ -13,7 +13,7 @@ import threading
 from concurrent.futures import Future
 from contextlib import aclosing, suppress
 
-from llm_core.backends.backend import LoadStatus, Sink
+from llm_core.backends.backend import LoadStatus
 from llm_core.backends.remote_calls import as_json
 from llm_core.backends.remote_engines import Engine, Engines
 from llm_core.backends.remote_errors import EngineFault, Uncalled, broken_off, fault_of, uncalled
@@ -24,6 +24,7 @@ from llm_core.engine.facts import EngineStats
 from llm_core.errors import ContextOverflow, EngineClosed, EngineFailed, EngineUnreachable, InvalidRequest, LLMError
 from llm_core.events import ChatEvent, Done, FinishReason, Queued
 from llm_core.models.info import ModelInfo
+from llm_core.reading import Sink
 from llm_core.request import ChatRequest
 from llm_core.settings import Settings
 
@@ -37,6 +38,8 @@ WAIT_SECONDS = 10.0  # of a request, for one of them to come back while none ans
 SILENT_SECONDS = 1.0  # after which a caller is told that the request is on its way, though no engine has taken it
 CLOSE_SECONDS = 10.0
 
+RemoteEvent = ChatEvent | LLMError
+
 
 class RemoteSubmission:
     """A request on its way to an engine."""
@@ -45,7 +48,7 @@ class RemoteSubmission:
         self._loop = loop
         self.task: asyncio.Task[Done] | None = None
 
-    def translate(self, event: ChatEvent | LLMError) -> list[ChatEvent]:
+    def translate(self, event: RemoteEvent) -> list[ChatEvent]:
         if isinstance(event, LLMError):
             raise event
         return [event]
@@ -162,7 +165,7 @@ class RemoteBackend:
 
     # ── a request ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def submit(self, request: ChatRequest, sink: Sink) -> RemoteSubmission:
+    def submit(self, request: ChatRequest, sink: Sink[RemoteEvent]) -> RemoteSubmission:
         """Hands in a request and returns at once; what becomes of it goes into the sink.
 
         Raises:
@@ -176,7 +179,7 @@ class RemoteBackend:
             self._loop.call_soon_threadsafe(self._begin, request, sink, submission)
         return submission
 
-    def _begin(self, request: ChatRequest, sink: Sink, submission: RemoteSubmission) -> None:
+    def _begin(self, request: ChatRequest, sink: Sink[RemoteEvent], submission: RemoteSubmission) -> None:
         reader = ChunkReader(request)
         submission.task = task = asyncio.create_task(self._answer_in_time(request, sink, reader))
         self._tasks.add(task)
@@ -200,7 +203,7 @@ class RemoteBackend:
                 log.error("a request to an engine failed", exc_info=error)
                 return EngineFailed("The request to the engine failed; the log says why.")
 
-    async def _answer_in_time(self, request: ChatRequest, sink: Sink, reader: ChunkReader) -> Done:
+    async def _answer_in_time(self, request: ChatRequest, sink: Sink[RemoteEvent], reader: ChunkReader) -> Done:
         outbox = _Outbox(sink)
         told = self._loop.call_later(SILENT_SECONDS, outbox.say_queued)
         try:
@@ -308,7 +311,7 @@ class RemoteBackend:
 class _Outbox:
     """What a caller is told, in order, with one `Queued` before all of it."""
 
-    def __init__(self, sink: Sink) -> None:
+    def __init__(self, sink: Sink[RemoteEvent]) -> None:
         self._sink = sink
         self._has_begun = False
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from llm_core.chat.template import Prompt
 from llm_core.errors import OVERFLOW_CODE, ContextOverflow
 from llm_core.messages import Message
-from llm_core.request import Overflow
+from llm_core.options import Overflow
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,8 +78,14 @@ def add_endpoints(client: LLMClient, admit: Admit) -> None:
     ) -> str:
         """The reply in a session, as it is made."""
         owner = admitted(request, admit)
-        options = {"temperature": temperature, "max_tokens": max_tokens, "response_format": response_format}
-        events = client.achat_session_stream(session_id, message, owner=owner, **options)
+        events = client.achat_session_stream(
+            session_id,
+            message,
+            temperature=temperature,
+            max_tokens=max_tokens,
+            response_format=response_format,
+            owner=owner,
+        )
         async with aclosing(texts_so_far(events)) as texts:
             async for text in texts:
                 yield text
@@ -95,8 +101,14 @@ def add_endpoints(client: LLMClient, admit: Admit) -> None:
     ) -> str:
         """The whole reply in a session."""
         owner = admitted(request, admit)
-        options = {"temperature": temperature, "max_tokens": max_tokens, "response_format": response_format}
-        reply = await client.achat_session(session_id, message, owner=owner, **options)
+        reply = await client.achat_session(
+            session_id,
+            message,
+            temperature=temperature,
+            max_tokens=max_tokens,
+            response_format=response_format,
+            owner=owner,
+        )
         return reply.content
 
     @with_sentences

@@ -9,11 +9,11 @@ from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from llm_core.events import FinishReason
 from llm_core.http import shapes
 from llm_core.messages import MAX_CALLS, MAX_MESSAGES, Message, Text, ToolCall
+from llm_core.options import Overflow
 from llm_core.request import (
     LogitBias,
     MaxTokens,
     MinP,
-    Overflow,
     Penalty,
     RepeatLastN,
     RepeatPenalty,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -24,6 +24,7 @@ class Ask(BaseModel):
 
     Attributes:
         tool_results: In place of `message`: what the calls of the session's last reply gave back.
+        action: In place of `message`: tells the session as a text in JSON, or forgets it.
         stream: Whether the reply comes in pieces; without, only its end does.
         after: Of a request that is sent again: the number of the last message that has been received.
         expires_at: Seconds since 1970 after which nobody waits for the reply any more.
@@ -38,6 +39,7 @@ class Ask(BaseModel):
     session_id: Annotated[str, Field(pattern=SESSION_ID_PATTERN)] | None = None
     message: Text | None = None
     tool_results: Annotated[tuple[dict[str, Any], ...], Field(max_length=MAX_CALLS, strict=False)] | None = None
+    action: Literal["history", "delete"] | None = None
     system_prompt: Text | None = None
     stream: bool = True
     after: Annotated[int, Field(ge=0)] = 0
@@ -97,8 +99,10 @@ def parse_ask(data: Mapping[str, Any]) -> Ask:
         raise invalid_request(error) from None
     if (ask.messages is None) == (ask.session_id is None):
         raise InvalidRequest("Give either messages, or session_id and message.", param="messages")
-    if (ask.session_id is None) != (ask.message is None and ask.tool_results is None):
-        raise InvalidRequest("session_id and message, or tool_results, go together.", param="message")
+    if (ask.session_id is None) != (ask.message is None and ask.tool_results is None and ask.action is None):
+        raise InvalidRequest("session_id and message, tool_results or action go together.", param="message")
+    if ask.action is not None and (options or set(envelope) & {"message", "tool_results", "system_prompt"}):
+        raise InvalidRequest("action: makes no reply, so that nothing can be said or chosen with it", param="action")
     return ask
 
 

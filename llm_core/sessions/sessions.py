@@ -13,12 +13,13 @@ import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, Unpack
 
 from llm_core.cancellation import Cancellation
 from llm_core.errors import InvalidRequest, KeyReused, SessionBusy, SessionChanged, StorageError
 from llm_core.events import ChatEvent
 from llm_core.messages import Message, parse_messages
+from llm_core.options import RequestOptions, given
 from llm_core.request import ChatRequest
 from llm_core.sessions.database import open_database
 from llm_core.sessions.exchange import prompt_messages, said
@@ -87,12 +88,11 @@ class Sessions:
         message: str | None = None,
         *,
         tool_results: Iterable[Mapping[str, Any]] | None = None,
-        owner: str = "",
         system_prompt: str | None = None,
         stream_id: str | None = None,
         version: int | None = None,
         replaces: str | None = None,
-        **options: Any,
+        **options: Unpack[RequestOptions],
     ) -> LiveReply:
         """Says `message` in a session, which is made on first use, or gives the results of the calls of its last reply.
 
@@ -119,9 +119,9 @@ class Sessions:
         if stream_id is not None and not _STREAM_ID.fullmatch(stream_id):
             raise InvalidRequest("stream_id: 32 lower-case hexadecimal digits", param="stream_id")
         now = said(message, tool_results)
-        given = {name: value for name, value in options.items() if value is not None}
-        options = {"overflow": "drop_oldest"} | given | {"owner": owner}
-        self._prepare([*_system(system_prompt), _ANYTHING], options)  # what is refused leaves no trace
+        owner = options.get("owner", "")
+        chosen: dict[str, Any] = {"overflow": "drop_oldest"} | given(options)
+        self._prepare([*_system(system_prompt), _ANYTHING], chosen)  # what is refused leaves no trace
         turn = self._store().open_turn(
             owner,
             session_id,
@@ -132,7 +132,7 @@ class Sessions:
             replaces=replaces,
         )
         try:
-            request = self._prepare([*_system(turn.system_prompt), *prompt_messages(turn.earlier, now)], options)
+            request = self._prepare([*_system(turn.system_prompt), *prompt_messages(turn.earlier, now)], chosen)
         except BaseException:
             self._store().discard_turn(turn)
             raise

@@ -14,7 +14,7 @@ from pydantic_core import to_json
 from llm_core.cancellation import Cancellation
 from llm_core.events import ToolResult
 from llm_core.messages import ToolCall
-from llm_core.request import Decision, OnToolCall
+from llm_core.options import Decision, OnToolCall
 from llm_core.tools.python_tool import ArgumentsDoNotFit, PythonTool
 from llm_core.tools.threads import call_soon, in_thread, iterate
 

@@ -12,7 +12,7 @@ from llm_core.chat.fit import Fitted, fit
 from llm_core.chat.template import Prompt
 from llm_core.errors import ContextOverflow
 from llm_core.messages import Message
-from llm_core.request import Overflow
+from llm_core.options import Overflow
 
 
 class Renderer:

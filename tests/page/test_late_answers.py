@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from typing import Any
 
 import pytest
 from playwright.sync_api import Page, Request, Route, expect
 
 from llm_core.events import ChatEvent, Queued
-from tests.scripted_client import ScriptedClient, Signal
+from tests.scripted_client import SIGNAL_SECONDS, ScriptedClient, Signal
 from tests.visitor import BUSY, REPLY, STOP, UNSENT, send, wait_for_text, wait_until_done, wait_until_idle
 from tests.waiting import wait_until
 
@@ -224,23 +223,17 @@ def test_a_conversation_is_deleted_while_it_replies(page: Page, script: Scripted
 
 
 def test_stop_before_the_first_word_leaves_its_line_and_the_next_reply_is_its_own(
-    page: Page, scripted: ScriptedClient, monkeypatch: pytest.MonkeyPatch
+    page: Page, scripted: ScriptedClient
 ) -> None:
-    from llm_core.events import Done, Timings, Usage
-
-    def until_stopped(_request: Any, cancellation: Any) -> Generator[ChatEvent]:
-        stopped = Signal()
-        cancellation.bind(stopped.give)
+    def until_stopped() -> Generator[ChatEvent]:
         yield Queued(0)
-        stopped.wait()
-        yield Done("cancelled", Usage(), Timings())
+        assert scripted.stopped.wait(SIGNAL_SECONDS)
 
-    monkeypatch.setattr(scripted, "_stream", until_stopped)
+    scripted.script = until_stopped
     page.fill(BOX, "One")
     page.press(BOX, "Enter")
     page.locator(STOP).click()
     expect(page.locator(".reply-line")).to_have_text(["Stopped"])
-    monkeypatch.undo()
     scripted.script = answering
     send(page, "Two")
     expect(page.locator(".reply-line").first).to_have_text("Stopped")

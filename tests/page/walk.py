@@ -17,9 +17,8 @@ from typing import Any
 from playwright.sync_api import BrowserContext, Page
 from playwright.sync_api import Error as BrowserError
 
-from llm_core.cancellation import Cancellation
 from llm_core.errors import QueueFull, RateLimited, SequenceFailed, SessionNotFound
-from llm_core.events import ChatEvent, ContentDelta, Done, Queued, Timings, Usage
+from llm_core.events import ChatEvent, ContentDelta, Queued
 from llm_core.page.view import WINDOW_TURNS
 from llm_core.request import ChatRequest
 from llm_core.sessions.records import Session, Turn
@@ -64,19 +63,16 @@ class WalkedClient(ScriptedClient):
         self._lock = threading.Lock()
         self.full = False
 
-    def _stream(self, request: ChatRequest, cancellation: Cancellation) -> Generator[ChatEvent]:
+    def say(self, _request: ChatRequest, stopped: threading.Event) -> Generator[ChatEvent]:
         with self._lock:
             words, wait = self._random.randrange(1, 12), self._random.choice([0.0, 0.01, 0.05])
             fails_after = self._random.choice([None] * 8 + [0, 3])
-        stopped = threading.Event()
-        cancellation.bind(stopped.set)
         if self.full:
             raise QueueFull("As many requests wait already as may. Try again in a few seconds.")
         time.sleep(wait)
         yield Queued(0)
         for number in range(words):
             if stopped.wait(wait):
-                yield Done("cancelled", Usage(), Timings())
                 return
             if number == fails_after:
                 raise SequenceFailed("The engine failed at this request.")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import threading
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Sequence
 from typing import Any, Literal
 
-from llm_core.cancellation import Cancellation
 from llm_core.client import LLMClient
+from llm_core.errors import LLMError
 from llm_core.events import (
     ChatEvent,
     ChatReply,
@@ -23,6 +24,7 @@ from llm_core.events import (
 )
 from llm_core.request import ChatRequest
 from llm_core.settings import Settings
+from tests.scripted_backend import ScriptedBackend
 
 QUESTION = [{"role": "user", "content": "Well?"}]
 Mode = Literal["chat", "achat", "session", "asession"]
@@ -31,29 +33,28 @@ _numbers = itertools.count()
 
 
 class ScriptedClient(LLMClient):
-    """The real client in everything but its generations.
+    """The real client over a backend that says what it is told to.
 
     Args:
-        generations: Their events, one after another; the last one comes again and again.
+        generations: Their events, one after another; the last one comes again and again. An error is raised.
 
     Attributes:
         asked: The request of each generation.
     """
 
-    def __init__(self, *generations: Iterable[ChatEvent], **settings: Any) -> None:
-        super().__init__(Settings(database_url="sqlite://", **settings))
-        self.asked: list[ChatRequest] = []
-        self._generations = [list(events) for events in generations]
+    def __init__(self, *generations: Iterable[ChatEvent] | LLMError, **settings: Any) -> None:
+        said = [each if isinstance(each, LLMError) else list(each) for each in generations]
 
-    def _stream(self, request: ChatRequest, cancellation: Cancellation) -> Generator[ChatEvent]:
-        number = min(len(self.asked), len(self._generations) - 1)
-        self.asked.append(request)
-        yield Queued(0)
-        yield from self._generations[number]
+        def script(_request: ChatRequest, _stopped: threading.Event) -> Generator[ChatEvent]:
+            events = said[min(len(self.asked), len(said)) - 1]
+            if isinstance(events, LLMError):
+                raise events
+            yield Queued(0)
+            yield from events
 
-    async def _astream(self, request: ChatRequest, cancellation: Cancellation) -> AsyncGenerator[ChatEvent]:
-        for event in self._stream(request, cancellation):
-            yield event
+        backend = ScriptedBackend(script)
+        super().__init__(Settings(database_url="sqlite://", **settings), backend=backend)
+        self.asked = backend.requests
 
 
 def done(reason: FinishReason = "stop", *, tokens: int = 5, rate: float = 50.0) -> Done:

@@ -16,7 +16,7 @@ import pytest
 from llm_core.cancellation import Cancellation
 from llm_core.events import ToolResult
 from llm_core.messages import FunctionCall, ToolCall
-from llm_core.request import OnToolCall
+from llm_core.options import OnToolCall
 from llm_core.tools.calls import MAX_AT_ONCE, CallsOfReply, arun_calls, run_calls
 from llm_core.tools.python_tool import tool
 

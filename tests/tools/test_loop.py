@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, closing
 from typing import Any
 
@@ -24,7 +24,7 @@ from llm_core.events import (
     Usage,
 )
 from llm_core.messages import MAX_CALLS, Message
-from llm_core.request import ChatRequest, build_request
+from llm_core.request import build_request
 from llm_core.tools.calls import DEFAULT_RESULT_CHARS
 from llm_core.tools.loop import ToolLoop
 from llm_core.tools.python_tool import tool
@@ -178,14 +178,9 @@ def test_a_long_result_is_cut_to_a_share_of_the_context(mode: Mode) -> None:
 
 
 def test_an_error_of_a_later_step_is_raised(mode: Mode) -> None:
-    class Overflowing(ScriptedClient):
-        def _stream(self, request: ChatRequest, cancellation: Cancellation) -> Generator[ChatEvent]:
-            if self.asked:
-                raise ContextOverflow("The result does not fit.")
-            yield from super()._stream(request, cancellation)
-
+    client = ScriptedClient(calling(ADD), ContextOverflow("The result does not fit."))
     with pytest.raises(ContextOverflow, match="does not fit"):
-        ask(Overflowing(calling(ADD)), mode, tools=[add])
+        ask(client, mode, tools=[add])
 
 
 # ── limits and choices ───────────────────────────────────────────────────────────────────────────────────────────────

@@ -1,31 +1,35 @@
-"""`MQTTChatClient`: chat through a broker, with the methods of `LLMClient` that make a reply."""
+"""`MQTTChatClient`: chat through a broker, with the methods of every client."""
 
 from __future__ import annotations
 
-import asyncio
-import queue
+import json
 import uuid
-from collections.abc import AsyncGenerator, Callable, Generator, Iterable
-from contextlib import aclosing, closing
+from collections.abc import AsyncGenerator, Generator
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from llm_core.broker import BrokerUrl, parse_broker_url
-from llm_core.errors import LLMError, SettingsError
-from llm_core.events import ChatEvent, ChatReply, ContentDelta, Done, ReplyBuilder
-from llm_core.messages import Message, MessageLike
+from llm_core.cancellation import Cancellation
+from llm_core.chat_client import Asked, ChatClient, SessionTurn, collect
+from llm_core.errors import BrokerError, InvalidRequest, LLMError, SettingsError
+from llm_core.events import ChatEvent
+from llm_core.messages import Message
 from llm_core.mqtt.client.link import PATIENCE_SECONDS, Link
 from llm_core.mqtt.client.pending import Pending
 from llm_core.mqtt.packets import TLSFiles
 from llm_core.mqtt.topics import NAME_RULE, Topics, is_name, is_project
+from llm_core.options import given
+from llm_core.reading import Sink, aread, read
+
+MQTTEvent = ChatEvent | LLMError
 
 
-class MQTTChatClient:
+class MQTTChatClient(ChatClient):
     """A client of the workers behind a broker. A broker that goes away and comes back costs time and no text.
 
-    Sync and async methods are twins: the same names, an `a` before the async ones. All are safe from any thread and any
-    event loop. Closing an iterator, or cancelling the task that reads it, stops the reply.
+    Its methods are safe from any thread and any event loop.
 
     Args:
         url: `mqtt://user:password@host:port`, or `mqtts://` for TLS.
@@ -93,139 +97,75 @@ class MQTTChatClient:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
 
-    # ── text ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+    def session_history(self, session_id: str, *, owner: str = "") -> tuple[Message, ...]:
+        session = json.loads(self._look_after(session_id, "history", owner))
+        own = ({name: each[name] for name in Message.model_fields if name in each} for each in session["messages"])
+        return tuple(map(Message.model_validate, own))
 
-    def generate(self, messages: Iterable[MessageLike], **options: Any) -> str:
-        """The reply's text."""
-        return self.chat(messages, **options).content
+    def delete_session(self, session_id: str, *, owner: str = "") -> None:
+        self._look_after(session_id, "delete", owner)
 
-    async def agenerate(self, messages: Iterable[MessageLike], **options: Any) -> str:
-        """The reply's text."""
-        return (await self.achat(messages, **options)).content
-
-    def generate_stream(self, messages: Iterable[MessageLike], **options: Any) -> Generator[str]:
-        """The reply's text, piece by piece, as it is made."""
-        with closing(self.chat_stream(messages, **options)) as events:
-            for event in events:
-                if isinstance(event, ContentDelta):
-                    yield event.text
-
-    async def agenerate_stream(self, messages: Iterable[MessageLike], **options: Any) -> AsyncGenerator[str]:
-        """The reply's text, piece by piece, as it is made."""
-        async with aclosing(self.achat_stream(messages, **options)) as events:
-            async for event in events:
-                if isinstance(event, ContentDelta):
-                    yield event.text
-
-    # ── events ───────────────────────────────────────────────────────────────────────────────────────────────────────
-
-    def chat(self, messages: Iterable[MessageLike], **options: Any) -> ChatReply:
-        """The whole reply, with reasoning, calls, usage and timings."""
-        return _collect(self._read(_conversation(messages, options, stream=False)))
-
-    async def achat(self, messages: Iterable[MessageLike], **options: Any) -> ChatReply:
-        """The whole reply, with reasoning, calls, usage and timings."""
-        return await _acollect(self._aread(_conversation(messages, options, stream=False)))
-
-    def chat_stream(self, messages: Iterable[MessageLike], **options: Any) -> Generator[ChatEvent]:
-        """The reply's events: `Queued` first, then deltas, `Done` last."""
-        return self._read(_conversation(messages, options, stream=True))
-
-    def achat_stream(self, messages: Iterable[MessageLike], **options: Any) -> AsyncGenerator[ChatEvent]:
-        """The reply's events: `Queued` first, then deltas, `Done` last."""
-        return self._aread(_conversation(messages, options, stream=True))
-
-    # ── sessions ─────────────────────────────────────────────────────────────────────────────────────────────────────
-
-    def chat_session(self, session_id: str, message: str, **options: Any) -> ChatReply:
-        """Says `message` in a session that the workers remember; it is made on first use."""
-        return _collect(self._read(_turn(session_id, message, options, stream=False)))
-
-    async def achat_session(self, session_id: str, message: str, **options: Any) -> ChatReply:
-        """Says `message` in a session that the workers remember; it is made on first use."""
-        return await _acollect(self._aread(_turn(session_id, message, options, stream=False)))
-
-    def chat_session_stream(self, session_id: str, message: str, **options: Any) -> Generator[ChatEvent]:
-        """The events of `chat_session`. A reply that is stopped stays in the session as far as it came."""
-        return self._read(_turn(session_id, message, options, stream=True))
-
-    def achat_session_stream(self, session_id: str, message: str, **options: Any) -> AsyncGenerator[ChatEvent]:
-        """The events of `achat_session`. A reply that is stopped stays in the session as far as it came."""
-        return self._aread(_turn(session_id, message, options, stream=True))
+    def _look_after(self, session_id: str, action: str, owner: str) -> str:
+        body = {"session_id": session_id, "action": action} | ({"owner": owner} if owner else {})
+        return collect(read(_Request(self._link, body, in_pieces=False))).content
 
     # ── the core ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _read(self, body: dict[str, Any]) -> Generator[ChatEvent]:
-        heard: queue.SimpleQueue[ChatEvent | LLMError] = queue.SimpleQueue()
-        pending = Pending(body, heard.put)
-        self._link.ask(pending)
+    def _events(self, asked: Asked, *, in_pieces: bool) -> Generator[ChatEvent]:
+        return read(_Request(self._link, *_asked(asked), in_pieces=in_pieces))
+
+    def _aevents(self, asked: Asked, *, in_pieces: bool) -> AsyncGenerator[ChatEvent]:
+        return aread(_Request(self._link, *_asked(asked), in_pieces=in_pieces))
+
+
+class _Request:
+    """A request on its way through the broker: a `llm_core.reading.Source`."""
+
+    def __init__(
+        self, link: Link, body: dict[str, Any], cancellation: Cancellation | None = None, *, in_pieces: bool
+    ) -> None:
+        self._link, self._cancellation = link, cancellation or Cancellation()
+        self._body = {"request_id": uuid.uuid4().hex, "stream": in_pieces} | body
+
+    def begin(self, sink: Sink[MQTTEvent]) -> None:
+        def tell(event: MQTTEvent) -> None:
+            with suppress(RuntimeError):  # the reader's event loop is closed
+                sink(event)
+
+        self._pending = Pending(self._body, tell)
+        self._link.ask(self._pending)
+        self._cancellation.bind(self._stop)
+
+    async def abegin(self, sink: Sink[MQTTEvent]) -> None:
+        self.begin(sink)
+
+    def take(self, event: MQTTEvent) -> list[ChatEvent]:
+        if isinstance(event, LLMError):
+            raise event
+        return [event]
+
+    def leave(self) -> None:
+        self._link.forget(self._pending)
+
+    def _stop(self) -> None:
+        with suppress(BrokerError):  # the client is closed
+            self._link.cancel(self._pending)
+
+
+def _asked(asked: Asked) -> tuple[dict[str, Any], Cancellation | None]:
+    """What is asked, as the wire has it, and what stops it.
+
+    Raises:
+        InvalidRequest: An option cannot be sent.
+    """
+    body = given(asked.options)
+    cancellation: Cancellation | None = body.pop("cancellation", None)
+    for name, value in body.items():
         try:
-            while True:
-                event = _raised(heard.get())
-                yield event
-                if isinstance(event, Done):
-                    return
-        finally:
-            self._link.forget(pending)
-
-    async def _aread(self, body: dict[str, Any]) -> AsyncGenerator[ChatEvent]:
-        loop = asyncio.get_running_loop()
-        heard: asyncio.Queue[ChatEvent | LLMError] = asyncio.Queue()
-        pending = Pending(body, _into(loop, heard.put_nowait))
-        self._link.ask(pending)
-        try:
-            while True:
-                event = _raised(await heard.get())
-                yield event
-                if isinstance(event, Done):
-                    return
-        finally:
-            self._link.forget(pending)
-
-
-def _into(
-    loop: asyncio.AbstractEventLoop, put: Callable[[ChatEvent | LLMError], None]
-) -> Callable[[ChatEvent | LLMError], None]:
-    def sink(event: ChatEvent | LLMError) -> None:
-        if not loop.is_closed():
-            loop.call_soon_threadsafe(put, event)
-
-    return sink
-
-
-def _raised(event: ChatEvent | LLMError) -> ChatEvent:
-    if isinstance(event, LLMError):
-        raise event
-    return event
-
-
-def _conversation(messages: Iterable[MessageLike], options: dict[str, Any], *, stream: bool) -> dict[str, Any]:
-    said = [
-        message.model_dump(exclude_none=True) if isinstance(message, Message) else dict(message) for message in messages
-    ]
-    return _body(options, stream=stream) | {"messages": said}
-
-
-def _turn(session_id: str, message: str, options: dict[str, Any], *, stream: bool) -> dict[str, Any]:
-    return _body(options, stream=stream) | {"session_id": session_id, "message": message}
-
-
-def _body(options: dict[str, Any], *, stream: bool) -> dict[str, Any]:
-    given = {name: value for name, value in options.items() if value is not None}
-    return {"request_id": uuid.uuid4().hex, "stream": stream} | given
-
-
-def _collect(events: Generator[ChatEvent]) -> ChatReply:
-    builder = ReplyBuilder()
-    with closing(events):
-        for event in events:
-            builder.add(event)
-    return builder.reply()
-
-
-async def _acollect(events: AsyncGenerator[ChatEvent]) -> ChatReply:
-    builder = ReplyBuilder()
-    async with aclosing(events):
-        async for event in events:
-            builder.add(event)
-    return builder.reply()
+            json.dumps(value)
+        except (TypeError, ValueError) as error:
+            raise InvalidRequest(f"{name}: cannot be sent over MQTT: {error}", param=name) from None
+    if isinstance(asked, SessionTurn):
+        return body | given({"session_id": asked.session_id, "message": asked.message}), cancellation
+    said = [each.model_dump(exclude_none=True) if isinstance(each, Message) else dict(each) for each in asked.messages]
+    return body | {"messages": said}, cancellation

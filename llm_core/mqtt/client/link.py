@@ -67,6 +67,10 @@ class Link:
         """Sends a request; its sink hears of the reply."""
         self._call(lambda: self._ask(pending))
 
+    def cancel(self, pending: Pending) -> None:
+        """Stops a reply; its end is still waited for."""
+        self._call(lambda: self._cancel(pending))
+
     def forget(self, pending: Pending) -> None:
         """Nobody waits for this reply any more; one that still runs is stopped."""
         self._call(lambda: self._forget(pending))
@@ -112,11 +116,14 @@ class Link:
         topic = self._topics.request(self._project, self._client)
         self._connection.publish(Outgoing(topic, payloads.encode(pending.again), on_acknowledged=on_acknowledged))
 
-    def _forget(self, pending: Pending) -> None:
-        request_id = pending.body["request_id"]
-        if self._pending.pop(request_id, None) is not None and not pending.ended:
-            key = RequestKey(self._project, self._client, request_id)
+    def _cancel(self, pending: Pending) -> None:
+        if not pending.ended:
+            key = RequestKey(self._project, self._client, pending.body["request_id"])
             self._connection.publish(Outgoing(self._topics.cancel(key), b""))
+
+    def _forget(self, pending: Pending) -> None:
+        if self._pending.pop(pending.body["request_id"], None) is not None:
+            self._cancel(pending)
 
     def _on_connected(self, _known: bool) -> None:
         """A broker that was away may have lost requests and replies; who has a request already tells what is left."""

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 from llm_core.cancellation import Cancellation
 from llm_core.client import LLMClient
 from llm_core.errors import EngineClosed, LLMError, ReplyInterrupted, RequestExpired, ShuttingDown, StorageError
-from llm_core.events import ChatEvent, ChatReply, Done, Queued, ReplyBuilder, Timings, Usage
+from llm_core.events import ChatEvent, ChatReply, ContentDelta, Done, Queued, ReplyBuilder, Timings, Usage
 from llm_core.messages import Message
 from llm_core.mqtt.topics import RequestKey
 from llm_core.mqtt.worker.decoder import Arrival
 from llm_core.mqtt.worker.ledger import Ledger
 from llm_core.mqtt.worker.outbox import Outbox
+from llm_core.sessions.export import session_dict
 
 log = logging.getLogger(__name__)
 
@@ -126,6 +128,8 @@ class Job:
 
     async def _events(self) -> AsyncGenerator[ChatEvent]:
         ask = self._arrival.ask
+        if ask.action is not None:
+            return self._look_after(ask.session_id or "", ask.action)
         options = self._arrival.options(self._prompt)
         if ask.session_id is not None:
             return await self._session_events(options)
@@ -149,6 +153,17 @@ class Job:
                     yield event
 
         return events()
+
+    async def _look_after(self, session_id: str, action: Literal["history", "delete"]) -> AsyncGenerator[ChatEvent]:
+        """What is asked about a session, in the form of a reply: of any length, told once and told again."""
+        sessions, owner = self._client.sessions, self._arrival.owner
+        yield Queued(0)
+        if action == "delete":
+            await asyncio.to_thread(sessions.delete, session_id, owner=owner)
+        else:
+            session = await asyncio.to_thread(sessions.get, session_id, owner=owner)
+            yield ContentDelta(json.dumps(session_dict(session), ensure_ascii=False))
+        yield Done("stop", Usage(), Timings())
 
     # ── its end ──────────────────────────────────────────────────────────────────────────────────────────────────────
 

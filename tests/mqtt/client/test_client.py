@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 from collections.abc import Iterator
 from contextlib import aclosing, closing
 from typing import Any
 
 import pytest
 
+from llm_core.cancellation import Cancellation
 from llm_core.client import LLMClient
-from llm_core.errors import BrokerError, InvalidRequest, LLMError, ProjectNotFound, SettingsError
+from llm_core.errors import BrokerError, InvalidRequest, LLMError, ProjectNotFound, SessionNotFound, SettingsError
 from llm_core.events import (
     ChatEvent,
     ContentDelta,
@@ -60,13 +60,17 @@ async def test_the_async_twins_give_the_same(chat: MQTTChatClient, worker: LLMCl
     assert isinstance(events[-1], Done)
 
 
-@pytest.mark.parametrize("name", ["generate", "generate_stream", "chat", "chat_stream", "chat_session"])
-def test_every_method_has_an_async_twin_and_the_arguments_of_the_local_client(name: str) -> None:
-    for method in (name, f"a{name}"):
-        ours = inspect.signature(getattr(MQTTChatClient, method))
-        assert list(ours.parameters) == list(inspect.signature(getattr(MQTTChatClient, name)).parameters)
-        theirs = [name for name in inspect.signature(getattr(LLMClient, method)).parameters if name != "cancellation"]
-        assert set(ours.parameters) <= set(theirs)
+def test_a_cancellation_ends_the_reply_with_what_there_is(chat: MQTTChatClient, worker: LLMClient) -> None:
+    cancellation = Cancellation()
+    with closing(chat.chat_stream(STORY, cancellation=cancellation, max_tokens=900, logit_bias={2: -100})) as events:
+        text = ""
+        for event in events:
+            if isinstance(event, ContentDelta):
+                text += event.text
+                cancellation.cancel()
+    assert isinstance(event, Done)
+    assert (event.finish_reason, bool(text)) == ("cancelled", True)
+    assert is_idle(worker)
 
 
 def test_leaving_the_loop_stops_the_reply(chat: MQTTChatClient, worker: LLMClient) -> None:
@@ -98,6 +102,25 @@ def test_a_session_is_remembered(chat: MQTTChatClient, worker: LLMClient) -> Non
 
     assert isinstance(events[-1], Done)
     assert len(worker.session_history("s", owner="name:program")) == 4
+
+
+async def test_what_was_said_in_a_session_is_read_and_forgotten(chat: MQTTChatClient, worker: LLMClient) -> None:
+    chat.chat_session("read", "My name is Bo.", system_prompt="Be brief.", **SHORT)
+    messages = await chat.asession_history("read")
+
+    assert messages == worker.session_history("read", owner="name:program")
+    assert messages == chat.session_history("read")
+    chat.delete_session("read")
+    for look_after in (chat.session_history, chat.delete_session):
+        with pytest.raises(SessionNotFound):
+            look_after("read")
+    with pytest.raises(SessionNotFound):
+        worker.session_history("read", owner="name:program")
+
+
+def test_what_cannot_be_sent_is_refused_by_its_name(chat: MQTTChatClient) -> None:
+    with pytest.raises(InvalidRequest, match="tools: cannot be sent over MQTT"):
+        chat.chat(QUESTION, tools=[is_idle])
 
 
 def test_what_is_refused_is_raised_as_the_local_client_would(chat: MQTTChatClient) -> None:

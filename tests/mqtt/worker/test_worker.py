@@ -262,3 +262,34 @@ def test_a_topic_with_a_name_that_is_not_allowed_is_logged_and_nothing_else(
         assert device.reply("r2")[-1]["type"] == "done"
 
     assert "'llm/lab/request/a b' means nothing here" in caplog.text
+
+
+# ── sessions ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_long_session_is_read_whole_though_no_message_of_the_broker_has_room_for_it(
+    broker: Broker, worker: LLMClient, make_device: Callable[..., Device]
+) -> None:
+    device = make_device(broker, "small")
+    said = "Ää" * 200
+    worker.chat_session("long", said, owner="name:small", max_tokens=8)
+    device.ask("r1", session_id="long", action="history", max_bytes=256)
+    *_, last = heard = device.reply("r1")
+
+    assert (last["content"], last["split"]) == (None, True)
+    assert json.loads(text_of(heard))["messages"][0]["content"] == said
+
+
+def test_only_its_own_sessions_are_read_and_nothing_is_said_beside(device: Device, worker: LLMClient) -> None:
+    worker.chat_session("others", "Hello", owner="name:somebody", max_tokens=8)
+    device.ask("r1", session_id="others", action="history")
+    device.ask("r2", session_id="others", action="delete")
+    device.ask("r3", session_id="others", action="delete", message="Hello")
+    device.ask("r4", session_id="others", action="history", max_tokens=3)
+    device.ask("r5", action="history", messages=QUESTION)
+    codes = {request_id: heard[-1]["code"] for request_id, heard in device.replies(5).items()}
+
+    assert codes == {"r1": "session_not_found", "r2": "session_not_found"} | dict.fromkeys(
+        ("r3", "r4", "r5"), "invalid_request"
+    )
+    assert worker.session_history("others", owner="name:somebody")

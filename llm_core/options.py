@@ -1,0 +1,75 @@
+"""The options of a request, by name and type: the one list of them, for editors, type checkers and every door.
+
+What each means and may be is said, and checked, in `llm_core.request`. None is as good as absent: the settings' value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Any, Literal, TypedDict
+
+from llm_core.cancellation import Cancellation
+from llm_core.messages import ToolCall
+from llm_core.tool_spec import AllowedTools, NamedTool, ResponseFormat, ToolSpec
+
+Overflow = Literal["error", "drop_oldest"]
+
+Decision = bool | str | None
+"""Of a call before it runs: True or None lets it run, False declines it, a text is given to the model in its place."""
+OnToolCall = Callable[[ToolCall], Decision | Awaitable[Decision]]
+
+
+class WireOptions(TypedDict, total=False):
+    """What every caller may choose, also one over a wire."""
+
+    temperature: float | None
+    top_k: int | None
+    top_p: float | None
+    min_p: float | None
+    typical_p: float | None
+    repeat_penalty: float | None
+    presence_penalty: float | None
+    frequency_penalty: float | None
+    repeat_last_n: int | None
+    seed: int | None
+    logit_bias: Mapping[int, float] | None
+    max_tokens: int | None
+    stop: str | Sequence[str] | None
+    timeout: float | None
+    thinking: bool | None
+    overflow: Overflow | None
+    tools: Iterable[ToolSpec | Mapping[str, Any] | Callable[..., Any]] | None
+    tool_choice: str | Mapping[str, Any] | NamedTool | AllowedTools | None
+    parallel_tool_calls: bool | None
+    response_format: ResponseFormat | Mapping[str, Any] | None
+
+
+class RequestOptions(WireOptions, total=False):
+    """All of a request. Over a wire the door knows whose it is, tools run for callers of this process only, and
+    `logprobs` are OpenAI's to ask for."""
+
+    owner: str
+    logprobs: int | None
+    max_steps: int | None
+    on_tool_call: OnToolCall | None
+
+
+class ChatOptions(RequestOptions, total=False):
+    """Of a conversation that the caller keeps."""
+
+    cancellation: Cancellation | None
+
+
+class TurnOptions(RequestOptions, total=False):
+    """Of the next turn of a session."""
+
+    tool_results: Iterable[Mapping[str, Any]] | None
+    system_prompt: str | None
+
+
+WIRE_OPTIONS = frozenset(WireOptions.__annotations__)
+
+
+def given(options: Mapping[str, object]) -> dict[str, Any]:
+    """The options that say something."""
+    return {name: value for name, value in options.items() if value is not None}
