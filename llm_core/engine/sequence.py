@@ -6,10 +6,11 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 
-from llm_core.engine.constraint import Constraint
 from llm_core.engine.llama import Tokens
 from llm_core.engine.sampler import Sampler
 from llm_core.engine.slot import Slot
@@ -19,6 +20,20 @@ from llm_core.events import Done, FinishReason, Queued, Timings, TokenLogprob, U
 from llm_core.request import SamplingParams
 
 log = logging.getLogger(__name__)
+
+
+class Constraint(Protocol):
+    """What a reply is held to. It serves one sequence; the engine's thread alone touches it."""
+
+    @property
+    def is_complete(self) -> bool:
+        """Nothing may follow."""
+
+    def mask(self, logits: npt.NDArray[np.float32]) -> None:
+        """Sets the logits of tokens that must not come next to -inf, in place; shape (vocab_size,)."""
+
+    def accept(self, token: int) -> None:
+        """Takes the token that was chosen."""
 
 
 @dataclass(frozen=True, slots=True)

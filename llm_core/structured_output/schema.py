@@ -13,10 +13,10 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import unquote
 
-from llm_core.chat.schema_choices import drop_types_that_are_said, make_choices_plain
-from llm_core.chat.schema_complaints import complaint_of, leave_out_what_is_not_known
-from llm_core.chat.schema_ends import take_out_what_never_ends
-from llm_core.chat.schema_limits import (
+from llm_core.structured_output.complaints import complaint_of, leave_out_what_is_not_known
+from llm_core.structured_output.endless import take_out_what_never_ends
+from llm_core.structured_output.keywords import adds_none, make_bounds_plain, make_plain
+from llm_core.structured_output.limits import (
     MAX_DECIMALS,
     MAX_HELD_LENGTH,
     MAX_LEVELS,
@@ -34,10 +34,10 @@ from llm_core.chat.schema_limits import (
     multiple,
     refuse,
 )
-from llm_core.chat.schema_plain import adds_none, make_bounds_plain, make_plain
-from llm_core.chat.schema_values import count
-from llm_core.chat.schema_written import HELD_FORMATS, PARTLY_HELD_FORMATS, object_text, scalar_text
-from llm_core.engine.constraint import NOTHING_FITS
+from llm_core.structured_output.one_of import drop_types_that_are_said, make_choices_plain
+from llm_core.structured_output.serialize import HELD_FORMATS, PARTLY_HELD_FORMATS, object_text, scalar_text
+from llm_core.structured_output.values import count
+from llm_core.structured_output.wording import NOTHING_FITS
 
 TYPES = ("null", "boolean", "integer", "number", "string", "array", "object")
 

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, combinations, islice, permutations
 from typing import Any
 
-from llm_core.chat.schema_limits import Schema
-from llm_core.chat.schema_values import key_of, kind_of
+from llm_core.structured_output.limits import Schema
+from llm_core.structured_output.values import key_of, kind_of
 
 MAX_CHOICES = 65  # the ways to order none to all of four values
 MAX_UNIQUE = 10  # values of which an array may have each once; of more, two at most would have to do

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from itertools import combinations
 from typing import Literal
 
-from llm_core.chat.schema_limits import HeldSchema, Schema, refuse, target, walk
-from llm_core.chat.schema_values import key_of, kind_of
+from llm_core.structured_output.limits import HeldSchema, Schema, refuse, target, walk
+from llm_core.structured_output.values import key_of, kind_of
 
 MAX_PAIRED = 50  # schemas that are compared each with each; more only by a tag
 

@@ -10,7 +10,7 @@ import json
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import Any
 
-from llm_core.chat.schema_limits import (
+from llm_core.structured_output.limits import (
     CHILD_LISTS,
     CHILD_MAPS,
     CHILDREN,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from llm_core.chat.schema_limits import HeldSchema, Schema, children, target, walk
-from llm_core.chat.schema_written import MAX_NUMBER, text_of
-from llm_core.engine.constraint import NOTHING_FITS, complaint
+from llm_core.structured_output.constraint import complaint
+from llm_core.structured_output.limits import HeldSchema, Schema, children, target, walk
+from llm_core.structured_output.serialize import MAX_NUMBER, text_of
+from llm_core.structured_output.wording import NOTHING_FITS
 
 _MAX_LEFT_OUT = 5
 _MOST_LOOKS = 400  # a millisecond each

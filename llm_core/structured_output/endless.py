@@ -6,7 +6,7 @@ rest is held.
 
 from __future__ import annotations
 
-from llm_core.chat.schema_limits import HeldSchema, Schema, refuse, target
+from llm_core.structured_output.limits import HeldSchema, Schema, refuse, target
 
 
 def take_out_what_never_ends(held: HeldSchema) -> None:
