@@ -108,6 +108,7 @@ class Settings(BaseSettings):
         threads: CPU threads of the engine. None: as many as physical cores.
         gpu_layers: Layers of the model put on a GPU, -1 for all. It does nothing in a build without a GPU backend.
         step_ms: Target time of one engine step while prompts are prefilled, in milliseconds.
+        self_check: The engine looks whether slots, cache and queue agree whenever it goes idle, and stops where not.
         system_prompt: Put before conversations that bring no system message of their own.
         temperature, top_p, max_tokens, timeout: Defaults of a request; the timeout is in seconds.
         data_dir: Folder for what outlives the process.
@@ -153,6 +154,7 @@ class Settings(BaseSettings):
     threads: Annotated[int, Field(ge=1, le=512)] | None = None
     gpu_layers: Annotated[int, Field(ge=-1, le=10_000)] = -1
     step_ms: Annotated[float, Field(ge=5, le=10_000), Finite] = 100.0
+    self_check: bool = False
     system_prompt: Text = DEFAULT_SYSTEM_PROMPT
     temperature: Temperature = 0.7
     top_p: TopP = 0.95

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 import pytest
 from hypothesis import settings
@@ -11,6 +13,9 @@ from playwright.sync_api import Browser, sync_playwright
 
 from scripts.system_packages import CHROMIUM_ARGS, NO_BROWSER, find_chromium
 from tests.missing import skip_unless_ci
+
+if TYPE_CHECKING:
+    from llm_core.engine.engine import Engine
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
@@ -40,6 +45,34 @@ def _data_dir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LLM_DATA_DIR", str(tmp_path_factory.mktemp("data")))
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def engines() -> Iterator[WeakSet[Engine]]:
+    """The engines of this process. They check themselves when they go idle, as do those of programs that are run."""
+    from llm_core.engine.engine import Engine  # here, since what is set above must be set before llama.cpp is loaded
+
+    engines: WeakSet[Engine] = WeakSet()
+    begin = Engine.__init__
+
+    def noted(engine: Engine, *args: Any, **options: Any) -> None:
+        engines.add(engine)
+        begin(engine, *args, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Engine, "__init__", noted)
+        patch.setenv("LLM_SELF_CHECK", "1")
+        yield engines
+
+
+@pytest.fixture(autouse=True)
+def _engines_agree_with_themselves(engines: WeakSet[Engine]) -> Iterator[None]:
+    """After a test the slots, the cache and the queue of each engine that it used fit each other."""
+    before = {id(engine): engine.stats().steps for engine in engines}
+    yield
+    for engine in [*engines]:
+        if engine.stats().steps != before.get(id(engine)):
+            engine.check_integrity()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -177,6 +177,7 @@ class LocalBackend:
             host_bytes=settings.kv_host_mb * _MIB,
             threads=settings.threads or default_threads(),
             step_seconds=settings.step_ms / 1e3,
+            self_check=settings.self_check,
         )
         return LoadedModel(describe(model, resolved), Chat(model), ConstraintCompiler(model), Engine(model, options))
 

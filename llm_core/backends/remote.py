@@ -105,7 +105,7 @@ class RemoteBackend:
         if self._engines is None or self._info is None:
             return None
         slots = self._settings.parallel * len(self._settings.server_url)
-        return EngineStats(slots, self._engines.in_flight, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+        return EngineStats(slots=slots, running=self._engines.in_flight)
 
     def clear_cache(self) -> None:
         """There is none here."""
