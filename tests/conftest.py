@@ -56,8 +56,8 @@ def engines() -> Iterator[WeakSet[Engine]]:
     begin = Engine.__init__
 
     def noted(engine: Engine, *args: Any, **options: Any) -> None:
-        engines.add(engine)
         begin(engine, *args, **options)
+        engines.add(engine)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Engine, "__init__", noted)

@@ -76,7 +76,8 @@ class Sessions:
         self._lock = threading.Lock()
         self._opened: SessionStore | None = None
         self._live: dict[str, _Live] = {}
-        self._checkpoints = False
+        self._unsaved: list[LiveReply] = []  # those that have ended and could not be saved yet
+        self._ticks = False
 
     # ── replies ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -166,29 +167,33 @@ class Sessions:
             finally:
                 with self._lock:
                     del self._live[reply.stream_id]
+                    self._unsaved += [reply] if reply.is_unsaved else []
 
         thread = threading.Thread(target=run, name=f"reply-{reply.stream_id[:8]}", daemon=True)
         with self._lock:
             self._live[reply.stream_id] = _Live(owner, reply, thread)
             thread.start()
-            if not self._checkpoints:
-                self._checkpoints = True
-                threading.Thread(target=self._checkpoint, name="checkpoint", daemon=True).start()
+            if not self._ticks:
+                self._ticks = True
+                threading.Thread(target=self._tick, name="session-clock", daemon=True).start()
 
-    def _checkpoint(self) -> None:
-        """Saves what has come of the running replies, again and again, until none is left."""
+    def _tick(self) -> None:
+        """The one clock of all replies, until none is left that needs it."""
         while True:
             time.sleep(CHECKPOINT_SECONDS)
             with self._lock:
-                running = [live.reply for live in self._live.values()]
-            for reply in running:
+                replies = [*(live.reply for live in self._live.values()), *self._unsaved]
+            for reply in replies:
                 try:
-                    reply.checkpoint()
+                    reply.tick()
                 except StorageError as error:
                     log.warning("stream %s could not be saved, which is tried again: %s", reply.stream_id, error)
+                except Exception:  # the others need the clock too
+                    log.exception("stream %s could not be looked after", reply.stream_id)
             with self._lock:
-                if not self._live:
-                    self._checkpoints = False
+                self._unsaved = [reply for reply in self._unsaved if reply.is_unsaved]
+                if not self._live and not self._unsaved:
+                    self._ticks = False
                     return
 
     # ── what was said ────────────────────────────────────────────────────────────────────────────────────────────────
