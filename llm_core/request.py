@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
-from llm_core.messages import Message, MessageLike, Text, ToolCall, invalid_request, parse_messages
+from llm_core.complaints import invalid_request
+from llm_core.messages import Message, MessageLike, Text, ToolCall, parse_messages
 from llm_core.tool_spec import MAX_TOOLS, AllowedTools, NamedTool, ResponseFormat, ToolChoice, ToolSpec, is_any_text
 
 MAX_TOKENS_LIMIT = 1_000_000

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import urlsplit
 
 import limits
@@ -13,6 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, Validati
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from llm_core.broker import BrokerUrl, parse_broker_url
+from llm_core.complaints import Complaint
 from llm_core.errors import SettingsError
 from llm_core.hosting import default_data_dir, on_space, outlives_restart
 from llm_core.messages import Text
@@ -205,7 +207,7 @@ class Settings(BaseSettings):
         try:
             return cls()
         except ValidationError as error:
-            raise SettingsError("\n".join(_sentence(complaint) for complaint in error.errors())) from None
+            raise SettingsError("\n".join(map(_sentence, error.errors()))) from None
 
     def sessions_url(self) -> URL:
         """Where the sessions are.
@@ -270,10 +272,10 @@ def is_trusted_proxy(address: str, proxies: tuple[str, ...]) -> bool:
 _BOUNDS: dict[str, str] = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
 
 
-def _sentence(complaint: object) -> str:
+def _sentence(error: Mapping[str, Any]) -> str:
     """One complaint of pydantic in the operator's words: variable, value, allowed range."""
-    assert isinstance(complaint, dict)
-    name = str(complaint["loc"][0])
+    complaint = Complaint.of(error)
+    name = str(complaint.path[0])
     fields = {variable_of(field): field for field in Settings.model_fields}
     variable = name if name in fields else variable_of(name)
     field = Settings.model_fields[fields[variable]]
@@ -284,10 +286,9 @@ def _sentence(complaint: object) -> str:
         if (value := getattr(item, attribute, None)) is not None
     ]
     allowed = f" Allowed: {' and '.join(bounds)}." if bounds else ""
-    said = complaint["msg"].removeprefix("Value error, ")
     if variable in SECRET_VARIABLES:  # a secret is not shown, not even a wrong one
-        return f"{variable} cannot be used: {said}."
-    return f"{variable}={complaint.get('input')!r} cannot be used: {said[:1].lower()}{said[1:]}.{allowed}"
+        return f"{variable} cannot be used: {complaint.reason}."
+    return f"{variable}={error.get('input')!r} cannot be used: {complaint.reason}.{allowed}"
 
 
 def _constraints(field: object) -> list[object]:

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import groupby
 from typing import Any
 
 from pydantic import ValidationError
 
+from llm_core.complaints import invalid_request
+from llm_core.conversation import merge_neighbours, turn_starts
 from llm_core.errors import InvalidRequest
 from llm_core.events import CallBuilder, ChatEvent, ContentDelta, ReasoningDelta, ToolCallDelta, ToolResult
-from llm_core.messages import MAX_CALLS, MAX_MESSAGES, Message, ToolCall, invalid_request, parse_messages
+from llm_core.messages import MAX_CALLS, MAX_MESSAGES, Message, ToolCall, parse_messages
 from llm_core.sessions.records import Turn
 
 MAX_PROMPT_MESSAGES = MAX_MESSAGES - 2  # with a system prompt before them they are still allowed
@@ -171,7 +172,7 @@ def prompt_messages(earlier: Sequence[Turn], now: Sequence[Message]) -> list[Mes
     without a result are left out as well: templates insist on results.
     """
     told = [message for turn in earlier if not _came_to_nothing(turn) for message in turn.messages]
-    return _newest(_joined(_with_results([*told, *now])))
+    return _newest(merge_neighbours(_with_results([*told, *now])))
 
 
 def _came_to_nothing(turn: Turn) -> bool:
@@ -204,23 +205,6 @@ def _exchanges(messages: Iterable[Message]) -> list[tuple[Message, dict[str | No
     return exchanges
 
 
-def _joined(messages: Iterable[Message]) -> list[Message]:
-    """The messages with neighbours of one role in one, but for calls and results, which have one message each."""
-
-    def speaker(placed: tuple[int, Message]) -> str | int:
-        place, message = placed
-        return place if message.tool_calls or message.role == "tool" else message.role
-
-    joined = []
-    for _, group in groupby(enumerate(messages), key=speaker):
-        first, *others = [message for _, message in group]
-        if others:
-            text = "\n\n".join(message.content for message in (first, *others))
-            first = first.model_copy(update={"content": text})
-        joined.append(first)
-    return joined
-
-
 def _newest(messages: list[Message]) -> list[Message]:
     """As many of the newest messages as a prompt may have.
 
@@ -230,6 +214,5 @@ def _newest(messages: list[Message]) -> list[Message]:
     first = len(messages) - MAX_PROMPT_MESSAGES
     if first <= 0:
         return messages
-    rest = range(first, len(messages))
-    starts = [place for place in rest if messages[place].role == "user"]
-    return messages[min(starts or [place for place in rest if messages[place].role == "assistant"]) :]
+    replies = (place for place in range(first, len(messages)) if messages[place].role == "assistant")
+    return messages[next(iter(turn_starts(messages, first)), None) or next(replies) :]

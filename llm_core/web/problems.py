@@ -14,8 +14,8 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
+from llm_core.complaints import Complaint
 from llm_core.errors import OVERFLOW_CODE, LLMError
-from llm_core.messages import complaint
 from llm_core.web.proxies import own_path
 
 log = logging.getLogger(__name__)
@@ -172,6 +172,6 @@ def _complaint(error: RequestValidationError, content_type: str) -> tuple[str, s
         return f"The body is not JSON: {first['ctx']['error']}.", None
     if first["loc"] == ("body",) and error.body and not _JSON.search(content_type):
         return _NOT_SAID_TO_BE_JSON, None
-    path, said = complaint(first)
-    param = ".".join(str(part) for part in path if part not in ("body", "query", "path", "header"))
-    return (f"{param}: {said}", param) if param else (f"The body: {said}", None)
+    complaint = Complaint.of(first)
+    param = complaint.field(but=("body", "query", "path", "header"))
+    return f"{param or 'The body'}: {complaint.reason}", param or None

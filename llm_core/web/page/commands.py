@@ -17,9 +17,9 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from starlette.requests import HTTPConnection
 
 from llm_core.client import LLMClient
+from llm_core.complaints import invalid_request
 from llm_core.errors import InvalidRequest, LLMError, SessionBusy, SessionChanged, SessionNotFound, StreamNotFound
 from llm_core.events import ChatEvent, Done
-from llm_core.messages import invalid_request
 from llm_core.sessions.live import LiveReply
 from llm_core.sessions.records import Turn
 from llm_core.sessions.sessions import MAX_SEARCH_CHARS, MAX_TITLE_CHARS, SESSION_ID_PATTERN, Reply
