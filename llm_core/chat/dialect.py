@@ -2,7 +2,7 @@
 
 Templates differ in where they take a system message, in whether speakers must take turns, in how many calls one message
 may have. Some say so, and some leave out what they do not know. `Dialect` is found by trying when a template is loaded;
-`GENTLER` is for what a template refuses later.
+`FALLBACKS` are for what a template refuses later.
 """
 
 from __future__ import annotations
@@ -74,24 +74,24 @@ def in_turns(messages: Sequence[Message]) -> list[Message]:
 
 def one_call_each(messages: Iterable[Message]) -> list[Message]:
     """The conversation with a message for each call, followed by its result."""
-    told: list[Message] = []
+    split: list[Message] = []
     calls: dict[str, Message] = {}
     for message in messages:
         if message.role == "tool" and message.tool_call_id in calls:
-            told += [calls.pop(message.tool_call_id), message]
+            split += [calls.pop(message.tool_call_id), message]
             continue
-        told += calls.values()  # nothing answers them
+        split += calls.values()  # nothing answers them
         calls = {}
         if len(message.tool_calls or ()) < 2:
-            told.append(message)
+            split.append(message)
             continue
         for number, call in enumerate(message.tool_calls or ()):
-            said = {} if number == 0 else {"content": "", "reasoning": None}
-            calls[call.id] = message.model_copy(update={"tool_calls": (call,), **said})
-    return told + list(calls.values())
+            changes = {} if number == 0 else {"content": "", "reasoning": None}
+            calls[call.id] = message.model_copy(update={"tool_calls": (call,), **changes})
+    return split + list(calls.values())
 
 
-GENTLER: tuple[Callable[[Sequence[Message]], list[Message]], ...] = (
+FALLBACKS: tuple[Callable[[Sequence[Message]], list[Message]], ...] = (
     in_turns,
     lambda messages: one_call_each(in_turns(messages)),
     lambda messages: in_turns(in_words(messages, ())),

@@ -63,8 +63,8 @@ _CONTROL = b"\xff"  # how llguidance tells a control token's name from text: no 
 def complaint(grammar: str) -> str | None:
     """What is wrong with a grammar as such, whatever the vocabulary; None where nothing is. Takes a millisecond."""
     with no_panics(InvalidRequest):
-        said = LLMatcher.validate_grammar(grammar, limits=_LIMITS)
-    return reason(said) if said else None
+        message = LLMatcher.validate_grammar(grammar, limits=_LIMITS)
+    return reason(message) if message else None
 
 
 class Constraint:

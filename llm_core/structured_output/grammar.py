@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+from llm_core.chat.formats import TAG
 from llm_core.chat.reply_syntax import ReplySyntax
 from llm_core.errors import InvalidRequest
 from llm_core.messages import MAX_CALLS
@@ -31,8 +32,7 @@ log = logging.getLogger(__name__)
 _MAX_FORCED_CHARS = 3_000
 _NO_FORCING = '%llguidance {"no_forcing": true}'
 
-_TAG = re.compile(r"(<[^<>\s]+>|\[[^\[\]\s]+\])")
-_MAX_SAID = 5  # of what is left out of one schema
+_MAX_LOGGED = 5  # of what is left out of one schema
 _MAX_REHEARSED = 60  # what `ConstraintCompiler.rehearse` counts, of all schemas together: half a second, 2 at most
 
 
@@ -71,8 +71,8 @@ class ReplyGrammar:
             found = deepest_complaint(held)
             if found is not None:
                 return refuse(held.place_of(found[0]), found[1])
-        whole = self.schemas[0].place if len(self.schemas) == 1 else "tools"
-        return refuse(whole, error.message)
+        path = self.schemas[0].place if len(self.schemas) == 1 else "tools"
+        return refuse(path, error.message)
 
 
 def reply_grammar(request: ChatRequest, syntax: ReplySyntax, *, starts_in_reasoning: bool) -> ReplyGrammar | None:
@@ -100,7 +100,7 @@ def reply_grammar(request: ChatRequest, syntax: ReplySyntax, *, starts_in_reason
     schemas = (*arguments, *answers)
     for (tool, _), held in zip(tools, arguments, strict=True):
         if held.left_out:
-            _say_once(tool.name, "; ".join(held.left_out[:_MAX_SAID]))
+            _log_once(tool.name, "; ".join(held.left_out[:_MAX_LOGGED]))
     writer = _Writer(syntax, starts_in_reasoning=starts_in_reasoning)
     if max(held.literal_chars for held in schemas) > _MAX_FORCED_CHARS:
         writer.force_nothing()
@@ -115,7 +115,7 @@ def reply_grammar(request: ChatRequest, syntax: ReplySyntax, *, starts_in_reason
 
 
 @lru_cache(1_000)
-def _say_once(tool: str, left_out: str) -> None:
+def _log_once(tool: str, left_out: str) -> None:
     """Tells the operator what calls of a tool are not held to: it is sent again with every request."""
     log.warning("what the model calls %s with is not held to all of its schema: %s", tool, left_out)
 
@@ -171,19 +171,19 @@ class _Writer:
         """The reply is what was asked for, perhaps after some thinking, and nothing else."""
         target = f"({' | '.join(self._targets)})"
         if self._starts_in_reasoning:
-            return self._whole(f"{self._thinking()} SPACE? {target}")
+            return self._assemble(f"{self._thinking()} SPACE? {target}")
         if not self._syntax.thinks:
-            return self._whole(target)
+            return self._assemble(target)
         before = [f"{self._reasoned()} SPACE?"]
         if self._syntax.reasoning.answer_opener:
             before.append(self._text(self._syntax.reasoning.answer_opener))
-        return self._whole(f"({' | '.join(before)})? {target}")
+        return self._assemble(f"({' | '.join(before)})? {target}")
 
     def free(self) -> str:
         """The reply is text until a call begins; from there on it is held."""
         self._rule("after", self._text_or_calls("after", except_for=""))
         if self._starts_in_reasoning:
-            return self._whole(f"{self._thinking()} after | TEXT?")
+            return self._assemble(f"{self._thinking()} after | TEXT?")
         opener = self._pieces(self._syntax.reasoning.opener)
         self._rule("fresh", self._text_or_calls("fresh", except_for=opener[0] if isinstance(opener[0], str) else ""))
         starts = [f"{self._reasoned()} after", "fresh"]
@@ -191,7 +191,7 @@ class _Writer:
             starts.append(f"SPACE? {self._lark(opener)} TEXT?")  # as text, thinking without an end is in `fresh`
         if self._syntax.reasoning.answer_opener:
             starts.append(f"SPACE? {self._text(self._syntax.reasoning.answer_opener)} after")
-        return self._whole(" | ".join(starts))
+        return self._assemble(" | ".join(starts))
 
     def _text_or_calls(self, name: str, *, except_for: str) -> str:
         """Text in which a call may begin.
@@ -236,7 +236,7 @@ class _Writer:
 
     # ── Lark ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _whole(self, start: str) -> str:
+    def _assemble(self, start: str) -> str:
         return "\n".join((f"start: {start}", *self._rules, ""))
 
     def _rule(self, name: str, body: str) -> None:
@@ -252,7 +252,7 @@ class _Writer:
     def _pieces(self, text: str) -> list[str | int]:
         """A text with its control tokens as ids; never empty."""
         pieces: list[str | int] = []
-        for part in _TAG.split(text):
+        for part in re.split(f"({TAG.pattern})", text):
             token = self._syntax.control_token(part)
             if token is not None:
                 pieces.append(token)

@@ -13,10 +13,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from llm_core.structured_output.complaints import complaint_of, leave_out_what_is_not_known
-from llm_core.structured_output.endless import take_out_what_never_ends
-from llm_core.structured_output.keywords import adds_none, make_bounds_plain, make_plain
+from llm_core.structured_output.complaints import complaint_of, drop_unsupported
+from llm_core.structured_output.endless import prune_endless
+from llm_core.structured_output.keywords import adds_none, rewrite_bounds, rewrite_keywords
 from llm_core.structured_output.limits import (
+    BOUNDS,
     MAX_DECIMALS,
     MAX_HELD_LENGTH,
     MAX_LEVELS,
@@ -34,13 +35,11 @@ from llm_core.structured_output.limits import (
     multiple,
     refuse,
 )
-from llm_core.structured_output.one_of import drop_types_that_are_said, make_choices_plain
+from llm_core.structured_output.one_of import drop_implied_types, rewrite_one_of
 from llm_core.structured_output.place import ELSEWHERE, Place, Refs
 from llm_core.structured_output.serialize import HELD_FORMATS, PARTLY_HELD_FORMATS, object_text, scalar_text
-from llm_core.structured_output.values import count
+from llm_core.structured_output.values import TYPES, count
 from llm_core.structured_output.wording import NOTHING_FITS
-
-TYPES = ("null", "boolean", "integer", "number", "string", "array", "object")
 
 # Those that llguidance knows, and those that are written as patterns or held as a part of them. Any other is an
 # annotation, as the standard has it.
@@ -50,14 +49,13 @@ UNHELD_KEYWORDS = frozenset(
 ) | {"$dynamicRef", "$recursiveRef"}
 _IS_OFF: dict[str, object] = {"uniqueItems": False, "unevaluatedItems": True, "unevaluatedProperties": True}
 
-_BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
 _COMBINING = ("allOf", "anyOf", "oneOf", "$ref")
 # A schema that says how its objects look and not that it is one means one.
 _TYPE_OF_KEYWORD = {
     "object": ("properties", "required", "additionalProperties", "patternProperties", "minProperties", "maxProperties"),
     "array": ("items", "prefixItems", "minItems", "maxItems"),
     "string": ("pattern", "format", "minLength", "maxLength"),
-    "number": (*_BOUNDS, "multipleOf"),
+    "number": (*BOUNDS, "multipleOf"),
 }
 
 
@@ -77,12 +75,12 @@ def hold(schema: Schema, place: str, budget: Budget, *, strict: bool, must_be_ob
     """
     check_size(schema, place)
     held = _Reader(schema, place, budget, strict=strict).read(must_be_object=must_be_object)
-    make_choices_plain(held, strict=strict)
-    take_out_what_never_ends(held)
-    drop_types_that_are_said(held)
+    rewrite_one_of(held, strict=strict)
+    prune_endless(held)
+    drop_implied_types(held)
     check_costs(held)
     if not strict:
-        leave_out_what_is_not_known(held)
+        drop_unsupported(held)
     return held
 
 
@@ -140,7 +138,7 @@ class _Reader:
         self._budget.spend("schemas", 1, place.path)
         is_unique = node.get("uniqueItems") is True
         items = self._refs.follow(node.get("items"), place.keyword("items"))[0] if is_unique else None
-        node = make_plain(node, items, is_open=place.is_open)
+        node = rewrite_keywords(node, items, is_open=place.is_open)
         place = replace(place, is_open=place.is_open or _may_add_properties(node))
         held: Schema = {}
         for key, value in sorted(node.items(), key=_after_the_others):
@@ -158,8 +156,8 @@ class _Reader:
 
     def _settle(self, held: Schema, node: Schema, place: Place) -> None:
         """What depends on several keywords."""
-        make_bounds_plain(held)
-        if any(key in held for key in _BOUNDS) and multiple(held.get("multipleOf", 1))[0] > MAX_PLAIN_MULTIPLE:
+        rewrite_bounds(held)
+        if any(key in held for key in BOUNDS) and multiple(held.get("multipleOf", 1))[0] > MAX_PLAIN_MULTIPLE:
             why = f"counts too far beside bounds; {MAX_PLAIN_MULTIPLE:,} is the limit"
             self._leave_out(place.keyword("multipleOf"), why)
             del held["multipleOf"]
@@ -191,15 +189,15 @@ class _Reader:
         facets = ("pattern", "format", "minLength", "maxLength")
         while True:
             string = {"type": "string"} | {key: held[key] for key in facets if key in held}
-            said = complaint_of(scalar_text(string))
-            if said is None:
+            why = complaint_of(scalar_text(string))
+            if why is None:
                 break
             at = next(key for key in facets if key in held)
             if held.get("format") in PARTLY_HELD_FORMATS:
-                at, said = "format", f"{held['format']} cannot be held beside the rest"
-            elif said.startswith(NOTHING_FITS):
-                raise place.keyword(at).refuse(said)
-            self._leave_out(place.keyword(at), said)
+                at, why = "format", f"{held['format']} cannot be held beside the rest"
+            elif why.startswith(NOTHING_FITS):
+                raise place.keyword(at).refuse(why)
+            self._leave_out(place.keyword(at), why)
             del held[at]
         if "pattern" in held:
             path = place.keyword("pattern").path
@@ -209,12 +207,12 @@ class _Reader:
     def _settle_object(self, held: Schema, place: Place) -> None:
         """The same of an object's limits and patterns of names."""
         for key in ("minProperties", "maxProperties", "patternProperties"):
-            said = complaint_of(object_text(held))
-            if said is None or key not in held:
+            why = complaint_of(object_text(held))
+            if why is None or key not in held:
                 continue
-            if said.startswith(NOTHING_FITS):
-                raise place.keyword(key).refuse(said)
-            self._leave_out(place.keyword(key), said)
+            if why.startswith(NOTHING_FITS):
+                raise place.keyword(key).refuse(why)
+            self._leave_out(place.keyword(key), why)
             del held[key]
 
     # ── keywords: each adds what is held of one to `held` ────────────────────────────────────────────────────────────
@@ -299,14 +297,14 @@ class _Reader:
             held[key] = value
 
     def _least(self, held: Schema, key: str, value: Any, at: Place) -> None:
-        least = _whole(value, at)
+        least = _natural(value, at)
         if least <= MAX_MINIMUM:
             held[key] = least
         else:
             self._leave_out(at, f"is too large; {MAX_MINIMUM:,} is the limit")
 
     def _most(self, held: Schema, key: str, value: Any, at: Place) -> None:
-        most = _whole(value, at)
+        most = _natural(value, at)
         if most <= MAX_HELD_LENGTH:
             held[key] = most
 
@@ -348,7 +346,7 @@ _KEYWORDS: dict[str, _Keyword] = {
     "format": _Reader._format,
     **dict.fromkeys(("minLength", "minItems", "minProperties"), _Reader._least),
     **dict.fromkeys(("maxLength", "maxItems", "maxProperties"), _Reader._most),
-    **dict.fromkeys((*_BOUNDS, "multipleOf"), _Reader._number),
+    **dict.fromkeys((*BOUNDS, "multipleOf"), _Reader._number),
 }
 
 
@@ -368,7 +366,7 @@ def _after_the_others(item: tuple[str, Any]) -> bool:
     return item[0] == "additionalItems"
 
 
-def _whole(value: Any, at: Place) -> int:
+def _natural(value: Any, at: Place) -> int:
     if isinstance(value, bool) or not isinstance(value, int | float) or value < 0 or value != int(value):
         raise at.refuse("must be a whole number, 0 or more")
     return int(value)

@@ -30,9 +30,9 @@ _MEANINGS = (
 )
 
 
-def reason(said: str) -> str:
+def reason(message: str) -> str:
     """llguidance's complaint in a line, without the places in a grammar that nobody but us has seen."""
-    first, *more = said.splitlines() or [""]
+    first, *more = message.splitlines() or [""]
     if first.startswith("at ") and ": " in first:
         first = first.partition(": ")[2]
     first = first.removeprefix("failed to compile JSON schema: ").rstrip(".: ")
