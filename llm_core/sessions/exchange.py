@@ -59,21 +59,21 @@ class _Step:
 
     def messages(self) -> Iterator[Message]:
         content, reasoning = "".join(self._content), "".join(self._reasoning) or None
-        calls = self._whole_calls()
+        calls = self._complete_calls()
         if content or reasoning or calls:
             yield Message(role="assistant", content=content, reasoning=reasoning, tool_calls=calls or None)
         for result in self.results:
             yield Message(role="tool", content=result.content, tool_call_id=result.call_id)
 
-    def _whole_calls(self) -> tuple[ToolCall, ...]:
+    def _complete_calls(self) -> tuple[ToolCall, ...]:
         """Without one that was cut short: nobody can answer it."""
         try:
             calls = self._calls.calls()
         except ValidationError:  # an engine elsewhere may send what no message can have, such as a call without a name
             return ()
         answered = {result.call_id for result in self.results}
-        whole = [call for call in calls if call.id in answered or _is_json(call.arguments)]
-        return tuple(whole[:MAX_CALLS])
+        complete = [call for call in calls if call.id in answered or _is_json(call.arguments)]
+        return tuple(complete[:MAX_CALLS])
 
 
 def _is_json(text: str) -> bool:
@@ -87,7 +87,7 @@ def _is_json(text: str) -> bool:
 # ── what a turn begins with ──────────────────────────────────────────────────────────────────────────────────────────
 
 
-def said(message: str | None, tool_results: Iterable[Mapping[str, Any]] | None) -> tuple[Message, ...]:
+def opening_messages(message: str | None, tool_results: Iterable[Mapping[str, Any]] | None) -> tuple[Message, ...]:
     """What a turn begins with: the user's message, or the results of the calls of the last reply.
 
     Raises:
@@ -131,7 +131,7 @@ def open_calls(turns: Sequence[Turn]) -> tuple[ToolCall, ...]:
     for turn in reversed(turns):
         if _has_reply(turn):
             return _unanswered(turn.messages)
-        if turn.messages[0].role == "user" and not _came_to_nothing(turn):
+        if turn.messages[0].role == "user" and not _has_failed(turn):
             return ()
     return ()
 
@@ -171,11 +171,11 @@ def prompt_messages(earlier: Sequence[Turn], now: Sequence[Message]) -> list[Mes
     and would fail every message after it too, whether it failed alone or took the engine or the server with it. Calls
     without a result are left out as well: templates insist on results.
     """
-    told = [message for turn in earlier if not _came_to_nothing(turn) for message in turn.messages]
-    return _newest(merge_neighbours(_with_results([*told, *now])))
+    messages = [message for turn in earlier if not _has_failed(turn) for message in turn.messages]
+    return _newest(merge_neighbours(_with_results([*messages, *now])))
 
 
-def _came_to_nothing(turn: Turn) -> bool:
+def _has_failed(turn: Turn) -> bool:
     return turn.status in ("failed", "interrupted") and not _has_reply(turn)
 
 

@@ -12,12 +12,20 @@ from dataclasses import replace
 from functools import partial
 
 from llm_core.cancellation import Cancellation
-from llm_core.errors import EngineClosed, EngineFailed, LLMError, StorageError, StorageFull, StorageReadOnly
+from llm_core.errors import (
+    SERVER_FAILED,
+    EngineClosed,
+    EngineFailed,
+    LLMError,
+    StorageError,
+    StorageFull,
+    StorageReadOnly,
+)
 from llm_core.events import ChatEvent, Done, FinishReason
 from llm_core.sessions.exchange import reply_messages
 from llm_core.sessions.records import NumberedEvent, TurnStatus
 from llm_core.sessions.reply_log import ReplyLog
-from llm_core.sessions.store import OpenTurn, SessionStore, Wishes
+from llm_core.sessions.store import OpenTurn, ReaderSignals, SessionStore
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +59,7 @@ class LiveReply:
         self._save_at = 0.0  # on the monotonic clock: not before
         self._save: Callable[[], None] | None = None  # of the end, where that could not be saved yet
         self._retry_seconds = RETRY_SECONDS
-        self._told_unsaved = False
+        self._reported_unsaved = False
         self._saving = threading.Lock()
         self._cancellation = Cancellation()
         self._readers = 0
@@ -151,12 +159,12 @@ class LiveReply:
             error = raised
         except Exception:
             log.exception("the reply of stream %s failed", self.stream_id)
-            error = LLMError("The server failed; its log says why.")
+            error = LLMError(SERVER_FAILED)
         self._end(done, error)
 
     def _end(self, done: Done | None, error: LLMError | None) -> None:
         """Saves the rest and tells the readers. A reply that cannot be saved is given all the same, and marked."""
-        save = self._how_to_save(done, error)
+        save = self._saver(done, error)
         try:
             save()
         except StorageError as failed:
@@ -169,12 +177,12 @@ class LiveReply:
                 error = error or failed
         except Exception:  # readers would wait for ever
             log.exception("stream %s could not be saved", self.stream_id)
-            error = error or LLMError("The server failed; its log says why.")
+            error = error or LLMError(SERVER_FAILED)
         if done is not None and error is None:
             self._log.append(done)
         self._log.end(error)
 
-    def _how_to_save(self, done: Done | None, error: LLMError | None) -> Callable[[], None]:
+    def _saver(self, done: Done | None, error: LLMError | None) -> Callable[[], None]:
         if not len(self._log) and (error is not None or self._turn.replaces):
             return self._discard
         with self._saving:
@@ -224,26 +232,26 @@ class LiveReply:
                 return
             events = self._log.since(self._saved)
             try:
-                wishes = self._store.checkpoint(self._turn.key, events)
+                signals = self._store.checkpoint(self._turn.key, events)
             except StorageError as error:
                 passes = not isinstance(error, (StorageFull, StorageReadOnly))
                 self._save_at = time.monotonic() + (0 if passes else RETRY_SECONDS)
-                told, self._told_unsaved = self._told_unsaved, True
-                if not told:
+                reported, self._reported_unsaved = self._reported_unsaved, True
+                if not reported:
                     raise
                 return
-            self._told_unsaved = False
+            self._reported_unsaved = False
             self._saved += len(events)
-            self._heed(wishes)
+            self._apply(signals)
 
-    def _heed(self, wishes: Wishes) -> None:
+    def _apply(self, signals: ReaderSignals) -> None:
         """Does what readers on other processes want."""
-        if wishes.stop:
+        if signals.stop:
             self.cancel()
         with self._reading:
-            if wishes.followed_at != self._followed_at and not self._readers:
+            if signals.followed_at != self._followed_at and not self._readers:
                 self._wait_for_reader(max(self._resume_seconds, FOLLOWED_SECONDS))
-            self._followed_at = wishes.followed_at
+            self._followed_at = signals.followed_at
 
 
 def _failed_status(error: LLMError | None) -> TurnStatus:

@@ -20,7 +20,7 @@ from llm_core.events import ChatEvent
 from llm_core.messages import Message, parse_messages
 from llm_core.request import ChatRequest
 from llm_core.sessions.database import open_database
-from llm_core.sessions.exchange import prompt_messages, said
+from llm_core.sessions.exchange import opening_messages, prompt_messages
 from llm_core.sessions.follow import FollowedReply
 from llm_core.sessions.live import LiveReply
 from llm_core.sessions.records import NumberedEvent, Session, SessionSummary
@@ -118,21 +118,21 @@ class Sessions:
             raise InvalidRequest(f"session_id: {SESSION_ID_RULE}", param="session_id")
         if stream_id is not None and not _STREAM_ID.fullmatch(stream_id):
             raise InvalidRequest("stream_id: 32 lower-case hexadecimal digits", param="stream_id")
-        now = said(message, tool_results)
+        opening = opening_messages(message, tool_results)
         given = {name: value for name, value in options.items() if value is not None}
         options = {"overflow": "drop_oldest"} | given | {"owner": owner}
         self._prepare([*_system(system_prompt), _ANYTHING], options)  # what is refused leaves no trace
         turn = self._store().open_turn(
             owner,
             session_id,
-            *now,
+            *opening,
             system_prompt=system_prompt,
             stream_id=stream_id,
             version=version,
             replaces=replaces,
         )
         try:
-            request = self._prepare([*_system(turn.system_prompt), *prompt_messages(turn.earlier, now)], options)
+            request = self._prepare([*_system(turn.system_prompt), *prompt_messages(turn.earlier, opening)], options)
         except BaseException:
             self._store().discard_turn(turn)
             raise

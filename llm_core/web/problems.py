@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from llm_core.complaints import Complaint
-from llm_core.errors import OVERFLOW_CODE, LLMError
+from llm_core.errors import OVERFLOW_CODE, SERVER_FAILED, LLMError
 from llm_core.web.proxies import own_path
 
 log = logging.getLogger(__name__)
@@ -53,7 +53,6 @@ _TYPES = {
 _TRY_AGAIN = frozenset({429, 503})
 _SECONDS_TO_TRY_AGAIN = 5.0  # where the error itself does not say
 _OPENAI_CODES = {"context_overflow": OVERFLOW_CODE, "rate_limited": "rate_limit_exceeded"}
-_FAILED = "The server failed; its log says why."
 OPENAI_PREFIX = "/v1/"
 _JSON = re.compile(r"^application/([^;]*\+)?json\b", re.IGNORECASE)
 # Read all the same, a page of any other site could send it: a browser asks for no leave to post what is not JSON.
@@ -102,7 +101,7 @@ def install(app: FastAPI) -> None:
         return refusal(request, error)
 
     async def unforeseen(request: Request, _error: Exception) -> Response:
-        return JSONResponse(_body(500, _FAILED, "internal_error"), 500)  # the server logs it, with its traceback
+        return JSONResponse(_body(500, SERVER_FAILED, "internal_error"), 500)  # the server logs it, with its traceback
 
     async def invalid(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
@@ -145,7 +144,7 @@ def problem(error: Exception, *, openai: bool = False) -> tuple[int, dict[str, A
     """The status and the body of an error. What we did not raise on purpose is logged, and not shown to strangers."""
     if not isinstance(error, LLMError):
         log.error("a request failed", exc_info=error)
-        return 500, _body(500, _FAILED, "internal_error")
+        return 500, _body(500, SERVER_FAILED, "internal_error")
     code = _OPENAI_CODES.get(error.code, error.code) if openai else error.code
     status = STATUS.get(error.code, 500)
     return status, _body(status, error.message, code, getattr(error, "param", None))
