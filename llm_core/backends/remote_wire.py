@@ -74,14 +74,14 @@ def _choice(request: ChatRequest) -> Any:
 
 
 def _message(message: Message) -> dict[str, Any]:
-    said: dict[str, Any] = {"role": message.role, "content": message.content}
+    wire: dict[str, Any] = {"role": message.role, "content": message.content}
     if message.reasoning is not None:
-        said["reasoning_content"] = message.reasoning
+        wire["reasoning_content"] = message.reasoning
     if message.tool_calls:
-        said["tool_calls"] = [call.model_dump() for call in message.tool_calls]
+        wire["tool_calls"] = [call.model_dump() for call in message.tool_calls]
     if message.tool_call_id is not None:
-        said["tool_call_id"] = message.tool_call_id
-    return said
+        wire["tool_call_id"] = message.tool_call_id
+    return wire
 
 
 def shorter_ones(messages: tuple[Message, ...]) -> Iterator[tuple[Message, ...]]:

@@ -12,7 +12,7 @@ from llm_core.engine.slot import Slot
 
 log = logging.getLogger(__name__)
 
-LEAST_MOVED = 32
+MIN_MOVED_TOKENS = 32
 """Tokens below which a prefix is computed afresh: moving a stream costs about as much time (docs/decisions)."""
 
 
@@ -33,7 +33,7 @@ class Placement:
             now: The number of this step, for the order of last use.
         """
         free = [slot for slot in self._slots if slot.is_free]
-        if not free or self._cache.worth_waiting(sequence, prefilling, LEAST_MOVED):
+        if not free or self._cache.worth_waiting(sequence, prefilling, MIN_MOVED_TOKENS):
             return False
         match = self._cache.best(sequence)
         if isinstance(match.source, Slot) and match.source.is_free and self._take_over(match, free):
@@ -64,8 +64,8 @@ class Placement:
         slot = match.source
         assert isinstance(slot, Slot)
         lost = slot.length - match.length
-        if lost >= LEAST_MOVED:
-            if match.length >= LEAST_MOVED and len(free) > 1:
+        if lost >= MIN_MOVED_TOKENS:
+            if match.length >= MIN_MOVED_TOKENS and len(free) > 1:
                 return False
             self._keep(slot)
         if lost:
@@ -79,7 +79,7 @@ class Placement:
 
     def _keep(self, slot: Slot) -> None:
         """Moves what the slot holds to host memory, where it is worth that and nothing else holds it."""
-        if slot.length < LEAST_MOVED or self._cache.covers(slot):
+        if slot.length < MIN_MOVED_TOKENS or self._cache.covers(slot):
             return
         state = self._context.save(slot.index)
         self._cache.add(HostEntry(slot.known.copy(), slot.owner, slot.shared_tokens, state, slot.last_used))
@@ -88,7 +88,7 @@ class Placement:
         """Empties the slot and puts the matching prefix there."""
         self._trim(slot, 0)
         source = match.source
-        if source is None or match.length < LEAST_MOVED:
+        if source is None or match.length < MIN_MOVED_TOKENS:
             return
         prefix = source.known[: match.length].copy()
         if isinstance(source, Slot):
