@@ -41,6 +41,9 @@ class InvalidRequest(LLMError):
         self.param = param
 
 
+SERVER_FAILED = "The server failed; its log says why."
+"""What is told of an error that nobody raised on purpose."""
+
 OVERFLOW_CODE = "context_length_exceeded"
 """OpenAI's code of the following. It stands in the text too, where clients look for it."""
 

@@ -17,6 +17,7 @@ from pydantic import (
     model_validator,
 )
 
+from llm_core.complaints import Misplaced, invalid_request
 from llm_core.errors import InvalidRequest
 
 MAX_MESSAGES = 2_000
@@ -30,18 +31,6 @@ Role = Literal["system", "user", "assistant", "tool"]
 # model: a name is told apart by no chat template, and a refusal is text.
 UNREAD_FIELDS = frozenset({"name", "refusal", "annotations", "audio", "function_call"})
 _PARTS = {"text": "text", "refusal": "refusal"}  # the types of parts that are text, and the field that has it
-
-
-class Misplaced(ValueError):
-    """A complaint of a validator about something inside of what it checks.
-
-    Attributes:
-        place: The way there, such as (0,) in a list.
-    """
-
-    def __init__(self, place: tuple[str | int, ...], said: str) -> None:
-        super().__init__(said)
-        self.place = place
 
 
 def _encodable(text: Any) -> Any:
@@ -202,20 +191,3 @@ def _check_results(messages: Iterable[Message]) -> None:
             raise InvalidRequest(
                 f"{param}: the assistant's message before it has no call {message.tool_call_id!r}", param=param
             )
-
-
-def invalid_request(error: ValidationError, prefix: str = "") -> InvalidRequest:
-    """The first complaint of pydantic as one sentence that names the field."""
-    path, said = complaint(error.errors(include_url=False)[0])
-    param = ".".join(str(part) for part in (prefix, *path) if part != "")
-    return InvalidRequest(f"{param}: {said}", param=param)
-
-
-def complaint(found: Mapping[str, Any]) -> tuple[tuple[str | int, ...], str]:
-    """One of pydantic's errors: the way to the field, and what is wrong with it."""
-    reason = found.get("ctx", {}).get("error")
-    inside = reason.place if isinstance(reason, Misplaced) else ()
-    said = found["msg"].removeprefix("Value error, ")
-    if found["type"] == "extra_forbidden":
-        said = "there is no such field"
-    return (*found["loc"], *inside), f"{said[:1].lower()}{said[1:]}"

@@ -67,6 +67,13 @@ class TurnOptions(RequestOptions, total=False):
     system_prompt: str | None
 
 
+class BeginOptions(TurnOptions, total=False):
+    """Of a turn that is begun by somebody who has a session on the screen."""
+
+    version: int | None
+    replaces: str | None
+
+
 WIRE_OPTIONS = frozenset(WireOptions.__annotations__)
 
 

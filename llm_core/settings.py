@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import urlsplit
 
 import limits
@@ -13,6 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, Validati
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from llm_core.broker import BrokerUrl, parse_broker_url
+from llm_core.complaints import Complaint
 from llm_core.errors import SettingsError
 from llm_core.hosting import default_data_dir, on_space, outlives_restart
 from llm_core.messages import Text
@@ -108,6 +110,7 @@ class Settings(BaseSettings):
         threads: CPU threads of the engine. None: as many as physical cores.
         gpu_layers: Layers of the model put on a GPU, -1 for all. It does nothing in a build without a GPU backend.
         step_ms: Target time of one engine step while prompts are prefilled, in milliseconds.
+        self_check: The engine looks whether slots, cache and queue agree whenever it goes idle, and stops where not.
         system_prompt: Put before conversations that bring no system message of their own.
         temperature, top_p, max_tokens, timeout: Defaults of a request; the timeout is in seconds.
         data_dir: Folder for what outlives the process.
@@ -153,6 +156,7 @@ class Settings(BaseSettings):
     threads: Annotated[int, Field(ge=1, le=512)] | None = None
     gpu_layers: Annotated[int, Field(ge=-1, le=10_000)] = -1
     step_ms: Annotated[float, Field(ge=5, le=10_000), Finite] = 100.0
+    self_check: bool = False
     system_prompt: Text = DEFAULT_SYSTEM_PROMPT
     temperature: Temperature = 0.7
     top_p: TopP = 0.95
@@ -203,7 +207,7 @@ class Settings(BaseSettings):
         try:
             return cls()
         except ValidationError as error:
-            raise SettingsError("\n".join(_sentence(complaint) for complaint in error.errors())) from None
+            raise SettingsError("\n".join(map(_sentence, error.errors()))) from None
 
     def sessions_url(self) -> URL:
         """Where the sessions are.
@@ -268,10 +272,10 @@ def is_trusted_proxy(address: str, proxies: tuple[str, ...]) -> bool:
 _BOUNDS: dict[str, str] = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
 
 
-def _sentence(complaint: object) -> str:
+def _sentence(error: Mapping[str, Any]) -> str:
     """One complaint of pydantic in the operator's words: variable, value, allowed range."""
-    assert isinstance(complaint, dict)
-    name = str(complaint["loc"][0])
+    complaint = Complaint.of(error)
+    name = str(complaint.path[0])
     fields = {variable_of(field): field for field in Settings.model_fields}
     variable = name if name in fields else variable_of(name)
     field = Settings.model_fields[fields[variable]]
@@ -282,10 +286,9 @@ def _sentence(complaint: object) -> str:
         if (value := getattr(item, attribute, None)) is not None
     ]
     allowed = f" Allowed: {' and '.join(bounds)}." if bounds else ""
-    said = complaint["msg"].removeprefix("Value error, ")
     if variable in SECRET_VARIABLES:  # a secret is not shown, not even a wrong one
-        return f"{variable} cannot be used: {said}."
-    return f"{variable}={complaint.get('input')!r} cannot be used: {said[:1].lower()}{said[1:]}.{allowed}"
+        return f"{variable} cannot be used: {complaint.reason}."
+    return f"{variable}={error.get('input')!r} cannot be used: {complaint.reason}.{allowed}"
 
 
 def _constraints(field: object) -> list[object]:

@@ -1,7 +1,7 @@
 """What a model may call and what form its reply must have: tools, the choice among them, and response formats.
 
 The shapes are OpenAI's. A JSON schema is kept as it came; whether it can be held is found out when it is compiled
-(`llm_core.chat.grammar`).
+(`llm_core.structured_output`).
 """
 
 from __future__ import annotations

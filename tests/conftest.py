@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
+from weakref import WeakSet
 
 import pytest
 from hypothesis import settings
@@ -18,6 +19,9 @@ from tests.missing import skip_unless_ci
 from tests.scripted_client import ScriptedClient
 from tests.served import DESKTOP, PATIENCE_MS, served
 from tests.waiting import free_port
+
+if TYPE_CHECKING:
+    from llm_core.engine.engine import Engine
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
@@ -47,6 +51,34 @@ def _data_dir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LLM_DATA_DIR", str(tmp_path_factory.mktemp("data")))
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def engines() -> Iterator[WeakSet[Engine]]:
+    """The engines of this process. They check themselves when they go idle, as do those of programs that are run."""
+    from llm_core.engine.engine import Engine  # here, since what is set above must be set before llama.cpp is loaded
+
+    engines: WeakSet[Engine] = WeakSet()
+    begin = Engine.__init__
+
+    def noted(engine: Engine, *args: Any, **options: Any) -> None:
+        begin(engine, *args, **options)
+        engines.add(engine)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Engine, "__init__", noted)
+        patch.setenv("LLM_SELF_CHECK", "1")
+        yield engines
+
+
+@pytest.fixture(autouse=True)
+def _engines_agree_with_themselves(engines: WeakSet[Engine]) -> Iterator[None]:
+    """After a test the slots, the cache and the queue of each engine that it used fit each other."""
+    before = {id(engine): engine.stats().steps for engine in engines}
+    yield
+    for engine in [*engines]:
+        if engine.stats().steps != before.get(id(engine)):
+            engine.check_integrity()
 
 
 @pytest.fixture(scope="session", autouse=True)

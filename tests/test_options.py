@@ -6,11 +6,10 @@ import re
 from pathlib import Path
 from typing import get_type_hints
 
-from llm_core.mqtt.legacy import _NAMES as LEGACY_NAMES
-
 from llm_core.http.bodies import Options, SessionBody
 from llm_core.http.openai_chat.routes import CompletionBody
 from llm_core.mqtt.payloads import Ask, parse_ask
+from llm_core.mqtt.worker.legacy import _NAMES as LEGACY_NAMES
 from llm_core.options import WIRE_OPTIONS, ChatOptions, RequestOptions, TurnOptions, WireOptions, given
 from llm_core.page import commands
 from llm_core.page.controls import Controls

@@ -14,12 +14,13 @@ from bench.lab import Findings, Lab
 from bench.measure import median
 from bench.systems import EngineInProcess
 from llm_core.chat.formats import DEFAULT_REASONING
-from llm_core.chat.grammar import Manner, reply_grammar
+from llm_core.chat.reply_syntax import ReplySyntax
 from llm_core.chat.tool_formats import HERMES
-from llm_core.engine.constraint import ConstraintCompiler
 from llm_core.engine.llama import Batch, Context
 from llm_core.events import ContentDelta
 from llm_core.request import build_request
+from llm_core.structured_output.constraint import ConstraintCompiler
+from llm_core.structured_output.grammar import reply_grammar
 
 STREAMS = 8
 TOOLS = 20
@@ -127,12 +128,12 @@ def _compile_seconds(lab: Lab) -> float:
     """What the tools of a request cost before it is queued, once the vocabulary's tables are made."""
     tools = [{"name": f"file_report_{number}", "parameters": REPORT} for number in range(TOOLS)]
     request = build_request([{"role": "user", "content": "Hi"}], max_tokens=1, timeout=1, tools=tools)
-    manner = Manner(HERMES, DEFAULT_REASONING, thinks=False, control_token=lambda _text: None)
+    syntax = ReplySyntax(HERMES, DEFAULT_REASONING, thinks=False, control_token=lambda _text: None)
     compiler = ConstraintCompiler(lab.vocabulary)
     took = []
     for _ in range(lab.sizes.held_rounds + 1):
         started = time.perf_counter()
-        grammar = reply_grammar(request, manner, starts_in_reasoning=False)
+        grammar = reply_grammar(request, syntax, starts_in_reasoning=False)
         assert grammar is not None
         grammar.compile(compiler)
         took.append(time.perf_counter() - started)

@@ -15,8 +15,8 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from llm_core.access.proxies import own_path
-from llm_core.errors import OVERFLOW_CODE, LLMError
-from llm_core.messages import complaint
+from llm_core.complaints import Complaint
+from llm_core.errors import OVERFLOW_CODE, SERVER_FAILED, LLMError
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +54,6 @@ _TYPES = {
 _TRY_AGAIN = frozenset({429, 503})
 _SECONDS_TO_TRY_AGAIN = 5.0  # where the error itself does not say
 _OPENAI_CODES = {"context_overflow": OVERFLOW_CODE, "rate_limited": "rate_limit_exceeded"}
-_FAILED = "The server failed; its log says why."
 OPENAI_PREFIX = "/v1/"
 _JSON = re.compile(r"^application/([^;]*\+)?json\b", re.IGNORECASE)
 # Read all the same, a page of any other site could send it: a browser asks for no leave to post what is not JSON.
@@ -103,7 +102,7 @@ def install(app: FastAPI) -> None:
         return refusal(request, error)
 
     async def unforeseen(request: Request, _error: Exception) -> Response:
-        return JSONResponse(_body(500, _FAILED, "internal_error"), 500)  # the server logs it, with its traceback
+        return JSONResponse(_body(500, SERVER_FAILED, "internal_error"), 500)  # the server logs it, with its traceback
 
     async def invalid(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
@@ -146,7 +145,7 @@ def problem(error: Exception, *, openai: bool = False) -> tuple[int, dict[str, A
     """The status and the body of an error. What we did not raise on purpose is logged, and not shown to strangers."""
     if not isinstance(error, LLMError):
         log.error("a request failed", exc_info=error)
-        return 500, _body(500, _FAILED, "internal_error")
+        return 500, _body(500, SERVER_FAILED, "internal_error")
     code = _OPENAI_CODES.get(error.code, error.code) if openai else error.code
     status = STATUS.get(error.code, 500)
     return status, _body(status, error.message, code, getattr(error, "param", None))
@@ -173,6 +172,6 @@ def _complaint(error: RequestValidationError, content_type: str) -> tuple[str, s
         return f"The body is not JSON: {first['ctx']['error']}.", None
     if first["loc"] == ("body",) and error.body and not _JSON.search(content_type):
         return _NOT_SAID_TO_BE_JSON, None
-    path, said = complaint(first)
-    param = ".".join(str(part) for part in path if part not in ("body", "query", "path", "header"))
-    return (f"{param}: {said}", param) if param else (f"The body: {said}", None)
+    complaint = Complaint.of(first)
+    param = complaint.field(but=("body", "query", "path", "header"))
+    return f"{param or 'The body'}: {complaint.reason}", param or None

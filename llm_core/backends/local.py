@@ -15,7 +15,6 @@ from llm_core.backends.backend import LoadStatus
 from llm_core.chat.chat import Chat
 from llm_core.chat.reply import ReplyTranslator
 from llm_core.engine.capacity import context_tokens, default_threads
-from llm_core.engine.constraint import ConstraintCompiler
 from llm_core.engine.engine import Engine
 from llm_core.engine.facts import EngineOptions, EngineStats
 from llm_core.engine.llama import Model
@@ -28,6 +27,8 @@ from llm_core.models.source import BundledModel, HubModel, ResolvedModel, parse_
 from llm_core.reading import Sink
 from llm_core.request import ChatRequest
 from llm_core.settings import Settings
+from llm_core.structured_output.constraint import ConstraintCompiler
+from llm_core.structured_output.grammar import reply_grammar
 
 log = logging.getLogger(__name__)
 
@@ -102,7 +103,7 @@ class LocalBackend:
         prepared = loaded.chat.prepare(
             request, limit_tokens=engine.context_tokens, shared_system={self._settings.system_prompt}
         )
-        constraint = prepared.grammar.compile(loaded.compiler) if prepared.grammar else None
+        grammar = reply_grammar(request, loaded.chat.syntax, starts_in_reasoning=prepared.prompt.starts_in_reasoning)
         generation = GenerationRequest(
             prompt=prepared.prompt.tokens,
             sampling=request.sampling,
@@ -112,7 +113,7 @@ class LocalBackend:
             stop=request.stop,
             owner=request.owner,
             visible_tokens=prepared.visible_tokens,
-            constraint=constraint,
+            constraint=grammar.compile(loaded.compiler) if grammar else None,
         )
         return LocalSubmission(ReplyTranslator(prepared), engine, engine.submit(generation, sink))
 
@@ -177,6 +178,7 @@ class LocalBackend:
             host_bytes=settings.kv_host_mb * _MIB,
             threads=settings.threads or default_threads(),
             step_seconds=settings.step_ms / 1e3,
+            self_check=settings.self_check,
         )
         return LoadedModel(describe(model, resolved), Chat(model), ConstraintCompiler(model), Engine(model, options))
 

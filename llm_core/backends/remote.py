@@ -97,7 +97,9 @@ class RemoteBackend:
         if engines is None:
             return LoadStatus("idle", 0.0, "The engine has not been looked for yet.")
         return (
-            LoadStatus("loading", 0.0, engines.says()) if engines.are_down else LoadStatus("ready", 1.0, engines.says())
+            LoadStatus("loading", 0.0, engines.summary())
+            if engines.are_down
+            else LoadStatus("ready", 1.0, engines.summary())
         )
 
     def stats(self) -> EngineStats | None:
@@ -108,7 +110,7 @@ class RemoteBackend:
         if self._engines is None or self._info is None:
             return None
         slots = self._settings.parallel * len(self._settings.server_url)
-        return EngineStats(slots, self._engines.in_flight, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+        return EngineStats(slots=slots, running=self._engines.in_flight)
 
     def clear_cache(self) -> None:
         """There is none here."""
@@ -129,10 +131,10 @@ class RemoteBackend:
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
-        self._loop.call_soon(self._look)
+        self._loop.call_soon(self._begin_probing)
         self._loop.run_forever()
 
-    def _look(self) -> None:
+    def _begin_probing(self) -> None:
         settings = self._settings
         token = settings.server_token.get_secret_value() if settings.server_token else None
         self._engines = Engines(settings.server_url, token, wanted=settings.model, on_answer=self._answered)
@@ -152,8 +154,8 @@ class RemoteBackend:
             if self._info is not None:
                 return
             waiting, self._answer = self._answer, _pending()
-        log.warning("%s", self._engines.says())
-        waiting.set_exception(EngineUnreachable(self._engines.says()))
+        log.warning("%s", self._engines.summary())
+        waiting.set_exception(EngineUnreachable(self._engines.summary()))
         self._loop.call_later(PATIENCE_SECONDS, self._lose_patience)
 
     async def _shut_down(self) -> None:
@@ -205,7 +207,7 @@ class RemoteBackend:
 
     async def _answer_in_time(self, request: ChatRequest, sink: Sink[RemoteEvent], reader: ChunkReader) -> Done:
         outbox = _Outbox(sink)
-        told = self._loop.call_later(SILENT_SECONDS, outbox.say_queued)
+        reminder = self._loop.call_later(SILENT_SECONDS, outbox.report_queued)
         try:
             async with asyncio.timeout(request.timeout) as time_limit:
                 return await self._answer_what_fits(request, outbox, reader)
@@ -214,7 +216,7 @@ class RemoteBackend:
                 raise
             return reader.done("timeout")
         finally:
-            told.cancel()
+            reminder.cancel()
 
     async def _answer_what_fits(self, request: ChatRequest, outbox: _Outbox, reader: ChunkReader) -> Done:
         """The reply to the whole conversation, or to a shorter one where the engine says that it does not fit."""
@@ -259,7 +261,7 @@ class RemoteBackend:
             await self._engines.wait(WAIT_SECONDS)
             engine = self._engines.pick(tried)
         if engine is None:
-            raise EngineUnreachable(self._engines.says(), retry_after=WAIT_SECONDS)
+            raise EngineUnreachable(self._engines.summary(), retry_after=WAIT_SECONDS)
         return engine
 
     async def _stream(self, engine: Engine, request: ChatRequest, outbox: _Outbox, reader: ChunkReader) -> FinishReason:
@@ -292,10 +294,10 @@ class RemoteBackend:
         assert self._engines is not None
         try:
             async with (
-                self._engines.answer(engine, body_of(request, engine.model or "")) as response,
+                self._engines.request(engine, body_of(request, engine.model or "")) as response,
                 aclosing(chunks_of(response)) as chunks,
             ):
-                outbox.say_queued()
+                outbox.report_queued()
                 async for chunk in chunks:
                     for event in reader.read(chunk):
                         outbox.send(event)
@@ -315,7 +317,7 @@ class _Outbox:
         self._sink = sink
         self._has_begun = False
 
-    def say_queued(self) -> None:
+    def report_queued(self) -> None:
         """Tells the caller, once, that the request is on its way: a refusal can then no longer come before."""
         if not self._has_begun:
             self._has_begun = True

@@ -22,9 +22,9 @@ log = logging.getLogger(__name__)
 logging.getLogger("httpx2").setLevel(logging.WARNING)  # it would tell of each request, and of each look
 
 CONNECT_SECONDS = 10.0
-LOOK_SECONDS = 10.0  # between two looks at an engine that answers
-LOOK_AGAIN_SECONDS = 1.0  # and at one that does not
-ANSWER_SECONDS = 10.0  # an engine that takes longer to name its model, and makes no reply meanwhile, is down
+PROBE_SECONDS = 10.0  # between two probes of an engine that answers
+PROBE_DOWN_SECONDS = 1.0  # and of one that does not
+PROBE_TIMEOUT_SECONDS = 10.0  # an engine that takes longer to name its model, and makes no reply meanwhile, is down
 CONNECTIONS = 1000
 _NO_LIMIT = httpx2.Timeout(None, connect=CONNECT_SECONDS)  # how long a reply may take is the request's own business
 
@@ -76,16 +76,16 @@ class Engines:
             event_hooks={"response": [_read_refusal]},
         )
         self._changed = asyncio.Event()
-        self._looks: list[asyncio.Task[None]] = []
+        self._probes: list[asyncio.Task[None]] = []
 
     def watch(self) -> None:
         """Begins to look after the engines."""
-        self._looks = [asyncio.create_task(self._look_after(engine)) for engine in self._engines]
+        self._probes = [asyncio.create_task(self._watch(engine)) for engine in self._engines]
 
     async def close(self) -> None:
-        for look in self._looks:
-            look.cancel()
-        await asyncio.gather(*self._looks, return_exceptions=True)
+        for probe in self._probes:
+            probe.cancel()
+        await asyncio.gather(*self._probes, return_exceptions=True)
         await self._connections.aclose()
 
     @property
@@ -97,7 +97,7 @@ class Engines:
         """Whether none of them answers."""
         return all(engine.down for engine in self._engines)
 
-    def says(self) -> str:
+    def summary(self) -> str:
         """How they are, in a sentence for people."""
         down = [f"{engine.name}: {engine.down}" for engine in self._engines if engine.down]
         if not self.are_down:
@@ -120,7 +120,7 @@ class Engines:
             await asyncio.wait_for(self._changed.wait(), seconds)
 
     @asynccontextmanager
-    async def answer(self, engine: Engine, body: Mapping[str, Any]) -> AsyncIterator[httpx2.Response]:
+    async def request(self, engine: Engine, body: Mapping[str, Any]) -> AsyncIterator[httpx2.Response]:
         """Sends a request, which counts as in flight meanwhile; leaving closes its response.
 
         Raises:
@@ -142,12 +142,12 @@ class Engines:
 
     # ── looking ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def _look_after(self, engine: Engine) -> None:
+    async def _watch(self, engine: Engine) -> None:
         while True:
-            await self._look(engine)
-            await asyncio.sleep(LOOK_AGAIN_SECONDS if engine.down else LOOK_SECONDS)
+            await self._probe(engine)
+            await asyncio.sleep(PROBE_DOWN_SECONDS if engine.down else PROBE_SECONDS)
 
-    async def _look(self, engine: Engine) -> None:
+    async def _probe(self, engine: Engine) -> None:
         """Asks an engine what it serves."""
         try:
             info = await self._ask(engine)
@@ -165,7 +165,7 @@ class Engines:
 
     async def _ask(self, engine: Engine) -> ModelInfo:
         try:
-            async with asyncio.timeout(ANSWER_SECONDS):
+            async with asyncio.timeout(PROBE_TIMEOUT_SECONDS):
                 response = await self._connections.get(f"{engine.api}/models")
                 if response.status_code == 404:  # an engine of one model need not list it
                     return remote_info(engine.url, {"id": engine.name})

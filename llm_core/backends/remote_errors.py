@@ -31,7 +31,7 @@ from llm_core.errors import (
 
 log = logging.getLogger(__name__)
 
-MAX_SAID_CHARS = 500
+MAX_REASON_CHARS = 500
 # Engines word it differently, and only some have a code for it: OpenAI and this app, llama-server, vLLM, TGI.
 _OVERFLOW_CODES = frozenset({"context_length_exceeded", "context_overflow", "exceed_context_size_error"})
 _OVERFLOW_WORDS = re.compile(
@@ -85,8 +85,8 @@ def fault_of(error: Exception, where: str) -> EngineFault:
                 EngineUnreachable(f"The engine at {where} does not answer."), try_again=True, is_down=True
             )
         case httpx2.ConnectError() | httpx2.ProxyError() | httpx2.UnsupportedProtocol():
-            said = f"The engine at {where} cannot be reached: {_said(str(error))}."
-            return EngineFault(EngineUnreachable(said), try_again=True, is_down=True)
+            reason = f"The engine at {where} cannot be reached: {_shortened(str(error))}."
+            return EngineFault(EngineUnreachable(reason), try_again=True, is_down=True)
         case httpx2.HTTPError() | httpx2.StreamError():
             return EngineFault(broken_off(where), try_again=True)
         case Reported():
@@ -106,50 +106,50 @@ def broken_off(where: str) -> EngineFailed:
 
 def uncalled(where: str) -> EngineFault:
     """A call was demanded, and neither `tool_choice` nor a JSON schema holds the engine to one."""
-    said = (
+    reason = (
         f"tool_choice: a call of a tool is demanded, but the engine at {where} answers with text, and ignores JSON "
         'schemas too. Its model, template or options know no tools. Take another engine, or tool_choice "auto".'
     )
-    return EngineFault(InvalidRequest(said, param="tool_choice"))
+    return EngineFault(InvalidRequest(reason, param="tool_choice"))
 
 
 def _refused(response: httpx2.Response, where: str) -> EngineFault:
     """An answer with another status than 200."""
-    status, (said, code) = response.status_code, _complaint(_body(response))
+    status, (reason, code) = response.status_code, _complaint(_body(response))
     if status in (401, 403):
-        denied = f"The engine at {where} refuses the token{_because(said)}. Set LLM_SERVER_TOKEN to one it knows."
-        return EngineFault(ModelError(denied))
+        message = f"The engine at {where} refuses the token{_because(reason)}. Set LLM_SERVER_TOKEN to one it knows."
+        return EngineFault(ModelError(message))
     if status == 404:
-        return EngineFault(ModelError(f"The engine at {where} has no such route or model: {said or 'not found'}."))
+        return EngineFault(ModelError(f"The engine at {where} has no such route or model: {reason or 'not found'}."))
     wait = _seconds(response.headers.get("retry-after"))
     if status == 429:
-        tired = f"The engine at {where} takes no more requests now{_because(said)}. Wait, and try again."
-        return EngineFault(RateLimited(tired, retry_after=wait), try_again=True)
+        message = f"The engine at {where} takes no more requests now{_because(reason)}. Wait, and try again."
+        return EngineFault(RateLimited(message, retry_after=wait), try_again=True)
     if status == 503:
         kind = _BUSY_CODES.get(code, QueueFull)
         return EngineFault(
-            kind(f"The engine at {where} is busy{_because(said)}. Try again.", retry_after=wait), try_again=True
+            kind(f"The engine at {where} is busy{_because(reason)}. Try again.", retry_after=wait), try_again=True
         )
     if status >= 500:
         return EngineFault(
-            EngineFailed(f"The engine at {where} failed with status {status}{_because(said)}."), try_again=True
+            EngineFailed(f"The engine at {where} failed with status {status}{_because(reason)}."), try_again=True
         )
-    return EngineFault(_invalid(said or f"status {status}", code))
+    return EngineFault(_invalid(reason or f"status {status}", code))
 
 
 def _reported(complaint: Any, where: str) -> EngineFault:
     """An error in place of the next piece."""
-    said, code = _complaint({"error": complaint})
-    if code in _OVERFLOW_CODES | _INVALID_CODES or _OVERFLOW_WORDS.search(said):
-        return EngineFault(_invalid(said, code))
-    return EngineFault(EngineFailed(f"The engine at {where} failed{_because(said)}. Send it again."), try_again=True)
+    reason, code = _complaint({"error": complaint})
+    if code in _OVERFLOW_CODES | _INVALID_CODES or _OVERFLOW_WORDS.search(reason):
+        return EngineFault(_invalid(reason, code))
+    return EngineFault(EngineFailed(f"The engine at {where} failed{_because(reason)}. Send it again."), try_again=True)
 
 
-def _invalid(said: str, code: str) -> InvalidRequest:
-    if code in _OVERFLOW_CODES or _OVERFLOW_WORDS.search(said):
-        told = f"The conversation exceeds the context window of the engine ({OVERFLOW_CODE}): {said}."
-        return ContextOverflow(told, param="messages")
-    return InvalidRequest(f"The engine refuses the request: {said}")
+def _invalid(reason: str, code: str) -> InvalidRequest:
+    if code in _OVERFLOW_CODES or _OVERFLOW_WORDS.search(reason):
+        message = f"The conversation exceeds the context window of the engine ({OVERFLOW_CODE}): {reason}."
+        return ContextOverflow(message, param="messages")
+    return InvalidRequest(f"The engine refuses the request: {reason}")
 
 
 def _body(response: httpx2.Response) -> Any:
@@ -168,20 +168,20 @@ def _complaint(body: Any) -> tuple[str, str]:
     object, TGI's a text, FastAPI's is called `detail`, vLLM's had no `error` around it once."""
     error = body.get("error", body) if isinstance(body, Mapping) else body
     if isinstance(error, Mapping):
-        said = error.get("message") or error.get("detail") or ""
+        reason = error.get("message") or error.get("detail") or ""
         kinds = [error.get("code"), error.get("type")]
         code = next((kind for kind in kinds if isinstance(kind, str) and kind in _OVERFLOW_CODES), None)
         code = code or next((kind for kind in kinds if isinstance(kind, str)), "")
-        return _said(said if isinstance(said, str) else json.dumps(said)), code
-    return _said(error) if isinstance(error, str) else "", ""
+        return _shortened(reason if isinstance(reason, str) else json.dumps(reason)), code
+    return _shortened(error) if isinstance(error, str) else "", ""
 
 
-def _said(text: str) -> str:
-    return " ".join(text.split())[:MAX_SAID_CHARS].rstrip(".")
+def _shortened(text: str) -> str:
+    return " ".join(text.split())[:MAX_REASON_CHARS].rstrip(".")
 
 
-def _because(said: str) -> str:
-    return f": {said}" if said else ""
+def _because(reason: str) -> str:
+    return f": {reason}" if reason else ""
 
 
 def _seconds(header: str | None) -> float | None:

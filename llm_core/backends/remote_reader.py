@@ -57,7 +57,7 @@ class _Call:
         all calls one index."""
         if id and self.id:
             return id != self.id
-        return bool(name) and (name != self.name or _is_whole(self.arguments))
+        return bool(name) and (name != self.name or _is_complete(self.arguments))
 
 
 class ChunkReader:
@@ -142,11 +142,11 @@ class ChunkReader:
         if reasoning:
             self._marks_thinking = True
             yield from [] if self._as_json else [ReasoningDelta(_text(reasoning))]
-        text, told = delta.get("content"), _logprobs(logprobs)
+        text, tokens = delta.get("content"), _logprobs(logprobs)
         if text and self._marks_thinking and not self._as_json:
-            yield from self._content([ContentDelta(_text(text), told)])
+            yield from self._content([ContentDelta(_text(text), tokens)])
         elif text:
-            yield from self._content(self._parser.feed(_text(text), told))
+            yield from self._content(self._parser.feed(_text(text), tokens))
         for piece in delta.get("tool_calls") or ():
             yield from self._call(piece)
 
@@ -198,13 +198,13 @@ class ChunkReader:
         return Done(finish_reason, usage, Timings(0.0, ttft_ms, rate), dropped_messages)
 
 
-def _text(said: Any) -> str:
-    if not isinstance(said, str):
-        raise TypeError(f"a text is {type(said).__name__}")
-    return said
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"a text is {type(value).__name__}")
+    return value
 
 
-def _is_whole(arguments: str) -> bool:
+def _is_complete(arguments: str) -> bool:
     try:
         json.loads(arguments)
     except ValueError:

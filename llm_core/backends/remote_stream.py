@@ -37,7 +37,7 @@ async def chunks_of(response: httpx2.Response) -> AsyncGenerator[Chunk]:
     async with aclosing(_lines(response)) as lines:
         async for line in lines:
             if line.startswith("{"):  # whoever knows no streams answers with one object
-                yield _whole(json.loads("\n".join([line, *[each async for each in lines]])))
+                yield _as_chunk(json.loads("\n".join([line, *[each async for each in lines]])))
                 return
             name, data = _field(line)
             if name == "data" and data == _END:
@@ -55,8 +55,8 @@ async def chunks_of(response: httpx2.Response) -> AsyncGenerator[Chunk]:
 async def _lines(response: httpx2.Response) -> AsyncGenerator[str]:
     rest = b""
     async for piece in response.aiter_bytes():
-        *whole, rest = (rest + piece).split(b"\n")
-        for line in whole:
+        *lines, rest = (rest + piece).split(b"\n")
+        for line in lines:
             yield line.decode().strip()
     yield rest.decode().strip()
 
@@ -73,18 +73,18 @@ def _field(line: str) -> tuple[str, str]:
     return "", ""
 
 
-def _checked(said: Any) -> Chunk:
+def _checked(data: Any) -> Chunk:
     """A chunk, where it is one and no error."""
-    if not isinstance(said, dict):
+    if not isinstance(data, dict):
         raise ValueError("no chunk")
-    if said.get("error") is not None:
-        raise Reported(said["error"])
-    if "choices" not in said and "message" in said:  # an error with no word around it
-        raise Reported(said)
-    return said
+    if data.get("error") is not None:
+        raise Reported(data["error"])
+    if "choices" not in data and "message" in data:  # an error with no word around it
+        raise Reported(data)
+    return data
 
 
-def _whole(said: Any) -> Chunk:
+def _as_chunk(data: Any) -> Chunk:
     """The one chunk of a whole reply."""
-    whole = _checked(said)
-    return whole | {"choices": [choice | {"delta": choice.get("message")} for choice in whole["choices"]]}
+    reply = _checked(data)
+    return reply | {"choices": [choice | {"delta": choice.get("message")} for choice in reply["choices"]]}

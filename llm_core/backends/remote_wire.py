@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any
 
+from llm_core.conversation import split_turns
 from llm_core.messages import Message
 from llm_core.request import MAX_TOKENS_LIMIT, ChatRequest
 from llm_core.tool_spec import NamedTool
@@ -72,14 +74,14 @@ def _choice(request: ChatRequest) -> Any:
 
 
 def _message(message: Message) -> dict[str, Any]:
-    said: dict[str, Any] = {"role": message.role, "content": message.content}
+    wire: dict[str, Any] = {"role": message.role, "content": message.content}
     if message.reasoning is not None:
-        said["reasoning_content"] = message.reasoning
+        wire["reasoning_content"] = message.reasoning
     if message.tool_calls:
-        said["tool_calls"] = [call.model_dump() for call in message.tool_calls]
+        wire["tool_calls"] = [call.model_dump() for call in message.tool_calls]
     if message.tool_call_id is not None:
-        said["tool_call_id"] = message.tool_call_id
-    return said
+        wire["tool_call_id"] = message.tool_call_id
+    return wire
 
 
 def shorter_ones(messages: tuple[Message, ...]) -> Iterator[tuple[Message, ...]]:
@@ -87,15 +89,12 @@ def shorter_ones(messages: tuple[Message, ...]) -> Iterator[tuple[Message, ...]]
 
     How long a text is in tokens only the engine knows, so this is tried out. Steps that double are few, and the prompt
     of a growing session begins at the same place for many turns, so that the engine finds it in its prefix cache.
-
-    A turn is a user's message and all up to the next one: a call is never parted from its result. System messages at
-    the start stay.
+    System messages at the start stay.
     """
-    head = next((at for at, message in enumerate(messages) if message.role != "system"), len(messages))
-    starts = [at for at in range(head + 1, len(messages)) if messages[at].role == "user"]
-    turns = 1
-    while turns < len(starts):
-        yield (*messages[:head], *messages[starts[turns - 1] :])
-        turns *= 2
-    if starts:
-        yield (*messages[:head], *messages[starts[-1] :])
+    system, turns = split_turns(messages)
+    dropped, last = 1, len(turns) - 1
+    while dropped < last:
+        yield (*system, *chain.from_iterable(turns[dropped:]))
+        dropped *= 2
+    if last > 0:
+        yield (*system, *turns[last])

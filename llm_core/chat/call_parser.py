@@ -40,18 +40,18 @@ class CallParser:
     Args:
         form: How the model writes calls.
         names: Of the tools. Where a call has no mark, an object is one only if it names a tool.
-        leave: Called with the length of each text that leaves, in order; returns what belongs to it.
+        release: Called with the length of each text that leaves, in order; returns what belongs to it.
     """
 
-    def __init__(self, form: ToolFormat, names: Collection[str], leave: Callable[[int], Logprobs]) -> None:
-        self._leave = leave
+    def __init__(self, form: ToolFormat, names: Collection[str], release: Callable[[int], Logprobs]) -> None:
+        self._release = release
         self._marker = form.marker
         self._names = names
         self._next_is_bare = not form.marker or not form.call_open.startswith(form.marker)
         openings = dict.fromkeys((form.group_open + form.call_open, form.call_open))
         self._heads = [_Head(form, opening, key) for opening, key in product(openings, _ARGUMENT_KEYS)]
         self._close = _prefixes(_flexible(form.call_close))
-        self._close_of_whole = _prefixes(_flexible(form.call_close.removeprefix("}")))
+        self._close_of_object = _prefixes(_flexible(form.call_close.removeprefix("}")))
         self._closing = self._close
         self._rest = [_prefixes([r"\s*", *_flexible(text)]) for text in (form.separator.strip(), form.group_close)]
         self._state: Callable[[], bool] = self._text
@@ -76,9 +76,9 @@ class CallParser:
         Args:
             is_cut: The model had more to say. What a call's form has begun is then no text, and is dropped.
         """
-        if self._state == self._whole and self._take_whole(len(self._tail)):
+        if self._state == self._object and self._take_object(len(self._tail)):
             self._state = self._after
-        if self._state in (self._text, self._head, self._whole) and not (is_cut and self._has_begun()):
+        if self._state in (self._text, self._head, self._object) and not (is_cut and self._has_begun()):
             self._emit_text(len(self._tail))
         else:
             self._cut(len(self._tail))
@@ -120,10 +120,10 @@ class CallParser:
                 return True
         if len(self._tail) <= MAX_HEAD_CHARS and any(head.may_become(self._tail) for head in self._heads):
             return False
-        self._state = self._whole
+        self._state = self._object
         return True
 
-    def _whole(self) -> bool:
+    def _object(self) -> bool:
         """At what may be a call whose keys are in another order: it is looked at when it is whole."""
         start = self._tail.find("{")
         before, after = (self._tail, "") if start < 0 else (self._tail[:start], self._tail[start:])
@@ -132,7 +132,7 @@ class CallParser:
         end = _JsonEnd().find(after)
         if end is None:
             return False
-        if self._take_whole(start + end):
+        if self._take_object(start + end):
             self._state = self._after
             return True
         return self._not_a_call()
@@ -180,13 +180,13 @@ class CallParser:
 
     def _begin(self, head: _Found) -> None:
         """Tells a call's name and takes its head away."""
-        self._leave(len(self._blank))
+        self._release(len(self._blank))
         self._blank = ""
         self._cut(head.length)
         self._index += 1
         self._out.append(ToolCallDelta(self._index, id=f"call_{uuid.uuid4().hex[:24]}", name=head.name))
 
-    def _take_whole(self, end: int) -> bool:
+    def _take_object(self, end: int) -> bool:
         """Tells the call that the text up to `end` is, if it is one."""
         start = self._tail.find("{")
         call = _call_of(self._tail[start:end]) if start >= 0 else None
@@ -197,7 +197,7 @@ class CallParser:
         if not self._is_tool(found):
             return False
         self._begin(found)
-        self._closing = self._close_of_whole
+        self._closing = self._close_of_object
         self._out.append(ToolCallDelta(self._index, arguments=arguments))
         self.completed += 1
         return True
@@ -218,11 +218,11 @@ class CallParser:
         text = self._blank + self._tail[:length]
         self._tail, self._blank = self._tail[length:], ""
         if text:
-            self._out.append(ContentDelta(text, self._leave(len(text))))
+            self._out.append(ContentDelta(text, self._release(len(text))))
 
     def _cut(self, length: int) -> None:
         self._tail = self._tail[length:]
-        self._leave(length)
+        self._release(length)
 
     def _flush(self) -> list[ContentDelta | ToolCallDelta]:
         out, self._out = self._out, []
@@ -270,11 +270,11 @@ class _Head:
         self._is_json = opening.endswith('"')
         middle = form.call_middle.replace("arguments", key).replace("parameters", key)
         atoms = [*_flexible(opening), _JSON_NAME if self._is_json else _PLAIN_NAME, *_flexible(middle), r"\s*"]
-        self._whole = re.compile("".join([*atoms, r"(?=\{)"]))
+        self._object = re.compile("".join([*atoms, r"(?=\{)"]))
         self._beginning = _prefixes(atoms)
 
     def match(self, text: str) -> _Found | None:
-        found = self._whole.match(text)
+        found = self._object.match(text)
         if found is None:
             return None
         name = found["name"]

@@ -6,8 +6,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from llm_core.chat.fit import fit
-from llm_core.chat.grammar import Manner, ReplyGrammar, reply_grammar
 from llm_core.chat.parser import ReplyParser
+from llm_core.chat.reply_syntax import ReplySyntax
 from llm_core.chat.template import CHATML, ChatTemplate, Prompt
 from llm_core.chat.tokenizer import Tokenizer
 from llm_core.messages import Message
@@ -23,14 +23,12 @@ class PreparedChat:
         parser: For the text that comes back; it serves this one reply.
         dropped: How many of the oldest messages were left out.
         visible_tokens: Control tokens that the parser looks for, so that the engine must show them as text.
-        grammar: The form that the reply must have, None for any.
     """
 
     prompt: Prompt
     parser: ReplyParser
     dropped: int
     visible_tokens: frozenset[int]
-    grammar: ReplyGrammar | None
 
 
 class Chat:
@@ -38,6 +36,9 @@ class Chat:
 
     Args:
         tokenizer: The model's vocabulary and chat template.
+
+    Attributes:
+        syntax: How the model writes its replies.
 
     Raises:
         ModelError: The model's template cannot be used.
@@ -50,7 +51,7 @@ class Chat:
         tokens = _control_tokens(tokenizer, reasoning.tags | calls.tags)
         self._visible = frozenset(token for tag, token in tokens.items() if tag in reasoning.tags)
         self._visible_with_tools = frozenset(tokens.values())
-        self._manner = Manner(calls, reasoning, thinks=reasoning.opener in source, control_token=tokens.get)
+        self.syntax = ReplySyntax(calls, reasoning, thinks=reasoning.opener in source, control_token=tokens.get)
 
     def prepare(self, request: ChatRequest, *, limit_tokens: int, shared_system: Collection[str]) -> PreparedChat:
         """The prompt of a request and the parser of its reply.
@@ -62,7 +63,7 @@ class Chat:
 
         Raises:
             ContextOverflow: The conversation does not fit.
-            InvalidRequest: The template refuses the conversation, or a schema cannot be held.
+            InvalidRequest: The template refuses the conversation.
         """
         tools = request.callable_tools
 
@@ -84,8 +85,7 @@ class Chat:
             {tool.name for tool in tools},
         )
         visible = self._visible_with_tools if tools else self._visible
-        grammar = reply_grammar(request, self._manner, starts_in_reasoning=fitted.prompt.starts_in_reasoning)
-        return PreparedChat(fitted.prompt, parser, fitted.dropped, visible, grammar)
+        return PreparedChat(fitted.prompt, parser, fitted.dropped, visible)
 
 
 def _control_tokens(tokenizer: Tokenizer, texts: Collection[str]) -> dict[str, int]:

@@ -2,7 +2,7 @@
 
 Templates differ in where they take a system message, in whether speakers must take turns, in how many calls one message
 may have. Some say so, and some leave out what they do not know. `Dialect` is found by trying when a template is loaded;
-`GENTLER` is for what a template refuses later.
+`FALLBACKS` are for what a template refuses later.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from itertools import groupby
 from typing import Literal
 
 from llm_core.chat.tool_prompt import in_words
+from llm_core.conversation import count_leading_system, merge_neighbours, merged
 from llm_core.messages import Message
 
 NoTools = Literal["null", "empty"]
@@ -45,7 +46,7 @@ def place_system(messages: Sequence[Message], where: SystemPlaces) -> list[Messa
     for is_system, group in groupby(messages, key=lambda message: message.role == "system"):
         run = list(group)
         if is_system and not placed and where == "first":
-            placed.append(joined(run))
+            placed.append(merged(run))
         elif is_system:
             waiting = [message.content for message in run]
         else:
@@ -62,52 +63,35 @@ def _after_system(system: list[str], messages: list[Message]) -> list[Message]:
     return [Message(role="user", content=text), *messages[len(asked) :]]
 
 
-def joined(messages: Sequence[Message]) -> Message:
-    """Messages of one speaker as one."""
-    if len(messages) == 1:
-        return messages[0]
-    said = "\n\n".join(message.content for message in messages if message.content)
-    thought = "\n\n".join(message.reasoning for message in messages if message.reasoning)
-    return messages[0].model_copy(update={"content": said, "reasoning": thought or None})
-
-
 def in_turns(messages: Sequence[Message]) -> list[Message]:
-    """The conversation with neighbours of one role in one, and a user who speaks first.
-
-    Calls and results keep a message each.
-    """
-
-    def speaker(placed: tuple[int, Message]) -> str | int:
-        place, message = placed
-        return place if message.tool_calls or message.role == "tool" else message.role
-
-    told = [joined([message for _, message in group]) for _, group in groupby(enumerate(messages), key=speaker)]
-    start = 1 if told[0].role == "system" else 0
-    if told[start : start + 1] and told[start].role == "assistant":
-        told.insert(start, Message(role="user", content=""))
-    return told
+    """The conversation with neighbours of one role in one, and a user who speaks first."""
+    turns = merge_neighbours(messages)
+    start = count_leading_system(turns)
+    if start < len(turns) and turns[start].role == "assistant":
+        turns.insert(start, Message(role="user", content=""))
+    return turns
 
 
 def one_call_each(messages: Iterable[Message]) -> list[Message]:
     """The conversation with a message for each call, followed by its result."""
-    told: list[Message] = []
+    split: list[Message] = []
     calls: dict[str, Message] = {}
     for message in messages:
         if message.role == "tool" and message.tool_call_id in calls:
-            told += [calls.pop(message.tool_call_id), message]
+            split += [calls.pop(message.tool_call_id), message]
             continue
-        told += calls.values()  # nothing answers them
+        split += calls.values()  # nothing answers them
         calls = {}
         if len(message.tool_calls or ()) < 2:
-            told.append(message)
+            split.append(message)
             continue
         for number, call in enumerate(message.tool_calls or ()):
-            said = {} if number == 0 else {"content": "", "reasoning": None}
-            calls[call.id] = message.model_copy(update={"tool_calls": (call,), **said})
-    return told + list(calls.values())
+            changes = {} if number == 0 else {"content": "", "reasoning": None}
+            calls[call.id] = message.model_copy(update={"tool_calls": (call,), **changes})
+    return split + list(calls.values())
 
 
-GENTLER: tuple[Callable[[Sequence[Message]], list[Message]], ...] = (
+FALLBACKS: tuple[Callable[[Sequence[Message]], list[Message]], ...] = (
     in_turns,
     lambda messages: one_call_each(in_turns(messages)),
     lambda messages: in_turns(in_words(messages, ())),

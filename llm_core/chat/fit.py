@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from llm_core.chat.template import Prompt
+from llm_core.conversation import split_turns
 from llm_core.errors import OVERFLOW_CODE, ContextOverflow
 from llm_core.messages import Message
 from llm_core.options import Overflow
@@ -29,8 +31,7 @@ def fit(
 ) -> Fitted:
     """The prompt of as much of the conversation as fits.
 
-    A turn is a user's message and all that follows until the next one, so an exchange is never cut in half. The system
-    messages at the start stay, and so does the last turn.
+    An exchange is never cut in half. The system messages at the start stay, and so does the last turn.
 
     Args:
         messages: The whole conversation.
@@ -42,29 +43,30 @@ def fit(
     Raises:
         ContextOverflow: It does not fit, or not even its last turn does.
     """
-    whole = render(messages)
+    full = render(messages)
     if overflow == "error":
-        if len(whole.tokens) > limit_tokens:
-            said = 'Shorten it, or let the oldest messages be left out (overflow: "drop_oldest").'
-            raise _too_long("The conversation", whole, limit_tokens, said)
-        return Fitted(whole, 0)
+        if len(full.tokens) > limit_tokens:
+            advice = 'Shorten it, or let the oldest messages be left out (overflow: "drop_oldest").'
+            raise _too_long("The conversation", full, limit_tokens, advice)
+        return Fitted(full, 0)
     wanted_tokens = limit_tokens - reply_tokens
-    if len(whole.tokens) <= wanted_tokens:
-        return Fitted(whole, 0)
+    if len(full.tokens) <= wanted_tokens:
+        return Fitted(full, 0)
 
-    head = _count_leading_system(messages)
-    starts = [at for at in range(head + 1, len(messages)) if messages[at].role == "user"]
+    system, turns = split_turns(messages)
+    last = len(turns) - 1
 
-    def render_from(start: int) -> Fitted:
-        return Fitted(render([*messages[:head], *messages[start:]]), start - head)
+    def render_from(turn: int) -> Fitted:
+        kept = [*system, *chain.from_iterable(turns[turn:])]
+        return Fitted(render(kept), len(messages) - len(kept))
 
-    best = render_from(starts[-1]) if starts else Fitted(whole, 0)
+    best = render_from(last) if last > 0 else Fitted(full, 0)
     if len(best.prompt.tokens) > limit_tokens:
         raise _too_long("The last turn with the system prompt", best.prompt, limit_tokens, "Shorten it.")
-    low, high = 0, len(starts) - 1
+    low, high = 1, last
     while low < high:
         middle = (low + high) // 2
-        tried = render_from(starts[middle])
+        tried = render_from(middle)
         if len(tried.prompt.tokens) <= wanted_tokens:
             best, high = tried, middle
         else:
@@ -72,12 +74,8 @@ def fit(
     return best
 
 
-def _count_leading_system(messages: Sequence[Message]) -> int:
-    return next((at for at, message in enumerate(messages) if message.role != "system"), len(messages))
-
-
 def _too_long(what: str, prompt: Prompt, limit: int, advice: str) -> ContextOverflow:
     # Agents know an overflow by its words, and shorten the conversation: litellm and pi-ai look for those of
     # llama-server or OpenAI, langchain for OpenAI's code in the text.
-    said = f"{what} exceeds the available context size: it has {len(prompt.tokens)} tokens, and this model's maximum "
-    return ContextOverflow(f"{said}context length is {limit} tokens ({OVERFLOW_CODE}). {advice}", param="messages")
+    size = f"{what} exceeds the available context size: it has {len(prompt.tokens)} tokens, and this model's maximum "
+    return ContextOverflow(f"{size}context length is {limit} tokens ({OVERFLOW_CODE}). {advice}", param="messages")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-_TAG = re.compile(r"<[^<>\s]+>|\[[^\[\]\s]+\]")
+TAG = re.compile(r"<[^<>\s]+>|\[[^\[\]\s]+\]")
+"""What may be one token of a vocabulary."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,7 @@ class ReasoningFormat:
     @property
     def tags(self) -> frozenset[str]:
         """The tags that the markers are made of: `<|channel|>` and `<|message|>`, but not the word between them."""
-        return frozenset(_TAG.findall(self.opener + self.closer + self.answer_opener))
+        return frozenset(TAG.findall(self.opener + self.closer + self.answer_opener))
 
 
 DEFAULT_REASONING = ReasoningFormat("<think>", "</think>")

@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
 
-from llm_core.chat.call_parser import CallParser, overlap
+from llm_core.chat.call_parser import CallParser, Logprobs, overlap
 from llm_core.chat.formats import ReasoningFormat
 from llm_core.chat.tool_formats import ToolFormat
 from llm_core.events import ContentDelta, ReasoningDelta, TokenLogprob, ToolCallDelta
 
 Delta = ContentDelta | ReasoningDelta | ToolCallDelta
-Logprobs = tuple[TokenLogprob, ...]
 
 _LINE_BREAKS = "\r\n"
 
@@ -49,7 +48,7 @@ class ReplyParser:
         self._blank: list[str] = []  # whitespace before `_tail` that leaves only if text follows it, not a marker
         self._tail = ""
         self._logprobs = _HeldLogprobs()
-        self._calls = CallParser(calls, tools, self._logprobs.leave) if calls else None
+        self._calls = CallParser(calls, tools, self._logprobs.release) if calls else None
         self._out: list[Delta] = []
 
     @property
@@ -166,7 +165,7 @@ class ReplyParser:
         self._drop(length)
 
     def _drop(self, length: int) -> None:
-        self._logprobs.leave(length)
+        self._logprobs.release(length)
 
     def _emit_reasoning(self, text: str) -> None:
         self._drop(len(text))
@@ -175,7 +174,7 @@ class ReplyParser:
 
     def _emit_content(self, text: str) -> None:
         if self._calls is None:
-            self._out.append(ContentDelta(text, self._logprobs.leave(len(text))))
+            self._out.append(ContentDelta(text, self._logprobs.release(len(text))))
         else:
             self._out += self._calls.feed(text)
 
@@ -201,7 +200,7 @@ class _HeldLogprobs:
             self._held.append((self._fed, tuple(self._waiting)))
             self._waiting.clear()
 
-    def leave(self, length: int) -> Logprobs:
+    def release(self, length: int) -> Logprobs:
         """Those of the next `length` characters, which leave now."""
         self._left += length
         gone: list[TokenLogprob] = []

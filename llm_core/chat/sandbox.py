@@ -103,8 +103,8 @@ class SandboxedTemplate:
             self.literals = frozenset(_literals(parsed))
             self._template: Template = environment.from_string(source)
         except TemplateSyntaxError as error:
-            said = f"line {error.lineno}: {error.message}"
-            raise ModelError(f"The model's chat template does not compile ({said}). Choose another file.") from error
+            reason = f"line {error.lineno}: {error.message}"
+            raise ModelError(f"The model's chat template does not compile ({reason}). Choose another file.") from error
         except (SyntaxError, RecursionError) as error:  # from Python's compiler, which gets what Jinja makes of it
             raise ModelError(f"The model's chat template does not compile ({error}). Choose another file.") from error
 
@@ -126,9 +126,9 @@ class SandboxedTemplate:
         except SecurityError as error:
             raise ModelError(f"The model's chat template tried something that is not allowed: {error}.") from error
         except (TemplateError, *_EXPRESSION_ERRORS) as error:
-            said = str(error) or type(error).__name__
+            reason = str(error) or type(error).__name__
             raise InvalidRequest(
-                f"The model's chat template cannot render this conversation: {said}", param="messages"
+                f"The model's chat template cannot render this conversation: {reason}", param="messages"
             ) from error
 
 

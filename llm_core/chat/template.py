@@ -14,7 +14,7 @@ from datetime import datetime
 from itertools import product, takewhile
 from typing import Any
 
-from llm_core.chat.dialect import GENTLER, Dialect, NoTools, SystemPlaces, place_system
+from llm_core.chat.dialect import FALLBACKS, Dialect, NoTools, SystemPlaces, place_system
 from llm_core.chat.escape import SpecialTexts
 from llm_core.chat.formats import reasoning_format
 from llm_core.chat.sandbox import SandboxedTemplate
@@ -160,23 +160,23 @@ class ChatTemplate:
         thinking: bool | None,
         tools: Sequence[ToolSpec] = (),
     ) -> str:
-        """The conversation as the template writes it, in a gentler form where it refuses the one that was given."""
+        """The conversation as the template writes it, in another form where it refuses the one that was given."""
         if not self._knows_tools:
             messages = in_words(messages, tools)
         placed = place_system(messages, self._dialect.system)
         try:
-            return self._as_given(placed, self._dialect, thinking, tools)
+            return self._rendered(placed, self._dialect, thinking, tools)
         except InvalidRequest:
-            for gentler in GENTLER:
-                if (told := gentler(placed)) == placed:
+            for fallback in FALLBACKS:
+                if (adapted := fallback(placed)) == placed:
                     continue
                 try:
-                    return self._as_given(told, self._dialect, thinking, tools)
+                    return self._rendered(adapted, self._dialect, thinking, tools)
                 except InvalidRequest:
                     continue
             raise
 
-    def _as_given(
+    def _rendered(
         self,
         messages: Sequence[Message],
         dialect: Dialect,
@@ -275,7 +275,7 @@ class ChatTemplate:
         """What the template writes, "" where it refuses."""
         tools = [ToolSpec(name=_TRIED_CALL.name)] if messages is _TRIED_CALLS else []
         try:
-            return self._as_given(messages, dialect, tools=tools)
+            return self._rendered(messages, dialect, tools=tools)
         except InvalidRequest:
             return ""
 

@@ -26,14 +26,14 @@ What it gives back follows between <tool_response> and </tool_response>."""
 
 def in_words(messages: Iterable[Message], tools: Sequence[ToolSpec]) -> list[Message]:
     """The conversation with no tools, calls or results but in its texts."""
-    said = [_call_in_words(message) for message in messages]
-    told: list[Message] = []
-    for is_result, group in groupby(said, key=lambda message: message.role == "tool"):
+    written = [_call_in_words(message) for message in messages]
+    plain: list[Message] = []
+    for is_result, group in groupby(written, key=lambda message: message.role == "tool"):
         if is_result:
-            told.append(_results_in_words(group))
+            plain.append(_results_in_words(group))
         else:
-            told.extend(group)
-    return _with_tools(told, tools) if tools else told
+            plain.extend(group)
+    return _with_tools(plain, tools) if tools else plain
 
 
 def _call_in_words(message: Message) -> Message:

@@ -7,13 +7,16 @@ Callers talk to it through `submit` and `cancel` alone, from any thread; what th
 from __future__ import annotations
 
 import logging
-import queue
 import threading
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import suppress
 
 from llm_core.engine.facts import EngineOptions, EngineStats
 from llm_core.engine.grouping import split_by_length
+from llm_core.engine.inbox import Close, Inbox, Job
+from llm_core.engine.integrity import check_integrity
 from llm_core.engine.llama import Batch, Context, DecodeFailed, Model
 from llm_core.engine.logprobs import token_logprob
 from llm_core.engine.pace import Pace
@@ -24,12 +27,9 @@ from llm_core.engine.scheduler import Scheduler, share_budget
 from llm_core.engine.sequence import GenerationRequest, Piece, Sequence, Sink
 from llm_core.engine.slot import Slot
 from llm_core.errors import (
-    ContextOverflow,
     EngineClosed,
     EngineFailed,
-    InvalidRequest,
     LLMError,
-    QueueFull,
     SequenceFailed,
 )
 from llm_core.events import FinishReason, TokenLogprob
@@ -38,15 +38,6 @@ from llm_core.request import SamplingParams
 log = logging.getLogger(__name__)
 
 _BATCH_TOKENS = 512
-
-
-@dataclass(frozen=True, slots=True)
-class _ClearCache:
-    done: threading.Event
-
-
-class _Close:
-    pass
 
 
 class Engine:
@@ -63,10 +54,7 @@ class Engine:
     def __init__(self, model: Model, options: EngineOptions) -> None:
         self.model = model
         self.options = options
-        self._inbox: queue.SimpleQueue[Sequence | _ClearCache | _Close] = queue.SimpleQueue()
-        self._lock = threading.Lock()  # guards _accepted and _refusal, the two things that callers' threads change
-        self._accepted = 0
-        self._refusal: LLMError | None = None
+        self._inbox = Inbox(slots=options.slots, queue_limit=options.queue_limit)
         self._scheduler = Scheduler()
         self._pace = Pace(options.step_seconds)
         self._batch = Batch(max(_BATCH_TOKENS, options.slots))
@@ -94,18 +82,9 @@ class Engine:
             InvalidRequest: A token id is not in the vocabulary, or the prompt is empty.
             EngineClosed, EngineFailed: The engine does not run any more.
         """
-        self._check(request)
+        request.check(vocab_size=self.model.vocab_size, context_tokens=self.context_tokens)
         sequence = Sequence(request, sink, self.context_tokens)
-        with self._lock:
-            if self._refusal is not None:
-                raise self._refusal
-            if self._accepted >= self.options.slots + self.options.queue_limit:
-                raise QueueFull(
-                    f"{self.options.queue_limit} requests are waiting already. Try again in a few seconds.",
-                    retry_after=5,
-                )
-            self._accepted += 1
-            self._inbox.put(sequence)
+        self._inbox.submit(sequence)
         return sequence
 
     def cancel(self, sequence: Sequence) -> None:
@@ -118,7 +97,7 @@ class Engine:
         return EngineStats(
             slots=len(slots),
             running=len(self._scheduler.running),
-            waiting=self._accepted - len(self._scheduler.running),
+            waiting=self._inbox.accepted - len(self._scheduler.running),
             kv_cells=len(slots) * self.context_tokens,
             kv_cells_used=sum(slot.length for slot in slots),
             host_entries=len(self._cache.host),
@@ -131,30 +110,31 @@ class Engine:
 
     def clear_cache(self) -> None:
         """Forgets every cached prefix, in free slots and in host memory; returns once that is done."""
-        done = threading.Event()
-        self._inbox.put(_ClearCache(done))
-        while not done.wait(0.1) and self._thread.is_alive():
-            pass
+        self._do(lambda: self._placement.clear())
+
+    def check_integrity(self) -> None:
+        """Whether slots, cache and queue agree; returns once that is known.
+
+        Raises:
+            IntegrityError: They do not.
+            EngineFailed: The engine has stopped.
+        """
+        self._do(self._check_integrity)
+        if isinstance(self._inbox.refusal, EngineFailed):
+            raise self._inbox.refusal
+
+    def _do(self, work: Callable[[], None]) -> None:
+        done: Future[None] = Future()
+        self._inbox.put(Job(work, done))
+        while self._thread.is_alive():
+            with suppress(TimeoutError):
+                return done.result(0.1)
 
     def close(self) -> None:
         """Stops the thread and frees the context. Requests that have not ended get `EngineClosed`."""
-        with self._lock:
-            self._refusal = self._refusal or EngineClosed("The engine has been shut down.")
-        self._inbox.put(_Close())
+        self._inbox.refuse(EngineClosed("The engine has been shut down."))
+        self._inbox.put(Close())
         self._thread.join()
-
-    def _check(self, request: GenerationRequest) -> None:
-        size, limit = len(request.prompt), self.context_tokens
-        if size >= limit:
-            raise ContextOverflow(
-                f"The prompt has {size} tokens; at most {limit - 1} fit, with room for one of the reply. Shorten it.",
-                param="messages",
-            )
-        vocab = self.model.vocab_size
-        if not request.prompt or min(request.prompt) < 0 or max(request.prompt) >= vocab:
-            raise InvalidRequest(f"The prompt must be token ids from 0 to {vocab - 1}, at least one.", param="messages")
-        if any(token >= vocab for token in request.sampling.logit_bias):
-            raise InvalidRequest(f"logit_bias: token ids go from 0 to {vocab - 1}.", param="logit_bias")
 
     # ── the engine's thread ──────────────────────────────────────────────────────────────────────────────────────────
 
@@ -187,21 +167,19 @@ class Engine:
     def _take_commands(self) -> bool:
         """Reads the inbox; waits there while there is nothing to do."""
         idle = not self._scheduler.all()
-        while True:
-            try:
-                command = self._inbox.get(block=idle)
-            except queue.Empty:
-                return True
+        if idle and self.options.self_check:
+            self._check_integrity()
+        while (command := self._inbox.take(wait=idle)) is not None:
             idle = False
             match command:
                 case Sequence():
                     self._scheduler.add(command)
-                case _ClearCache():
-                    self._forget_prefixes()
-                    command.done.set()
-                case _Close():
+                case Job():
+                    command.run()
+                case Close():
                     self._stop(EngineClosed("The engine has been shut down."))
                     return False
+        return True
 
     def _end_cancelled_and_late(self, now: float) -> None:
         for sequence in self._scheduler.all():
@@ -216,15 +194,15 @@ class Engine:
             if time.monotonic() - started > self.options.step_seconds / 2:
                 break
             try:
-                if self._placement.try_place(sequence, self._steps):
+                if self._placement.try_place(sequence, self._scheduler.prefilling(), self._steps):
                     sequence.sampler = Sampler(self.model, sequence.request.sampling, sequence.known)
                     sequence.admitted_at = time.monotonic()
                     self._scheduler.start(sequence)
-                    sequence.tell_position(0)
+                    sequence.report_position(0)
             except Exception as error:
                 self._fail(sequence, error)
         for place, sequence in enumerate(self._scheduler.order(), start=1):
-            sequence.tell_position(place)
+            sequence.report_position(place)
 
     def _decode_running(self) -> None:
         """Every running sequence's next token."""
@@ -258,7 +236,7 @@ class Engine:
         outputs = [(each, self._add_chunk(each, shares[each])) for each in sorted(shares, key=_slot_index)]
         self._context.decode(self._batch)
         for sequence, count in shares.items():
-            slot = _slot_of(sequence)
+            slot = sequence.running_slot
             slot.extend(sequence.tokens[slot.length : slot.length + count])
             slot.last_used = self._steps
         for sequence, output in outputs:
@@ -267,7 +245,7 @@ class Engine:
 
     def _add_chunk(self, sequence: Sequence, count: int) -> int | None:
         """Adds tokens to the batch; returns the index to sample from, None in the middle of a prompt."""
-        slot = _slot_of(sequence)
+        slot = sequence.running_slot
         is_last = count == sequence.uncomputed
         tokens = sequence.tokens[slot.length : slot.length + count]
         output = self._batch.add(slot.index, slot.length, tokens, wants_logits=is_last)
@@ -292,7 +270,7 @@ class Engine:
             request.constraint.accept(token)
         text = sequence.text.feed(self.model.token_bytes(token, special=token in request.visible_tokens))
         if text or logprobs:
-            sequence.hand_out(Piece(text, logprobs))
+            sequence.emit(Piece(text, logprobs))
         if sequence.text.stopped or (request.constraint is not None and request.constraint.is_complete):
             self._finish(sequence, "stop")
         elif sequence.generated >= request.max_tokens or sequence.length >= sequence.capacity:
@@ -305,53 +283,47 @@ class Engine:
         if constraint is None and wanted is None:
             return sequence.sampler.sample(self._context, output), ()
         logits = self._context.logits(output)
-        given = logits if constraint is None or wanted is None else logits.copy()
+        unmasked = logits if constraint is None or wanted is None else logits.copy()
         if constraint is not None:
             constraint.mask(logits)  # the very memory that the sampler reads
         token = sequence.sampler.sample(self._context, output)
-        return token, () if wanted is None else (token_logprob(self.model, given, token, wanted),)
+        return token, () if wanted is None else (token_logprob(self.model, unmasked, token, wanted),)
 
     # ── how a sequence ends ──────────────────────────────────────────────────────────────────────────────────────────
 
     def _finish(self, sequence: Sequence, reason: FinishReason) -> None:
         if rest := sequence.text.finish():
-            sequence.hand_out(Piece(rest))
+            sequence.emit(Piece(rest))
         self._release(sequence)
-        sequence.hand_out(sequence.done(reason))
+        sequence.emit(sequence.done(reason))
 
     def _fail(self, sequence: Sequence, error: Exception) -> None:
         log.error("a request failed inside the engine", exc_info=error)
         self._release(sequence)
         if not isinstance(error, SequenceFailed):
             error = SequenceFailed(f"This request failed inside the engine: {error}")
-        sequence.hand_out(error)
+        sequence.emit(error)
 
     def _release(self, sequence: Sequence) -> None:
         """Takes the sequence out. What its slot holds stays there as a prefix for later prompts."""
         self._scheduler.remove(sequence)
         if sequence.slot is not None:
-            sequence.slot.sequence = None
+            sequence.slot.is_free = True
         if sequence.sampler is not None:
             sequence.sampler.close()
-        with self._lock:
-            self._accepted -= 1
+        self._inbox.release()
 
     def _stop(self, error: LLMError) -> None:
         """Refuses everything from now on, and ends what was accepted with `error`."""
-        with self._lock:
-            self._refusal = self._refusal or error
-        while True:
-            try:
-                command = self._inbox.get_nowait()
-            except queue.Empty:
-                break
+        self._inbox.refuse(error)
+        while (command := self._inbox.take(wait=False)) is not None:
             if isinstance(command, Sequence):
                 self._scheduler.add(command)
-            elif isinstance(command, _ClearCache):
-                command.done.set()
+            elif isinstance(command, Job):
+                command.done.set_result(None)
         for sequence in self._scheduler.all():
             self._release(sequence)
-            sequence.hand_out(error)
+            sequence.emit(error)
 
     # ── the context ──────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -365,8 +337,7 @@ class Engine:
             threads=options.threads,
         )
         self._slots = [Slot(index, options.context_tokens) for index in range(options.slots)]
-        whole_only = not self.model.can_trim
-        self._cache = PrefixCache(self._slots, host_bytes=options.host_bytes, whole_only=whole_only)
+        self._cache = PrefixCache(self._slots, host_bytes=options.host_bytes, can_trim=self.model.can_trim)
         self._placement = Placement(self._context, self._slots, self._cache)
 
     def _warm_up(self) -> None:
@@ -385,26 +356,17 @@ class Engine:
         log.error("the context failed and is rebuilt: %s", error)
         for sequence in list(self._scheduler.running):
             self._release(sequence)
-            sequence.hand_out(EngineFailed("llama.cpp failed while it was computing. Send the request again."))
+            sequence.emit(EngineFailed("llama.cpp failed while it was computing. Send the request again."))
         self._context.close()
         self._open_context()
         self._rebuilds += 1
 
-    def _forget_prefixes(self) -> None:
-        self._cache.clear()
-        for slot in self._slots:
-            if slot.sequence is None:
-                self._context.trim(slot.index, 0)
-                slot.length = 0
+    def _check_integrity(self) -> None:
+        check_integrity(self._slots, self._cache, self._scheduler, self._inbox, self._context)
 
 
 _WARM_UP = GenerationRequest(prompt=(1,) * 16, sampling=SamplingParams(), max_tokens=1, timeout=1)
 
 
-def _slot_of(sequence: Sequence) -> Slot:
-    assert sequence.slot is not None, "a running sequence has a slot"
-    return sequence.slot
-
-
 def _slot_index(sequence: Sequence) -> int:
-    return _slot_of(sequence).index
+    return sequence.running_slot.index

@@ -16,6 +16,7 @@ class EngineOptions:
         host_bytes: Host memory for idle prefixes.
         threads: CPU threads.
         step_seconds: Target time of a step while prompts arrive.
+        self_check: Looks whether slots, cache and queue agree whenever there is nothing left to do.
     """
 
     slots: int
@@ -24,20 +25,21 @@ class EngineOptions:
     host_bytes: int
     threads: int
     step_seconds: float
+    self_check: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class EngineStats:
-    """A look at the engine: what it holds now, and totals since it started."""
+    """A look at the engine: what it holds now, and totals since it started. What is not known is 0."""
 
-    slots: int
-    running: int
-    waiting: int
-    kv_cells: int
-    kv_cells_used: int
-    host_entries: int
-    host_bytes: int
-    prefilled_tokens: int
-    generated_tokens: int
-    steps: int
-    rebuilds: int
+    slots: int = 0
+    running: int = 0
+    waiting: int = 0
+    kv_cells: int = 0
+    kv_cells_used: int = 0
+    host_entries: int = 0
+    host_bytes: int = 0
+    prefilled_tokens: int = 0
+    generated_tokens: int = 0
+    steps: int = 0
+    rebuilds: int = 0

@@ -97,7 +97,6 @@ class Model:
         self.vocab_size: int = lib.llama_vocab_n_tokens(self._vocab)
         self.context_train = int(self.metadata.get(f"{self.architecture}.context_length", "0"))
         self.parameters: int = lib.llama_model_n_params(pointer)
-        self.size_bytes = path.stat().st_size
         self.description = self._text(lib.llama_model_desc, pointer)
         self.chat_template = self.metadata.get("tokenizer.chat_template")
         self.add_bos: bool = lib.llama_vocab_get_add_bos(self._vocab)
@@ -255,11 +254,11 @@ def _check_file(path: Path) -> None:
 
 def _why_not_loaded(path: Path, complaints: Sequence[str]) -> str:
     """What llama.cpp wrote to its log while it failed, as a sentence."""
-    said = "\n".join(complaints)
-    if "not within the file bounds" in said or "failed to read" in said or "unexpectedly reached end" in said:
+    logged = "\n".join(complaints)
+    if any(phrase in logged for phrase in ("not within the file bounds", "failed to read", "unexpectedly reached end")):
         return f"{path} is cut short or damaged. Download it again; `model pull` does that for a model of the Hub."
-    if "unknown model architecture" in said:
-        name = said.split("unknown model architecture: ", 1)[1].split("\n", 1)[0].strip("' ")
+    if "unknown model architecture" in logged:
+        name = logged.split("unknown model architecture: ", 1)[1].split("\n", 1)[0].strip("' ")
         return (
             f"{path} has the architecture {name!r}, which this build of llama.cpp does not know. A newer release may."
         )
@@ -346,9 +345,7 @@ class Context:
                 "Lower LLM_PARALLEL or LLM_CONTEXT_TOKENS."
             )
         self._memory = lib.llama_get_memory(self._pointer)
-        self.context_tokens: int = lib.llama_n_ctx_seq(self._pointer)
         self.pads_to_longest = not model.on_gpu  # without flash attention: see docs/decisions/001
-        self.can_trim = model.can_trim
         self.copy_sources: set[int] = set()  # slots with a copy under way: see `copy`
 
     def decode(self, batch: Batch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence as Row
 
 from llm_core.engine.llama import Context
 from llm_core.engine.prefix_cache import HostEntry, Match, PrefixCache
@@ -11,7 +12,7 @@ from llm_core.engine.slot import Slot
 
 log = logging.getLogger(__name__)
 
-LEAST_MOVED = 32
+MIN_MOVED_TOKENS = 32
 """Tokens below which a prefix is computed afresh: moving a stream costs about as much time (docs/decisions)."""
 
 
@@ -23,18 +24,19 @@ class Placement:
         self._slots = slots
         self._cache = cache
 
-    def try_place(self, sequence: Sequence, now: int) -> bool:
+    def try_place(self, sequence: Sequence, prefilling: Row[Sequence], now: int) -> bool:
         """Gives the sequence a slot. False: it is better to wait, for a slot or for a prefix that is being computed.
 
         Args:
             sequence: The waiting sequence.
+            prefilling: Those whose prompts are being computed.
             now: The number of this step, for the order of last use.
         """
-        free = [slot for slot in self._slots if slot.sequence is None]
-        if not free or self._cache.worth_waiting(sequence, LEAST_MOVED):
+        free = [slot for slot in self._slots if slot.is_free]
+        if not free or self._cache.worth_waiting(sequence, prefilling, MIN_MOVED_TOKENS):
             return False
         match = self._cache.best(sequence)
-        if isinstance(match.source, Slot) and match.source.sequence is None and self._take_over(match, free):
+        if isinstance(match.source, Slot) and match.source.is_free and self._take_over(match, free):
             slot = match.source
         else:
             # A slot whose content is being copied must not be overwritten before the copy has happened.
@@ -44,10 +46,17 @@ class Placement:
             slot = min(targets, key=self._cost_of_eviction)
             self._keep(slot)
             self._fill(slot, match)
-        slot.sequence, slot.owner, slot.last_used = sequence, sequence.owner, now
+        slot.is_free, slot.owner, slot.last_used = False, sequence.owner, now
         slot.shared_tokens = sequence.request.shared_tokens
         sequence.slot, sequence.cached_tokens = slot, slot.length
         return True
+
+    def clear(self) -> None:
+        """Forgets what is in free slots and in host memory."""
+        self._cache.clear()
+        for slot in self._slots:
+            if slot.is_free:
+                self._trim(slot, 0)
 
     def _take_over(self, match: Match, free: list[Slot]) -> bool:
         """Goes on in the free slot that holds the prefix, unless that would throw away much of another conversation
@@ -55,8 +64,8 @@ class Placement:
         slot = match.source
         assert isinstance(slot, Slot)
         lost = slot.length - match.length
-        if lost >= LEAST_MOVED:
-            if match.length >= LEAST_MOVED and len(free) > 1:
+        if lost >= MIN_MOVED_TOKENS:
+            if match.length >= MIN_MOVED_TOKENS and len(free) > 1:
                 return False
             self._keep(slot)
         if lost:
@@ -64,15 +73,13 @@ class Placement:
         return True
 
     def _cost_of_eviction(self, slot: Slot) -> tuple[bool, bool, int]:
-        """Slots beside a running one first: llama.cpp computes only neighbours together. Then empty, then oldest."""
-        beside = any(
-            0 <= i < len(self._slots) and self._slots[i].sequence is not None for i in (slot.index - 1, slot.index + 1)
-        )
-        return (not beside, slot.length > 0, slot.last_used)
+        """Neighbours of a running one first: llama.cpp computes only neighbours together. Then empty, then oldest."""
+        neighbours = [self._slots[i] for i in (slot.index - 1, slot.index + 1) if 0 <= i < len(self._slots)]
+        return (all(each.is_free for each in neighbours), slot.length > 0, slot.last_used)
 
     def _keep(self, slot: Slot) -> None:
         """Moves what the slot holds to host memory, where it is worth that and nothing else holds it."""
-        if slot.length < LEAST_MOVED or self._cache.covers(slot):
+        if slot.length < MIN_MOVED_TOKENS or self._cache.covers(slot):
             return
         state = self._context.save(slot.index)
         self._cache.add(HostEntry(slot.known.copy(), slot.owner, slot.shared_tokens, state, slot.last_used))
@@ -81,7 +88,7 @@ class Placement:
         """Empties the slot and puts the matching prefix there."""
         self._trim(slot, 0)
         source = match.source
-        if source is None or match.length < LEAST_MOVED:
+        if source is None or match.length < MIN_MOVED_TOKENS:
             return
         prefix = source.known[: match.length].copy()
         if isinstance(source, Slot):

@@ -49,13 +49,13 @@ class PrefixCache:
     Args:
         slots: All slots of the engine; their contents are entries as they stand.
         host_bytes: The most memory that `HostEntry`s may use; the least recently used leave first.
-        whole_only: The model's memory cannot be cut (recurrent, hybrid, sliding window): an entry is usable only whole.
+        can_trim: The model's memory can be cut. Else (recurrent, hybrid, sliding window) an entry is usable only whole.
     """
 
-    def __init__(self, slots: list[Slot], *, host_bytes: int, whole_only: bool) -> None:
+    def __init__(self, slots: list[Slot], *, host_bytes: int, can_trim: bool) -> None:
         self._slots = slots
-        self._host_limit = host_bytes
-        self._whole_only = whole_only
+        self.host_limit = host_bytes
+        self._can_trim = can_trim
         self.host: list[HostEntry] = []
 
     @property
@@ -74,19 +74,18 @@ class PrefixCache:
                 best = Match(source, length)
         return best
 
-    def worth_waiting(self, sequence: Sequence, least: int) -> bool:
+    def worth_waiting(self, sequence: Sequence, prefilling: Iterable[Sequence], least: int) -> bool:
         """Whether a prompt that is being computed right now will hold more of this prompt than anything holds yet.
 
         Only prefixes of at least `least` tokens count, and only where the other prompt has no more left to compute than
         this one would save: waiting then costs nothing.
         """
-        if self._whole_only:
+        if not self._can_trim:
             return False
         now = self.best(sequence).length
-        for slot in self._slots:
-            if slot.sequence is None or not slot.sequence.is_prefilling:
-                continue
-            coming = self._usable(sequence, slot.sequence.known, slot)
+        for other in prefilling:
+            slot = other.running_slot
+            coming = self._usable(sequence, other.known, slot)
             if coming >= least and now < coming and now <= slot.length:
                 return True
         return False
@@ -105,10 +104,10 @@ class PrefixCache:
             for old in self.host
             if old.owner != entry.owner or common_prefix(old.known, entry.known) < len(old.known)
         ]
-        if entry.size > self._host_limit:
+        if entry.size > self.host_limit:
             return
         self.host.append(entry)
-        while self.host_bytes > self._host_limit:
+        while self.host_bytes > self.host_limit:
             self.remove(min(self.host, key=lambda old: old.last_used))
 
     def remove(self, entry: HostEntry) -> None:
@@ -119,8 +118,8 @@ class PrefixCache:
         self.host.clear()
 
     def _sources(self) -> Iterable[Source]:
-        yield from (slot for slot in self._slots if slot.sequence is None)
-        yield from (slot for slot in self._slots if slot.sequence is not None)
+        yield from (slot for slot in self._slots if slot.is_free)
+        yield from (slot for slot in self._slots if not slot.is_free)
         yield from self.host
 
     def _usable(self, sequence: Sequence, known: Tokens, source: Source) -> int:
@@ -128,7 +127,7 @@ class PrefixCache:
         length = common_prefix(prompt, known)
         if source.owner != sequence.owner:
             length = min(length, source.shared_tokens, sequence.request.shared_tokens)
-        return 0 if self._whole_only and length < len(known) else length
+        return length if self._can_trim or length == len(known) else 0
 
 
 def common_prefix(left: Tokens, right: Tokens) -> int:

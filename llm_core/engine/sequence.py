@@ -6,19 +6,34 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 
-from llm_core.engine.constraint import Constraint
 from llm_core.engine.llama import Tokens
 from llm_core.engine.sampler import Sampler
 from llm_core.engine.slot import Slot
 from llm_core.engine.text import TextStream
-from llm_core.errors import LLMError
+from llm_core.errors import ContextOverflow, InvalidRequest, LLMError
 from llm_core.events import Done, FinishReason, Queued, Timings, TokenLogprob, Usage
 from llm_core.request import SamplingParams
 
 log = logging.getLogger(__name__)
+
+
+class Constraint(Protocol):
+    """What a reply is held to. It serves one sequence; the engine's thread alone touches it."""
+
+    @property
+    def is_complete(self) -> bool:
+        """Nothing may follow."""
+
+    def mask(self, logits: npt.NDArray[np.float32]) -> None:
+        """Sets the logits of tokens that must not come next to -inf, in place; shape (vocab_size,)."""
+
+    def accept(self, token: int) -> None:
+        """Takes the token that was chosen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +59,25 @@ class GenerationRequest:
     owner: str = ""
     visible_tokens: frozenset[int] = frozenset()
     constraint: Constraint | None = None
+
+    def check(self, *, vocab_size: int, context_tokens: int) -> None:
+        """Refuses what can never run.
+
+        Raises:
+            ContextOverflow: The prompt can never fit.
+            InvalidRequest: A token id is not in the vocabulary, or the prompt is empty.
+        """
+        size, limit = len(self.prompt), context_tokens - 1
+        if size > limit:
+            raise ContextOverflow(
+                f"The prompt has {size} tokens; at most {limit} fit, with room for one of the reply. Shorten it.",
+                param="messages",
+            )
+        last = vocab_size - 1
+        if not self.prompt or min(self.prompt) < 0 or max(self.prompt) > last:
+            raise InvalidRequest(f"The prompt must be token ids from 0 to {last}, at least one.", param="messages")
+        if any(token > last for token in self.sampling.logit_bias):
+            raise InvalidRequest(f"logit_bias: token ids go from 0 to {last}.", param="logit_bias")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +110,6 @@ class Sequence:
     admitted_at: float | None = None
     first_token_at: float | None = None
     last_token_at: float = 0.0
-    finished: bool = False
 
     def __post_init__(self) -> None:
         prompt = self.request.prompt
@@ -88,6 +121,12 @@ class Sequence:
     @property
     def owner(self) -> str:
         return self.request.owner
+
+    @property
+    def running_slot(self) -> Slot:
+        """The slot of a sequence that has one, as every running sequence has."""
+        assert self.slot is not None
+        return self.slot
 
     @property
     def deadline(self) -> float:
@@ -116,7 +155,7 @@ class Sequence:
             self.tokens[self.length] = token
             self.length += 1
 
-    def hand_out(self, event: EngineEvent) -> None:
+    def emit(self, event: EngineEvent) -> None:
         """Gives an event to the caller. A caller whose sink fails is gone: its request is cancelled."""
         try:
             self.sink(event)
@@ -126,10 +165,10 @@ class Sequence:
             log.exception("a request's sink failed; the request is cancelled")
             self.cancel_requested = True
 
-    def tell_position(self, position: int) -> None:
+    def report_position(self, position: int) -> None:
         if position != self.position:
             self.position = position
-            self.hand_out(Queued(position))
+            self.emit(Queued(position))
 
     def done(self, reason: FinishReason) -> Done:
         usage = Usage(

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from llm_core.engine.llama import Tokens
-
-if TYPE_CHECKING:
-    from llm_core.engine.sequence import Sequence
 
 
 @dataclass(eq=False)
@@ -23,7 +19,7 @@ class Slot:
         owner: Who may reuse the content beyond `shared_tokens`.
         shared_tokens: How many of the first tokens any owner may reuse.
         last_used: When it was last worked on, in engine steps.
-        sequence: The running sequence, None in a free slot.
+        is_free: No sequence runs in it.
     """
 
     index: int
@@ -32,7 +28,7 @@ class Slot:
     owner: str = ""
     shared_tokens: int = 0
     last_used: int = 0
-    sequence: Sequence | None = None
+    is_free: bool = True
 
     def __post_init__(self) -> None:
         self.tokens: Tokens = np.empty(self.capacity, np.int32)

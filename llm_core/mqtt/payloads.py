@@ -8,9 +8,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from llm_core.complaints import invalid_request
 from llm_core.errors import InvalidRequest, LLMError, TooLarge
 from llm_core.events import ChatReply
-from llm_core.messages import MAX_CALLS, MAX_MESSAGES, Message, Text, invalid_request
+from llm_core.messages import MAX_CALLS, MAX_MESSAGES, Message, Text
 from llm_core.mqtt.topics import NAME_PATTERN
 from llm_core.request import WIRE_OPTIONS
 from llm_core.sessions.sessions import SESSION_ID_PATTERN

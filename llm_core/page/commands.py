@@ -18,11 +18,11 @@ from starlette.requests import HTTPConnection
 
 from llm_core.access.visitors import page_visitor
 from llm_core.client import LLMClient
+from llm_core.complaints import invalid_request
 from llm_core.errors import InvalidRequest, LLMError, SessionBusy, SessionChanged, SessionNotFound, StreamNotFound
 from llm_core.events import ChatEvent, Done
 from llm_core.gradio_api.paced import paced
 from llm_core.gradio_api.requests import UPDATE_SECONDS, Admit
-from llm_core.messages import invalid_request
 from llm_core.page.controls import Controls
 from llm_core.page.transcript import ShownMessage, ShownReply
 from llm_core.page.view import WINDOW_TURNS, Conversation, new_conversation, shown_session, shown_turns

@@ -27,8 +27,8 @@ _UPGRADE_LOCK = "llm_core: upgrade"
 _FULL = "The disk that keeps the sessions is full, or the database may not grow: what is new is not kept."
 _READ_ONLY = "The session database may be read and not written: what is new is not kept."
 # As SQLite and PostgreSQL name them. IOERR_WRITE is a quota or a limit on the size of files, IOERR_SHMSIZE a full disk.
-_NO_ROOM = frozenset({"SQLITE_FULL", "SQLITE_IOERR_WRITE", "SQLITE_IOERR_SHMSIZE", "53100"})
-_NO_LEAVE = re.compile("SQLITE_READONLY.*|25006")
+_FULL_CODES = frozenset({"SQLITE_FULL", "SQLITE_IOERR_WRITE", "SQLITE_IOERR_SHMSIZE", "53100"})
+_READ_ONLY_CODES = re.compile("SQLITE_READONLY.*|25006")
 
 
 def open_database(url: str | URL) -> Engine:
@@ -83,21 +83,21 @@ def storage_errors() -> Iterator[None]:
     try:
         yield
     except DBAPIError as error:
-        said = str(error.orig)
+        message = str(error.orig)
         name = str(getattr(error.orig, "sqlite_errorname", None) or getattr(error.orig, "sqlstate", None))
-        if name in _NO_ROOM or _is_full(said):
+        if name in _FULL_CODES or _is_full(message):
             raise StorageFull(_FULL) from error
-        if _NO_LEAVE.fullmatch(name):
+        if _READ_ONLY_CODES.fullmatch(name):
             raise StorageReadOnly(_READ_ONLY) from error
-        reason = said.strip().partition("\n")[0]  # PostgreSQL goes on with details that are nobody else's business
+        reason = message.strip().partition("\n")[0]  # PostgreSQL goes on with details that are nobody else's business
         raise StorageError(f"The session database failed: {reason}.") from error
     except TimeoutError as error:
         raise StorageError("The session database is busy. Try again.") from error
 
 
-def _is_full(said: str) -> bool:
+def _is_full(message: str) -> bool:
     """As other databases and the operating system word it."""
-    return any(words in said for words in ("is full", "No space left on device", "disk full"))
+    return any(words in message for words in ("is full", "No space left on device", "disk full"))
 
 
 def _set_up_sqlite(connection: Any, _record: Any) -> None:

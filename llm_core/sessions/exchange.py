@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import groupby
 from typing import Any
 
 from pydantic import ValidationError
 
+from llm_core.complaints import invalid_request
+from llm_core.conversation import merge_neighbours, turn_starts
 from llm_core.errors import InvalidRequest
 from llm_core.events import CallBuilder, ChatEvent, ContentDelta, ReasoningDelta, ToolCallDelta, ToolResult
-from llm_core.messages import MAX_CALLS, MAX_MESSAGES, Message, ToolCall, invalid_request, parse_messages
+from llm_core.messages import MAX_CALLS, MAX_MESSAGES, Message, ToolCall, parse_messages
 from llm_core.sessions.records import Turn
 
 MAX_PROMPT_MESSAGES = MAX_MESSAGES - 2  # with a system prompt before them they are still allowed
@@ -58,21 +59,21 @@ class _Step:
 
     def messages(self) -> Iterator[Message]:
         content, reasoning = "".join(self._content), "".join(self._reasoning) or None
-        calls = self._whole_calls()
+        calls = self._complete_calls()
         if content or reasoning or calls:
             yield Message(role="assistant", content=content, reasoning=reasoning, tool_calls=calls or None)
         for result in self.results:
             yield Message(role="tool", content=result.content, tool_call_id=result.call_id)
 
-    def _whole_calls(self) -> tuple[ToolCall, ...]:
+    def _complete_calls(self) -> tuple[ToolCall, ...]:
         """Without one that was cut short: nobody can answer it."""
         try:
             calls = self._calls.calls()
         except ValidationError:  # an engine elsewhere may send what no message can have, such as a call without a name
             return ()
         answered = {result.call_id for result in self.results}
-        whole = [call for call in calls if call.id in answered or _is_json(call.arguments)]
-        return tuple(whole[:MAX_CALLS])
+        complete = [call for call in calls if call.id in answered or _is_json(call.arguments)]
+        return tuple(complete[:MAX_CALLS])
 
 
 def _is_json(text: str) -> bool:
@@ -86,7 +87,7 @@ def _is_json(text: str) -> bool:
 # ── what a turn begins with ──────────────────────────────────────────────────────────────────────────────────────────
 
 
-def said(message: str | None, tool_results: Iterable[Mapping[str, Any]] | None) -> tuple[Message, ...]:
+def opening_messages(message: str | None, tool_results: Iterable[Mapping[str, Any]] | None) -> tuple[Message, ...]:
     """What a turn begins with: the user's message, or the results of the calls of the last reply.
 
     Raises:
@@ -130,7 +131,7 @@ def open_calls(turns: Sequence[Turn]) -> tuple[ToolCall, ...]:
     for turn in reversed(turns):
         if _has_reply(turn):
             return _unanswered(turn.messages)
-        if turn.messages[0].role == "user" and not _came_to_nothing(turn):
+        if turn.messages[0].role == "user" and not _has_failed(turn):
             return ()
     return ()
 
@@ -170,11 +171,11 @@ def prompt_messages(earlier: Sequence[Turn], now: Sequence[Message]) -> list[Mes
     and would fail every message after it too, whether it failed alone or took the engine or the server with it. Calls
     without a result are left out as well: templates insist on results.
     """
-    told = [message for turn in earlier if not _came_to_nothing(turn) for message in turn.messages]
-    return _newest(_joined(_with_results([*told, *now])))
+    messages = [message for turn in earlier if not _has_failed(turn) for message in turn.messages]
+    return _newest(merge_neighbours(_with_results([*messages, *now])))
 
 
-def _came_to_nothing(turn: Turn) -> bool:
+def _has_failed(turn: Turn) -> bool:
     return turn.status in ("failed", "interrupted") and not _has_reply(turn)
 
 
@@ -204,23 +205,6 @@ def _exchanges(messages: Iterable[Message]) -> list[tuple[Message, dict[str | No
     return exchanges
 
 
-def _joined(messages: Iterable[Message]) -> list[Message]:
-    """The messages with neighbours of one role in one, but for calls and results, which have one message each."""
-
-    def speaker(placed: tuple[int, Message]) -> str | int:
-        place, message = placed
-        return place if message.tool_calls or message.role == "tool" else message.role
-
-    joined = []
-    for _, group in groupby(enumerate(messages), key=speaker):
-        first, *others = [message for _, message in group]
-        if others:
-            text = "\n\n".join(message.content for message in (first, *others))
-            first = first.model_copy(update={"content": text})
-        joined.append(first)
-    return joined
-
-
 def _newest(messages: list[Message]) -> list[Message]:
     """As many of the newest messages as a prompt may have.
 
@@ -230,6 +214,5 @@ def _newest(messages: list[Message]) -> list[Message]:
     first = len(messages) - MAX_PROMPT_MESSAGES
     if first <= 0:
         return messages
-    rest = range(first, len(messages))
-    starts = [place for place in rest if messages[place].role == "user"]
-    return messages[min(starts or [place for place in rest if messages[place].role == "assistant"]) :]
+    replies = (place for place in range(first, len(messages)) if messages[place].role == "assistant")
+    return messages[next(iter(turn_starts(messages, first)), None) or next(replies) :]

@@ -10,8 +10,8 @@ from collections.abc import AsyncGenerator, Generator
 from llm_core.sessions.records import NumberedEvent, StoredReply
 from llm_core.sessions.store import SessionStore
 
-LOOK_SECONDS = 0.25
-SAY_SECONDS = 1.0  # between two times that the maker is told that somebody reads
+POLL_SECONDS = 0.25
+MARK_SECONDS = 1.0  # between two times that the maker is told that somebody reads
 
 
 class FollowedReply:
@@ -19,7 +19,7 @@ class FollowedReply:
 
     def __init__(self, store: SessionStore, owner: str, seen: StoredReply) -> None:
         self._store, self._owner, self._seen = store, owner, seen
-        self._said_at = float("-inf")
+        self._marked_at = float("-inf")
 
     @property
     def stream_id(self) -> str:
@@ -35,7 +35,7 @@ class FollowedReply:
 
     def cancel(self) -> None:
         """Asks the process that makes it to stop, which it does when it saves the next time."""
-        self._store.ask_to_stop(self._owner, self.stream_id)
+        self._store.request_stop(self._owner, self.stream_id)
 
     def events(self, after: int = 0) -> Generator[NumberedEvent]:
         """The events after number `after`, as they are saved.
@@ -49,8 +49,8 @@ class FollowedReply:
             last = _last(seen, last)
             if seen.status != "running":
                 break
-            time.sleep(LOOK_SECONDS)
-            seen = self._look(last)
+            time.sleep(POLL_SECONDS)
+            seen = self._poll(last)
         if seen.error is not None:
             raise seen.error
 
@@ -63,15 +63,15 @@ class FollowedReply:
             last = _last(seen, last)
             if seen.status != "running":
                 break
-            await asyncio.sleep(LOOK_SECONDS)
-            seen = await asyncio.to_thread(self._look, last)
+            await asyncio.sleep(POLL_SECONDS)
+            seen = await asyncio.to_thread(self._poll, last)
         if seen.error is not None:
             raise seen.error
 
-    def _look(self, last: int) -> StoredReply:
-        if time.monotonic() > self._said_at + SAY_SECONDS:
-            self._said_at = time.monotonic()
-            self._store.say_followed(self._owner, self.stream_id)
+    def _poll(self, last: int) -> StoredReply:
+        if time.monotonic() > self._marked_at + MARK_SECONDS:
+            self._marked_at = time.monotonic()
+            self._store.mark_followed(self._owner, self.stream_id)
         return self._store.reply(self._owner, self.stream_id, last)
 
 

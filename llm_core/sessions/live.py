@@ -12,12 +12,20 @@ from dataclasses import replace
 from functools import partial
 
 from llm_core.cancellation import Cancellation
-from llm_core.errors import EngineClosed, EngineFailed, LLMError, StorageError, StorageFull, StorageReadOnly
+from llm_core.errors import (
+    SERVER_FAILED,
+    EngineClosed,
+    EngineFailed,
+    LLMError,
+    StorageError,
+    StorageFull,
+    StorageReadOnly,
+)
 from llm_core.events import ChatEvent, Done, FinishReason
 from llm_core.sessions.exchange import reply_messages
 from llm_core.sessions.records import NumberedEvent, TurnStatus
 from llm_core.sessions.reply_log import ReplyLog
-from llm_core.sessions.store import OpenTurn, SessionStore, Wishes
+from llm_core.sessions.store import OpenTurn, ReaderSignals, SessionStore
 
 log = logging.getLogger(__name__)
 
@@ -49,14 +57,16 @@ class LiveReply:
         self._saved = 0
         self._over = False
         self._save_at = 0.0  # on the monotonic clock: not before
-        self._told_unsaved = False
+        self._save: Callable[[], None] | None = None  # of the end, where that could not be saved yet
+        self._retry_seconds = RETRY_SECONDS
+        self._reported_unsaved = False
         self._saving = threading.Lock()
         self._cancellation = Cancellation()
         self._readers = 0
         self._reading = threading.Lock()
         self._resume_seconds = resume_seconds
         self._followed_at: float | None = None
-        self._abandoned: threading.Timer | None = None
+        self._abandoned_at = math.inf  # on the monotonic clock
         self._wait_for_reader(max(resume_seconds, FIRST_READER_SECONDS))
 
     @property
@@ -118,24 +128,17 @@ class LiveReply:
     def _reader(self) -> Iterator[None]:
         with self._reading:
             self._readers += 1
-            self._stop_waiting()
+            self._abandoned_at = math.inf
         try:
             yield
         finally:
             with self._reading:
                 self._readers -= 1
-                if not self._readers and not self._log.ended:
+                if not self._readers:
                     self._wait_for_reader(self._resume_seconds)
 
     def _wait_for_reader(self, seconds: float) -> None:
-        self._abandoned = threading.Timer(seconds, self.cancel)
-        self._abandoned.daemon = True
-        self._abandoned.start()
-
-    def _stop_waiting(self) -> None:
-        if self._abandoned is not None:
-            self._abandoned.cancel()
-            self._abandoned = None
+        self._abandoned_at = time.monotonic() + seconds
 
     # ── the writer ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -156,31 +159,30 @@ class LiveReply:
             error = raised
         except Exception:
             log.exception("the reply of stream %s failed", self.stream_id)
-            error = LLMError("The server failed; its log says why.")
+            error = LLMError(SERVER_FAILED)
         self._end(done, error)
 
     def _end(self, done: Done | None, error: LLMError | None) -> None:
         """Saves the rest and tells the readers. A reply that cannot be saved is given all the same, and marked."""
-        save = self._how_to_save(done, error)
+        save = self._saver(done, error)
         try:
             save()
         except StorageError as failed:
             log.error("stream %s could not be saved, which is tried again: %s", self.stream_id, failed)
-            self._save_later(save, RETRY_SECONDS)
+            self._save_at = time.monotonic() + self._retry_seconds
+            self._save = save
             if done is not None:
                 done = replace(done, not_kept=failed.message)
             else:
                 error = error or failed
         except Exception:  # readers would wait for ever
             log.exception("stream %s could not be saved", self.stream_id)
-            error = error or LLMError("The server failed; its log says why.")
+            error = error or LLMError(SERVER_FAILED)
         if done is not None and error is None:
             self._log.append(done)
         self._log.end(error)
-        with self._reading:
-            self._stop_waiting()
 
-    def _how_to_save(self, done: Done | None, error: LLMError | None) -> Callable[[], None]:
+    def _saver(self, done: Done | None, error: LLMError | None) -> Callable[[], None]:
         if not len(self._log) and (error is not None or self._turn.replaces):
             return self._discard
         with self._saving:
@@ -195,53 +197,61 @@ class LiveReply:
     def _discard(self) -> None:
         self._version, self._discarded = self._store.discard_turn(self._turn), True
 
-    def _save_later(self, save: Callable[[], None], seconds: float) -> None:
-        """Tries until it can be saved, or the process ends: until then nothing can be said in this session."""
+    # ── the clock ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-        def try_again() -> None:
-            try:
-                save()
-            except StorageError:
-                self._save_later(save, min(2 * seconds, MAX_RETRY_SECONDS))
-            else:
-                log.warning("stream %s is saved now", self.stream_id)
+    @property
+    def is_unsaved(self) -> bool:
+        """Whether it has ended and its end is still to be saved: until then nothing can be said in its session."""
+        return self._save is not None
 
-        timer = threading.Timer(seconds, try_again)
-        timer.daemon = True
-        timer.start()
-
-    def checkpoint(self) -> None:
-        """Saves the events that are not saved yet, and that this process is still at it.
+    def tick(self) -> None:
+        """What is to be done from time to time: a reply that nobody reads is stopped, and what has come is saved.
 
         Raises:
-            StorageError: They could not be saved, for the first time since they last could.
+            StorageError: It could not be saved, for the first time since it last could.
         """
+        if time.monotonic() >= self._abandoned_at:
+            self.cancel()
+        if time.monotonic() >= self._save_at:
+            self._checkpoint() if self._save is None else self._save_end(self._save)
+
+    def _save_end(self, save: Callable[[], None]) -> None:
+        try:
+            save()
+        except StorageError:
+            self._retry_seconds = min(2 * self._retry_seconds, MAX_RETRY_SECONDS)
+            self._save_at = time.monotonic() + self._retry_seconds
+        else:
+            self._save = None
+            log.warning("stream %s is saved now", self.stream_id)
+
+    def _checkpoint(self) -> None:
+        """Saves the events that are not saved yet, and that this process is still at it."""
         with self._saving:
-            if self._over or time.monotonic() < self._save_at:
+            if self._over:
                 return
             events = self._log.since(self._saved)
             try:
-                wishes = self._store.checkpoint(self._turn.key, events)
+                signals = self._store.checkpoint(self._turn.key, events)
             except StorageError as error:
                 passes = not isinstance(error, (StorageFull, StorageReadOnly))
                 self._save_at = time.monotonic() + (0 if passes else RETRY_SECONDS)
-                told, self._told_unsaved = self._told_unsaved, True
-                if not told:
+                reported, self._reported_unsaved = self._reported_unsaved, True
+                if not reported:
                     raise
                 return
-            self._told_unsaved = False
+            self._reported_unsaved = False
             self._saved += len(events)
-            self._heed(wishes)
+            self._apply(signals)
 
-    def _heed(self, wishes: Wishes) -> None:
+    def _apply(self, signals: ReaderSignals) -> None:
         """Does what readers on other processes want."""
-        if wishes.stop:
+        if signals.stop:
             self.cancel()
         with self._reading:
-            if wishes.followed_at != self._followed_at and not self._readers:
-                self._stop_waiting()
+            if signals.followed_at != self._followed_at and not self._readers:
                 self._wait_for_reader(max(self._resume_seconds, FOLLOWED_SECONDS))
-            self._followed_at = wishes.followed_at
+            self._followed_at = signals.followed_at
 
 
 def _failed_status(error: LLMError | None) -> TurnStatus:

@@ -40,13 +40,13 @@ class ReplyLog:
     def append(self, event: ChatEvent) -> None:
         with self._changed:
             self._events.append(event)
-            self._tell()
+            self._notify()
 
     def end(self, error: LLMError | None = None) -> None:
         """No event follows; readers who have read all of them end, with `error` where there is one."""
         with self._changed:
             self._ended, self._error = True, error
-            self._tell()
+            self._notify()
 
     def wait(self, timeout: float, events: float = math.inf) -> bool:
         """Waits until the reply has ended or has so many events, at most `timeout` seconds. Whether it has."""
@@ -103,7 +103,7 @@ class ReplyLog:
         if self._error is not None:
             raise self._error
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         self._changed.notify_all()
         for wake in [*self._wake]:
             try:

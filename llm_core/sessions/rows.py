@@ -118,8 +118,8 @@ def insert_events(connection: Connection, turn: int, events: Sequence[NumberedEv
         connection.execute(insert(stream_events).values(row))
 
 
-def insert_messages(connection: Connection, turn: int, said: Iterable[Message]) -> None:
-    for message in said:
+def insert_messages(connection: Connection, turn: int, new: Iterable[Message]) -> None:
+    for message in new:
         row = {
             "turn": turn,
             "role": message.role,
@@ -160,18 +160,18 @@ def load_turns(connection: Connection, session: int, *, before: int | None = Non
     if before is not None:
         of_session = of_session.where(turns.c.id < before)
     rows = connection.execute(of_session).mappings().all()
-    said: defaultdict[int, list[Message]] = defaultdict(list)
+    by_turn: defaultdict[int, list[Message]] = defaultdict(list)
     in_turns = select(messages).join(turns, turns.c.id == messages.c.turn).where(turns.c.session == session)
     for row in connection.execute(in_turns.order_by(messages.c.id)).mappings():
-        said[row["turn"]].append(_message(row))
+        by_turn[row["turn"]].append(_message(row))
     for row in rows:
         if row["status"] == "running":
-            said[row["id"]].extend(reply_messages(event for _, event in load_events(connection, row["id"])))
+            by_turn[row["id"]].extend(reply_messages(event for _, event in load_events(connection, row["id"])))
     return tuple(
         Turn(
             row["stream_id"],
             row["status"],
-            tuple(said[row["id"]]),
+            tuple(by_turn[row["id"]]),
             row["finish_reason"],
             row["figures"],
             row["error_message"],

@@ -29,7 +29,7 @@ from sqlalchemy import (
 metadata = MetaData()
 
 
-class Said(TypeDecorator[str]):
+class SafeText(TypeDecorator[str]):
     """Text that somebody said. PostgreSQL's cannot have the character U+0000: it becomes U+FFFD there."""
 
     impl = Text
@@ -46,8 +46,8 @@ sessions = Table(
     Column("id", Integer, primary_key=True),
     Column("owner", String(200), nullable=False),
     Column("session_id", String(128), nullable=False),
-    Column("title", Said(200), nullable=False),
-    Column("system_prompt", Said),
+    Column("title", SafeText(200), nullable=False),
+    Column("system_prompt", SafeText),
     Column("created_at", Float, nullable=False),
     Column("updated_at", Float, nullable=False),
     # Raised whenever a turn comes or goes: whoever has seen this version has seen these turns.
@@ -66,7 +66,7 @@ turns = Table(
     Column("finish_reason", String(16)),
     Column("figures", JSON),
     Column("error_code", String(64)),
-    Column("error_message", Said),
+    Column("error_message", SafeText),
     # Who makes the reply, and when it last said so: how a turn whose process was killed is told from a running one.
     Column("worker", String(200), nullable=False),
     Column("heartbeat_at", Float, nullable=False),
@@ -94,8 +94,8 @@ messages = Table(
     Column("id", Integer, primary_key=True),
     Column("turn", Integer, ForeignKey("turns.id", ondelete="CASCADE"), nullable=False, index=True),
     Column("role", String(16), nullable=False),
-    Column("content", Said, nullable=False),
-    Column("reasoning", Said),
+    Column("content", SafeText, nullable=False),
+    Column("reasoning", SafeText),
     Column("tool_calls", JSON),
     Column("tool_call_id", String(128)),
 )

@@ -11,18 +11,19 @@ import math
 import re
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol, Unpack
 
 from llm_core.cancellation import Cancellation
 from llm_core.errors import InvalidRequest, KeyReused, SessionBusy, SessionChanged, StorageError
 from llm_core.events import ChatEvent
 from llm_core.messages import Message, parse_messages
-from llm_core.options import RequestOptions, given
+from llm_core.options import BeginOptions, RequestOptions, given
 from llm_core.request import ChatRequest
 from llm_core.sessions.database import open_database
-from llm_core.sessions.exchange import prompt_messages, said
+from llm_core.sessions.exchange import opening_messages, prompt_messages
 from llm_core.sessions.follow import FollowedReply
 from llm_core.sessions.live import LiveReply
 from llm_core.sessions.records import NumberedEvent, Session, SessionSummary
@@ -78,7 +79,8 @@ class Sessions:
         self._lock = threading.Lock()
         self._opened: SessionStore | None = None
         self._live: dict[str, _Live] = {}
-        self._checkpoints = False
+        self._unsaved: list[LiveReply] = []  # those that have ended and could not be saved yet
+        self._ticks = False
 
     # ── replies ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -118,21 +120,21 @@ class Sessions:
             raise InvalidRequest(f"session_id: {SESSION_ID_RULE}", param="session_id")
         if stream_id is not None and not _STREAM_ID.fullmatch(stream_id):
             raise InvalidRequest("stream_id: 32 lower-case hexadecimal digits", param="stream_id")
-        now = said(message, tool_results)
+        opening = opening_messages(message, tool_results)
         owner = options.get("owner", "")
         chosen: dict[str, Any] = {"overflow": "drop_oldest"} | given(options)
         self._prepare([*_system(system_prompt), _ANYTHING], chosen)  # what is refused leaves no trace
         turn = self._store().open_turn(
             owner,
             session_id,
-            *now,
+            *opening,
             system_prompt=system_prompt,
             stream_id=stream_id,
             version=version,
             replaces=replaces,
         )
         try:
-            request = self._prepare([*_system(turn.system_prompt), *prompt_messages(turn.earlier, now)], chosen)
+            request = self._prepare([*_system(turn.system_prompt), *prompt_messages(turn.earlier, opening)], chosen)
         except BaseException:
             self._store().discard_turn(turn)
             raise
@@ -146,9 +148,7 @@ class Sessions:
         message: str | None = None,
         *,
         stream_id: str,
-        tool_results: Sequence[Mapping[str, Any]] | None = None,
-        owner: str = "",
-        **options: Any,
+        **options: Unpack[BeginOptions],
     ) -> Reply:
         """`begin`, for a caller who cannot know whether it was heard: where the turn of this stream has begun already,
         it is the reply of that one, and nothing is said again.
@@ -161,14 +161,17 @@ class Sessions:
             StreamNotFound: It has ended so long ago that only the history has its reply.
             LLMError: All that `begin` raises.
         """
-        turn: dict[str, Any] = {"tool_results": tool_results, "stream_id": stream_id, "owner": owner}
-        reply = self.begun(session_id, message, **turn)
+        results, owner = options.get("tool_results"), options.get("owner", "")
+        if results is not None:
+            results = options["tool_results"] = tuple(results)  # they are read twice
+        turn = partial(self.begun, session_id, message, stream_id=stream_id, tool_results=results, owner=owner)
+        reply = turn()
         if reply is not None:
             return reply
         try:
-            return self.begin(session_id, message, **turn, **options)
+            return self.begin(session_id, message, stream_id=stream_id, **options)
         except (SessionBusy, SessionChanged):  # maybe by this very turn, which came twice at once
-            reply = self.begun(session_id, message, **turn)
+            reply = turn()
             if reply is None:
                 raise
             return reply
@@ -179,7 +182,7 @@ class Sessions:
         message: str | None = None,
         *,
         stream_id: str,
-        tool_results: Sequence[Mapping[str, Any]] | None = None,
+        tool_results: Iterable[Mapping[str, Any]] | None = None,
         owner: str = "",
     ) -> Reply | None:
         """The reply of the turn that has begun with this; None where there is no turn of this stream.
@@ -190,7 +193,7 @@ class Sessions:
         begun = self._store().begun(owner, stream_id)
         if begun is None:
             return None
-        if begun[0] != session_id or _words(begun[1]) != _words(said(message, tool_results)):
+        if begun[0] != session_id or _words(begun[1]) != _words(opening_messages(message, tool_results)):
             raise KeyReused(
                 "This key was sent before, with another message or session. Each message needs a key of its own."
             )
@@ -224,30 +227,34 @@ class Sessions:
                 with self._lock:
                     if self._live.get(reply.stream_id) is live:  # one that was refused may have begun anew meanwhile
                         del self._live[reply.stream_id]
+                    self._unsaved += [reply] if reply.is_unsaved else []
 
         thread = threading.Thread(target=run, name=f"reply-{reply.stream_id[:8]}", daemon=True)
         live = _Live(owner, reply, thread)
         with self._lock:
             self._live[reply.stream_id] = live
             thread.start()
-            if not self._checkpoints:
-                self._checkpoints = True
-                threading.Thread(target=self._checkpoint, name="checkpoint", daemon=True).start()
+            if not self._ticks:
+                self._ticks = True
+                threading.Thread(target=self._tick, name="session-clock", daemon=True).start()
 
-    def _checkpoint(self) -> None:
-        """Saves what has come of the running replies, again and again, until none is left."""
+    def _tick(self) -> None:
+        """The one clock of all replies, until none is left that needs it."""
         while True:
             time.sleep(CHECKPOINT_SECONDS)
             with self._lock:
-                running = [live.reply for live in self._live.values()]
-            for reply in running:
+                replies = [*(live.reply for live in self._live.values()), *self._unsaved]
+            for reply in replies:
                 try:
-                    reply.checkpoint()
+                    reply.tick()
                 except StorageError as error:
                     log.warning("stream %s could not be saved, which is tried again: %s", reply.stream_id, error)
+                except Exception:  # the others need the clock too
+                    log.exception("stream %s could not be looked after", reply.stream_id)
             with self._lock:
-                if not self._live:
-                    self._checkpoints = False
+                self._unsaved = [reply for reply in self._unsaved if reply.is_unsaved]
+                if not self._live and not self._unsaved:
+                    self._ticks = False
                     return
 
     # ── what was said ────────────────────────────────────────────────────────────────────────────────────────────────

@@ -63,7 +63,7 @@ class OpenTurn:
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
+class ReaderSignals:
     """What readers on other processes want of a running turn.
 
     Attributes:
@@ -99,7 +99,7 @@ class SessionStore:
         self,
         owner: str,
         session_id: str,
-        *said: Message,
+        *opening: Message,
         system_prompt: str | None,
         stream_id: str | None = None,
         version: int | None = None,
@@ -108,7 +108,7 @@ class SessionStore:
         """Begins a turn and saves what is said. A user's message makes the session where there is none.
 
         Args:
-            said: The user's message, or the results of the calls of the last reply.
+            opening: The user's message, or the results of the calls of the last reply.
             system_prompt: Takes the place of the session's own; None leaves that as it is.
             stream_id: Of the turn, new in this database; None makes one.
             version: The session that the caller has seen, 0 for one that does not exist; None for any.
@@ -125,14 +125,14 @@ class SessionStore:
         with storage_errors(), self._engine.begin() as connection:
             hold(connection, "open a turn")  # other processes make sessions and tidy up too
             forget_old(connection, now, session_days=self._session_days)
-            are_results = said[0].role == "tool"
+            are_results = opening[0].role == "tool"
             find = get_session if are_results else find_session
             found = find(connection, owner, session_id)
             seen = found["version"] if found is not None else 0
             _check_version(seen, version)
             if found is None:
                 make_room(connection, owner, self._session_limit)
-                key = insert_session(connection, owner, session_id, title_of(said[0].content), system_prompt, now)
+                key = insert_session(connection, owner, session_id, title_of(opening[0].content), system_prompt, now)
             else:
                 key = found["id"]
                 system_prompt = found["system_prompt"] if system_prompt is None else system_prompt
@@ -147,8 +147,8 @@ class SessionStore:
                     f"A reply is already being made in session {session_id!r}. Wait for it or stop it."
                 ) from None
             if are_results:
-                check_results(said, open_calls(earlier))
-            insert_messages(connection, turn, said)
+                check_results(opening, open_calls(earlier))
+            insert_messages(connection, turn, opening)
             changed = {"updated_at": now, "system_prompt": system_prompt}
             connection.execute(update(sessions).where(sessions.c.id == key).values(changed))
             if place is None:
@@ -172,7 +172,7 @@ class SessionStore:
             connection.execute(update(turns).where(turns.c.id == turn.key).values(replaces=None))
             return raise_version(connection, session)
 
-    def checkpoint(self, turn: int, events: Sequence[NumberedEvent]) -> Wishes:
+    def checkpoint(self, turn: int, events: Sequence[NumberedEvent]) -> ReaderSignals:
         """Saves the newest events of a running turn, and that it still runs.
 
         Args:
@@ -186,9 +186,9 @@ class SessionStore:
         with storage_errors(), self._engine.begin() as connection:
             row = connection.execute(beat).first()
             if row is None:
-                return Wishes(stop=True)  # another process took this one for dead, and has ended the turn
+                return ReaderSignals(stop=True)  # another process took this one for dead, and has ended the turn
             insert_events(connection, turn, events)
-        return Wishes(stop=row.stop_wanted, followed_at=row.followed_at)
+        return ReaderSignals(stop=row.stop_wanted, followed_at=row.followed_at)
 
     def end_turn(
         self,
@@ -250,9 +250,9 @@ class SessionStore:
         with storage_errors(), self._engine.begin() as connection:
             found = get_session(connection, owner, session_id)
             end_orphans(connection, found["id"], time.time())
-            said = load_turns(connection, found["id"])
+            loaded = load_turns(connection, found["id"])
         fields = ("session_id", "title", "system_prompt", "created_at", "updated_at", "version")
-        return Session(**{name: found[name] for name in fields}, turns=said)
+        return Session(**{name: found[name] for name in fields}, turns=loaded)
 
     def list_sessions(
         self, owner: str, *, search: str = "", limit: int = 100, offset: int = 0
@@ -262,8 +262,8 @@ class SessionStore:
         Args:
             search: Only those whose title or messages have this text, in any case.
         """
-        said = (turns.c.session == sessions.c.id, turns.c.replaces.is_(None))
-        count = select(func.count()).where(*said).scalar_subquery()
+        of_session = (turns.c.session == sessions.c.id, turns.c.replaces.is_(None))
+        count = select(func.count()).where(*of_session).scalar_subquery()
         busy = select(func.count()).where(turns.c.session == sessions.c.id, turns.c.status == "running")
         query = (
             select(sessions, count.label("turns"), busy.scalar_subquery().label("busy"))
@@ -276,7 +276,7 @@ class SessionStore:
             found = (
                 select(messages.c.id)
                 .join(turns, turns.c.id == messages.c.turn)
-                .where(*said, messages.c.content.icontains(search, autoescape=True))
+                .where(*of_session, messages.c.content.icontains(search, autoescape=True))
             )
             query = query.where(or_(sessions.c.title.icontains(search, autoescape=True), found.exists()))
         with storage_errors(), self._reads.connect() as connection:
@@ -315,19 +315,19 @@ class SessionStore:
             turn = find_turn(connection, owner, stream_id)
             return None if turn is None else (turn["session_id"], load_said(connection, turn["id"]))
 
-    def ask_to_stop(self, owner: str, stream_id: str) -> None:
+    def request_stop(self, owner: str, stream_id: str) -> None:
         """Has the process that makes a reply stop it, when it saves the next time."""
-        self._tell_maker(owner, stream_id, stop_wanted=True)
+        self._signal_worker(owner, stream_id, stop_wanted=True)
 
-    def say_followed(self, owner: str, stream_id: str) -> None:
+    def mark_followed(self, owner: str, stream_id: str) -> None:
         """Tells the process that makes a reply that somebody reads it here."""
-        self._tell_maker(owner, stream_id, followed_at=time.time())
+        self._signal_worker(owner, stream_id, followed_at=time.time())
 
-    def _tell_maker(self, owner: str, stream_id: str, **wish: bool | float) -> None:
+    def _signal_worker(self, owner: str, stream_id: str, **signal: bool | float) -> None:
         of_owner = select(sessions.c.id).where(sessions.c.owner == owner)
         turn = update(turns).where(turns.c.stream_id == stream_id, turns.c.session.in_(of_owner))
         with storage_errors(), self._engine.begin() as connection:
-            connection.execute(turn.values(wish))
+            connection.execute(turn.values(signal))
 
     # ── changing ─────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -55,8 +55,8 @@ def end_orphans(connection: Connection, session: int, now: float) -> bool:
     if turn["replaces"] is not None:
         connection.execute(delete(turns).where(turns.c.id == turn["id"]))
         return True
-    said = reply_messages(event for _, event in load_events(connection, turn["id"]))
-    insert_messages(connection, turn["id"], said)
+    replies = reply_messages(event for _, event in load_events(connection, turn["id"]))
+    insert_messages(connection, turn["id"], replies)
     ended = {
         "status": "interrupted",
         "error_code": ReplyInterrupted.code,

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, get_args
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from llm_core.complaints import Complaint
 from llm_core.errors import ModelError, SpaceError
 from llm_core.models.source import FORMS, FileModel, HubModel, ModelSource, parse_source
 from llm_core.space import volumes
@@ -266,5 +267,4 @@ def _sentence(complaint: Any, lines: Mapping[tuple[str, ...], int]) -> str:
             long = len(complaint["input"])
             return f"{at}: {key} has {long} characters; the Hub allows {MAX_SHORT_DESCRIPTION}."
         case _:
-            said = complaint["msg"].removeprefix("Value error, ").removeprefix("Input ").rstrip(".")
-            return f"{at}: {key}: {said}."
+            return f"{at}: {key}: {Complaint.of(complaint).text.removeprefix('Input ').rstrip('.')}."

@@ -80,7 +80,7 @@ class ToolLoop:
         self._result_chars = result_chars
         self._now = now
         self._deadline: float | None = None
-        self._told: list[Message] = []
+        self._messages: list[Message] = []
         self._dones: list[Done] = []
         self._ended_by: Done | None = None
         self._begin_step()
@@ -101,7 +101,7 @@ class ToolLoop:
         if not steps:
             return self._asked
         changed = {
-            "messages": (*self._asked.messages, *self._told),
+            "messages": (*self._asked.messages, *self._messages),
             "tool_choice": "none" if steps >= self._asked.max_steps else "auto",
             "timeout": max(self._seconds_left(), 0.001),
         }
@@ -154,7 +154,7 @@ class ToolLoop:
         reply = self._builder.reply()
         called = Message(role="assistant", content=reply.content, reasoning=reply.reasoning, tool_calls=self._calls)
         results = (Message(role="tool", content=each.content, tool_call_id=each.call_id) for each in self._results)
-        self._told += [called, *results]
+        self._messages += [called, *results]
 
     def done(self) -> Done:
         """The end of the whole reply.

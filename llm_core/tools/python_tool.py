@@ -14,8 +14,8 @@ from pydantic.errors import PydanticUserError
 from pydantic.fields import FieldInfo
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaWarningKind
 
+from llm_core.complaints import invalid_request
 from llm_core.errors import InvalidRequest
-from llm_core.messages import invalid_request
 from llm_core.tool_spec import JsonSchema, ToolSpec
 from llm_core.tools.docstring import described
 

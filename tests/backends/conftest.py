@@ -29,8 +29,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remote, "FIRST_PAUSE_SECONDS", 0.02)
     monkeypatch.setattr(remote, "WAIT_SECONDS", 0.3)
     monkeypatch.setattr(remote, "PATIENCE_SECONDS", 0.5)
-    monkeypatch.setattr(remote_engines, "LOOK_AGAIN_SECONDS", 0.05)
-    monkeypatch.setattr(remote_engines, "LOOK_SECONDS", 0.1)
+    monkeypatch.setattr(remote_engines, "PROBE_DOWN_SECONDS", 0.05)
+    monkeypatch.setattr(remote_engines, "PROBE_SECONDS", 0.1)
 
 
 @pytest.fixture

@@ -20,7 +20,15 @@ from llm_core.request import SamplingParams
 
 WAIT = 60.0
 GREEDY = SamplingParams(temperature=0)
-OPTIONS = EngineOptions(slots=8, context_tokens=2048, queue_limit=64, host_bytes=256 << 20, threads=2, step_seconds=0.1)
+OPTIONS = EngineOptions(
+    slots=8,
+    context_tokens=2048,
+    queue_limit=64,
+    host_bytes=256 << 20,
+    threads=2,
+    step_seconds=0.1,
+    self_check=True,
+)
 
 
 @dataclass

@@ -48,7 +48,7 @@ def assert_nothing_left(engine: Engine) -> None:
     stats = engine.stats()
     assert (stats.running, stats.waiting) == (0, 0)
     assert engine._scheduler.all() == []
-    assert all(slot.sequence is None for slot in engine._slots)
+    assert all(slot.is_free for slot in engine._slots)
     assert all(ours == theirs for ours, theirs in slot_lengths(engine))
     engine.clear_cache()
     assert slot_lengths(engine) == [(0, 0)] * stats.slots

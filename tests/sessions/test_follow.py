@@ -29,7 +29,7 @@ Make = Callable[..., Sessions]
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same waits, but shorter."""
     monkeypatch.setattr(sessions_module, "CHECKPOINT_SECONDS", 0.02)
-    monkeypatch.setattr(follow, "LOOK_SECONDS", 0.02)
+    monkeypatch.setattr(follow, "POLL_SECONDS", 0.02)
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ def test_a_stop_by_somebody_else_is_not(make_sessions: Make, other_store: Sessio
     maker = make_sessions(model)
     made = maker.begin("s", "Count", owner="ann")
 
-    other_store.ask_to_stop("bob", made.stream_id)
+    other_store.request_stop("bob", made.stream_id)
 
     assert not made.wait(0.2)
     made.cancel()
@@ -102,7 +102,7 @@ def test_a_stop_by_somebody_else_is_not(make_sessions: Make, other_store: Sessio
 def test_a_reader_on_another_process_keeps_a_reply_going(make_sessions: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live, "FIRST_READER_SECONDS", 1.5)
     monkeypatch.setattr(live, "FOLLOWED_SECONDS", 1.5)
-    monkeypatch.setattr(follow, "SAY_SECONDS", 0.05)
+    monkeypatch.setattr(follow, "MARK_SECONDS", 0.05)
     model = Slowly()
     maker, other = make_sessions(model, resume_seconds=0.1), make_sessions(says("unused"))
     made = maker.begin("s", "Count")

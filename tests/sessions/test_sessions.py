@@ -64,6 +64,15 @@ class Slowly:
             self._next.release()
 
 
+def silent(_request: ChatRequest, cancellation: Cancellation) -> Generator[ChatEvent]:
+    """A model that says nothing until it is cancelled."""
+    stopped = threading.Event()
+    cancellation.bind(stopped.set)
+    yield Queued(0)
+    assert stopped.wait(60)
+    yield Done("cancelled", Usage(), Timings())
+
+
 def text_of(numbered: Any) -> str:
     return "".join(event.text for _, event in numbered if isinstance(event, ContentDelta))
 
@@ -129,6 +138,33 @@ def test_a_reply_without_a_reader_ends_after_a_while_and_keeps_what_came(make_se
     (turn,) = sessions.get("s").turns
     assert turn.status == "cancelled"
     assert turn.messages[-1].content == "0 1 2 "
+
+
+def test_many_replies_have_one_clock(make_sessions: Make) -> None:
+    sessions = make_sessions(silent)
+    before = set(threading.enumerate())
+    replies = [sessions.begin(f"s{number}", "Count") for number in range(5)]
+    new = [thread.name for thread in threading.enumerate() if thread not in before]
+    for reply in replies:
+        reply.cancel()
+        assert reply.wait(10)
+
+    assert [name for name in new if not name.startswith("reply-")] == ["session-clock"]
+
+
+def test_a_reply_that_the_clock_stumbles_over_does_not_stop_it_for_others(
+    make_sessions: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions_module, "CHECKPOINT_SECONDS", 0.01)
+    sessions = make_sessions(silent, resume_seconds=0.1)
+    bad, good = sessions.begin("bad", "Count"), sessions.begin("good", "Count")
+    monkeypatch.setattr(bad, "tick", None)
+    with closing(good.events()) as events:
+        next(events)
+
+    assert good.wait(10), "nobody reads it any more"
+    bad.cancel()
+    assert bad.wait(10)
 
 
 def test_a_reply_goes_on_while_one_of_its_readers_stays(make_sessions: Make) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_core.tools.builtin.clock import current_time, told
+from llm_core.tools.builtin.clock import current_time, describe
 
 MOMENT = datetime(2026, 3, 1, 23, 30, 5, tzinfo=UTC)
 
@@ -29,21 +29,21 @@ MOMENT = datetime(2026, 3, 1, 23, 30, 5, tzinfo=UTC)
     ],
 )
 def test_a_moment_is_told_with_its_day_and_its_zone(zone: str, words: str) -> None:
-    assert told(MOMENT, zone) == words
+    assert describe(MOMENT, zone) == words
 
 
 @pytest.mark.parametrize("city", ["paris", "PARIS", " Paris ", "europe/paris"])
 def test_a_city_will_do_in_any_case(city: str) -> None:
-    assert told(MOMENT, city) == told(MOMENT, "Europe/Paris")
+    assert describe(MOMENT, city) == describe(MOMENT, "Europe/Paris")
 
 
 def test_a_city_of_several_words_will_do() -> None:
-    assert told(MOMENT, "new york") == told(MOMENT, "America/New_York")
+    assert describe(MOMENT, "new york") == describe(MOMENT, "America/New_York")
 
 
 @pytest.mark.parametrize("zone", ["", "local", "Local"])
 def test_local_is_the_zone_of_this_computer(zone: str) -> None:
-    assert told(MOMENT, zone).endswith(MOMENT.astimezone().isoformat(timespec="seconds"))
+    assert describe(MOMENT, zone).endswith(MOMENT.astimezone().isoformat(timespec="seconds"))
 
 
 @pytest.mark.parametrize("zone", ["Atlantis", "Europe", "../../../etc/passwd", "/etc/localtime", "\0", "x" * 5000])
@@ -55,7 +55,7 @@ def test_what_is_no_zone_is_refused_with_what_to_write(zone: str) -> None:
 @given(st.text(max_size=40))
 def test_any_text_is_answered_or_refused(zone: str) -> None:
     with contextlib.suppress(ValueError):
-        assert told(MOMENT, zone)
+        assert describe(MOMENT, zone)
 
 
 def test_the_current_time_is_now() -> None:

@@ -15,10 +15,10 @@ def current_time(time_zone: str = LOCAL) -> str:
         time_zone: An IANA name such as `Europe/Paris` or `America/New_York`, a large city, `UTC`, or `local` for the
             zone of this computer.
     """
-    return told(datetime.now(UTC), time_zone)
+    return describe(datetime.now(UTC), time_zone)
 
 
-def told(moment: datetime, time_zone: str) -> str:
+def describe(moment: datetime, time_zone: str) -> str:
     """A moment, in words that need no arithmetic.
 
     Args:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from llm_core.chat.schema_limits import HeldSchema, Schema, children, target, walk
-from llm_core.chat.schema_written import MAX_NUMBER, text_of
-from llm_core.engine.constraint import NOTHING_FITS, complaint
+from llm_core.structured_output.constraint import complaint
+from llm_core.structured_output.limits import BOUNDS, HeldSchema, Schema, children, target, walk
+from llm_core.structured_output.serialize import MAX_NUMBER, text_of
+from llm_core.structured_output.wording import NOTHING_FITS
 
 _MAX_LEFT_OUT = 5
-_MOST_LOOKS = 400  # a millisecond each
-_BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
+_MAX_CHECKS = 400  # a millisecond each
 
 
 @lru_cache(4_000)  # the same few bounds come with every request
@@ -23,22 +23,22 @@ def deepest_complaint(held: HeldSchema) -> tuple[Schema | bool, str] | None:
     """The innermost schema that cannot be held even by itself, and why."""
 
     found: tuple[Schema | bool, str] | None = None
-    looked_at: set[int] = set()
+    checked: set[int] = set()
     waiting: list[Schema | bool] = [held.root]
-    while waiting and len(looked_at) < _MOST_LOOKS:
+    while waiting and len(checked) < _MAX_CHECKS:
         node = waiting.pop(0)
-        if id(node) in looked_at:
+        if id(node) in checked:
             continue
-        looked_at.add(id(node))
-        said = complaint_of(text_of(held, node))
-        if said is not None:
-            found, waiting = (node, said), list(children(node))
+        checked.add(id(node))
+        reason = complaint_of(text_of(held, node))
+        if reason is not None:
+            found, waiting = (node, reason), list(children(node))
             if isinstance(node, dict) and "$ref" in node:
                 waiting.append(held.definitions[target(node)])
     return found
 
 
-def leave_out_what_is_not_known(held: HeldSchema) -> None:
+def drop_unsupported(held: HeldSchema) -> None:
     """Leaves of a schema's parts that llguidance cannot do only their type, in place: circles with something beside
     their refs, and bounds beyond 64 bits. What nothing fits, or what is too large, stays, to be refused."""
     if not any(map(_is_doubtful, walk(held))):
@@ -56,4 +56,4 @@ def leave_out_what_is_not_known(held: HeldSchema) -> None:
 def _is_doubtful(node: Schema | bool) -> bool:
     if isinstance(node, bool):
         return False
-    return ("$ref" in node and len(node) > 1) or any(abs(node.get(key, 0)) > MAX_NUMBER for key in _BOUNDS)
+    return ("$ref" in node and len(node) > 1) or any(abs(node.get(key, 0)) > MAX_NUMBER for key in BOUNDS)

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
-from urllib.parse import unquote
 
-from llm_core.chat.schema_choices import drop_types_that_are_said, make_choices_plain
-from llm_core.chat.schema_complaints import complaint_of, leave_out_what_is_not_known
-from llm_core.chat.schema_ends import take_out_what_never_ends
-from llm_core.chat.schema_limits import (
+from llm_core.structured_output.complaints import complaint_of, drop_unsupported
+from llm_core.structured_output.endless import prune_endless
+from llm_core.structured_output.keywords import adds_none, rewrite_bounds, rewrite_keywords
+from llm_core.structured_output.limits import (
+    BOUNDS,
     MAX_DECIMALS,
     MAX_HELD_LENGTH,
     MAX_LEVELS,
@@ -34,12 +35,11 @@ from llm_core.chat.schema_limits import (
     multiple,
     refuse,
 )
-from llm_core.chat.schema_plain import adds_none, make_bounds_plain, make_plain
-from llm_core.chat.schema_values import count
-from llm_core.chat.schema_written import HELD_FORMATS, PARTLY_HELD_FORMATS, object_text, scalar_text
-from llm_core.engine.constraint import NOTHING_FITS
-
-TYPES = ("null", "boolean", "integer", "number", "string", "array", "object")
+from llm_core.structured_output.one_of import drop_implied_types, rewrite_one_of
+from llm_core.structured_output.place import ELSEWHERE, Place, Refs
+from llm_core.structured_output.serialize import HELD_FORMATS, PARTLY_HELD_FORMATS, object_text, scalar_text
+from llm_core.structured_output.values import TYPES, count
+from llm_core.structured_output.wording import NOTHING_FITS
 
 # Those that llguidance knows, and those that are written as patterns or held as a part of them. Any other is an
 # annotation, as the standard has it.
@@ -49,15 +49,13 @@ UNHELD_KEYWORDS = frozenset(
 ) | {"$dynamicRef", "$recursiveRef"}
 _IS_OFF: dict[str, object] = {"uniqueItems": False, "unevaluatedItems": True, "unevaluatedProperties": True}
 
-_BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
-_ELSEWHERE = "only refs within the schema are followed, such as '#/$defs/name'"
 _COMBINING = ("allOf", "anyOf", "oneOf", "$ref")
 # A schema that says how its objects look and not that it is one means one.
 _TYPE_OF_KEYWORD = {
     "object": ("properties", "required", "additionalProperties", "patternProperties", "minProperties", "maxProperties"),
     "array": ("items", "prefixItems", "minItems", "maxItems"),
     "string": ("pattern", "format", "minLength", "maxLength"),
-    "number": (*_BOUNDS, "multipleOf"),
+    "number": (*BOUNDS, "multipleOf"),
 }
 
 
@@ -77,12 +75,12 @@ def hold(schema: Schema, place: str, budget: Budget, *, strict: bool, must_be_ob
     """
     check_size(schema, place)
     held = _Reader(schema, place, budget, strict=strict).read(must_be_object=must_be_object)
-    make_choices_plain(held, strict=strict)
-    take_out_what_never_ends(held)
-    drop_types_that_are_said(held)
+    rewrite_one_of(held, strict=strict)
+    prune_endless(held)
+    drop_implied_types(held)
     check_costs(held)
     if not strict:
-        leave_out_what_is_not_known(held)
+        drop_unsupported(held)
     return held
 
 
@@ -91,33 +89,34 @@ class _Reader:
 
     def __init__(self, root: Schema, place: str, budget: Budget, *, strict: bool) -> None:
         self._root = root
+        self._refs = Refs(root, place, _KEYWORDS, is_strict=strict)
         self._budget = budget
         self._strict = strict
         self._held = HeldSchema(place, True, {})
         self._names: dict[tuple[int, bool], str] = {}
-        self._waiting: list[tuple[str, Any, str, bool]] = []  # definitions: name, schema, place, whether it is open
+        self._waiting: list[tuple[str, Any, Place]] = []  # definitions
         self._levels = self._all_levels = 0
 
     def read(self, *, must_be_object: bool) -> HeldSchema:
-        held, (node, place) = self._held, self._behind_refs(self._root, self._held.place)
-        held.root = self._read(node, place, 0, False)
+        held, (node, place) = self._held, self._refs.follow(self._root, Place(self._held.place))
+        held.root = self._read(node, place)
         if must_be_object:
             held.root = self._object(held.root)
         self._all_levels = self._levels
         while self._waiting:
-            name, node, place, is_open = self._waiting.pop()
+            name, node, place = self._waiting.pop()
             self._levels = 0
-            held.definitions[name] = self._read(node, place, 0, is_open)
+            held.definitions[name] = self._read(node, place)
             self._all_levels += self._levels + 1
             if self._all_levels > MAX_LEVELS_TOGETHER:
-                raise refuse(place, f"all definitions together have more than {MAX_LEVELS_TOGETHER} levels")
+                raise place.refuse(f"all definitions together have more than {MAX_LEVELS_TOGETHER} levels")
         return held
 
-    def _leave_out(self, at: str, why: str) -> None:
+    def _leave_out(self, at: Place, why: str) -> None:
         """What cannot be held is no reason to refuse a tool; whoever is answered with JSON counts on all of it."""
         if self._strict:
-            raise refuse(at, why)
-        self._held.left_out.append(f"{at}: {why}")
+            raise at.refuse(why)
+        self._held.left_out.append(f"{at.path}: {why}")
 
     def _object(self, root: Schema | bool) -> Schema | bool:
         kinds = [] if isinstance(root, bool) else root.get("type", [])
@@ -128,44 +127,45 @@ class _Reader:
         root["type"] = "object"
         return root
 
-    def _read(self, node: Any, place: str, level: int, is_open: bool) -> Schema | bool:
-        """`is_open`: other schemas may add properties to the objects in this one."""
+    def _read(self, node: Any, place: Place) -> Schema | bool:
         if isinstance(node, bool):
             return node
         if not isinstance(node, dict):
-            raise refuse(place, "a schema must be an object, or true or false")
-        if level > MAX_LEVELS:
-            raise refuse(place, f"is more than {MAX_LEVELS} levels deep")
-        self._levels = max(self._levels, level)
-        self._budget.spend("schemas", 1, place)
-        items = self._behind_refs(node.get("items"), f"{place}.items")[0] if node.get("uniqueItems") is True else None
-        node = make_plain(node, items, is_open=is_open)
-        is_open = is_open or _may_add_properties(node)
+            raise place.refuse("a schema must be an object, or true or false")
+        if place.level > MAX_LEVELS:
+            raise place.refuse(f"is more than {MAX_LEVELS} levels deep")
+        self._levels = max(self._levels, place.level)
+        self._budget.spend("schemas", 1, place.path)
+        is_unique = node.get("uniqueItems") is True
+        items = self._refs.follow(node.get("items"), place.keyword("items"))[0] if is_unique else None
+        node = rewrite_keywords(node, items, is_open=place.is_open)
+        place = replace(place, is_open=place.is_open or _may_add_properties(node))
         held: Schema = {}
         for key, value in sorted(node.items(), key=_after_the_others):
-            at = f"{place}.{key}"
+            at = place.keyword(key)
             if key in UNHELD_KEYWORDS:
                 if not (key in _IS_OFF and value == _IS_OFF[key]):
                     self._leave_out(at, "cannot be held")
             elif reader := _KEYWORDS.get(key):
-                reader(self, held, key, value, at, level + 1, is_open)
-        self._settle(held, node, place, is_open)
-        self._held.places[id(held)] = place
+                reader(self, held, key, value, at)
+        self._settle(held, node, place)
+        self._held.places[id(held)] = place.path
         return held
 
     # ── what a schema says as a whole ────────────────────────────────────────────────────────────────────────────────
 
-    def _settle(self, held: Schema, node: Schema, place: str, is_open: bool) -> None:
+    def _settle(self, held: Schema, node: Schema, place: Place) -> None:
         """What depends on several keywords."""
-        make_bounds_plain(held)
-        if any(key in held for key in _BOUNDS) and multiple(held.get("multipleOf", 1))[0] > MAX_PLAIN_MULTIPLE:
-            self._leave_out(f"{place}.multipleOf", f"counts too far beside bounds; {MAX_PLAIN_MULTIPLE:,} is the limit")
+        rewrite_bounds(held)
+        if any(key in held for key in BOUNDS) and multiple(held.get("multipleOf", 1))[0] > MAX_PLAIN_MULTIPLE:
+            why = f"counts too far beside bounds; {MAX_PLAIN_MULTIPLE:,} is the limit"
+            self._leave_out(place.keyword("multipleOf"), why)
             del held["multipleOf"]
         if "type" not in held and not any(key in held for key in (*_COMBINING, "enum", "const")):
             kinds = [kind for kind, keywords in _TYPE_OF_KEYWORD.items() if any(key in held for key in keywords)]
             if len(kinds) == 1:
                 held["type"] = kinds[0]
-        if not is_open and "additionalProperties" not in held and "patternProperties" not in held:
+        if not place.is_open and "additionalProperties" not in held and "patternProperties" not in held:
             self._close(held)
         if "pattern" in held or "format" in held:
             self._settle_string(held, place)
@@ -184,177 +184,143 @@ class _Reader:
             held["additionalProperties"] = False
             self._held.closed.add(id(held))
 
-    def _settle_string(self, held: Schema, place: str) -> None:
+    def _settle_string(self, held: Schema, place: Place) -> None:
         """Leaves out what llguidance cannot hold of a string, or refuses it."""
         facets = ("pattern", "format", "minLength", "maxLength")
         while True:
             string = {"type": "string"} | {key: held[key] for key in facets if key in held}
-            said = complaint_of(scalar_text(string))
-            if said is None:
+            why = complaint_of(scalar_text(string))
+            if why is None:
                 break
             at = next(key for key in facets if key in held)
             if held.get("format") in PARTLY_HELD_FORMATS:
-                at, said = "format", f"{held['format']} cannot be held beside the rest"
-            elif said.startswith(NOTHING_FITS):
-                raise refuse(f"{place}.{at}", said)
-            self._leave_out(f"{place}.{at}", said)
+                at, why = "format", f"{held['format']} cannot be held beside the rest"
+            elif why.startswith(NOTHING_FITS):
+                raise place.keyword(at).refuse(why)
+            self._leave_out(place.keyword(at), why)
             del held[at]
         if "pattern" in held:
-            self._budget.spend("patterns", 1, f"{place}.pattern")
-            self._held.costly.append((f"{place}.pattern", string))
+            path = place.keyword("pattern").path
+            self._budget.spend("patterns", 1, path)
+            self._held.costly.append((path, string))
 
-    def _settle_object(self, held: Schema, place: str) -> None:
+    def _settle_object(self, held: Schema, place: Place) -> None:
         """The same of an object's limits and patterns of names."""
         for key in ("minProperties", "maxProperties", "patternProperties"):
-            said = complaint_of(object_text(held))
-            if said is None or key not in held:
+            why = complaint_of(object_text(held))
+            if why is None or key not in held:
                 continue
-            if said.startswith(NOTHING_FITS):
-                raise refuse(f"{place}.{key}", said)
-            self._leave_out(f"{place}.{key}", said)
+            if why.startswith(NOTHING_FITS):
+                raise place.keyword(key).refuse(why)
+            self._leave_out(place.keyword(key), why)
             del held[key]
-
-    # ── refs ─────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-    def _leads_elsewhere(self, ref: Any) -> bool:
-        """Whether a tool's ref leads out of its schema, where nobody follows it."""
-        return not self._strict and isinstance(ref, str) and ref != "#" and not ref.startswith("#/")
-
-    def _ref(self, held: Schema, key: str, value: Any, at: str, level: int, is_open: bool) -> None:
-        if self._leads_elsewhere(value):
-            self._leave_out(at, _ELSEWHERE)
-            return
-        target, place = self._behind_refs(*self._find(value, at))
-        name = self._names.get((id(target), is_open))
-        if name is None:
-            name = self._names[id(target), is_open] = f"d{len(self._names)}"
-            self._waiting.append((name, target, place, is_open))
-        held["$ref"] = f"#/$defs/{name}"
-
-    def _behind_refs(self, node: Any, place: str) -> tuple[Any, str]:
-        """What a schema that is nothing but a ref leads to, and its place."""
-        seen: set[int] = set()
-        while isinstance(node, dict) and "$ref" in node and not any(key in _KEYWORDS and key != "$ref" for key in node):
-            if id(node) in seen:
-                raise refuse(f"{place}.$ref", "refers to itself and to nothing else")
-            if self._leads_elsewhere(node["$ref"]):
-                break
-            seen.add(id(node))
-            node, place = self._find(node["$ref"], f"{place}.$ref")
-        return node, place
-
-    def _find(self, ref: Any, at: str) -> tuple[Any, str]:
-        """What a ref points to, and its place."""
-        if not isinstance(ref, str) or (ref != "#" and not ref.startswith("#/")):
-            raise refuse(at, _ELSEWHERE)
-        node: Any = self._root
-        place = self._held.place
-        for part in ref.split("/")[1:]:
-            name = unquote(part).replace("~1", "/").replace("~0", "~")
-            if isinstance(node, dict) and name in node:
-                node = node[name]
-            elif isinstance(node, list) and name.isdecimal() and len(name) < 6 and int(name) < len(node):
-                node = node[int(name)]
-            else:
-                raise refuse(at, f"there is no {ref[:100]} in the schema")
-            place = f"{place}.{name[:100]}"
-        return node, place
 
     # ── keywords: each adds what is held of one to `held` ────────────────────────────────────────────────────────────
 
-    def _type(self, held: Schema, key: str, value: Any, at: str, level: int, is_open: bool) -> None:
+    def _ref(self, held: Schema, key: str, value: Any, at: Place) -> None:
+        if self._refs.leads_elsewhere(value):
+            self._leave_out(at, ELSEWHERE)
+            return
+        target, place = self._refs.follow(*self._refs.find(value, at))
+        name = self._names.get((id(target), at.is_open))
+        if name is None:
+            name = self._names[id(target), at.is_open] = f"d{len(self._names)}"
+            self._waiting.append((name, target, place))
+        held["$ref"] = f"#/$defs/{name}"
+
+    def _type(self, held: Schema, key: str, value: Any, at: Place) -> None:
         kinds = value if isinstance(value, list) else [value]
         if not kinds or not all(isinstance(kind, str) and kind in TYPES for kind in kinds):
-            raise refuse(at, f"must be one or several of {', '.join(TYPES)}")
+            raise at.refuse(f"must be one or several of {', '.join(TYPES)}")
         held[key] = kinds[0] if len(kinds) == 1 else list(dict.fromkeys(kinds))
 
-    def _schema(self, held: Schema, key: str, value: Any, at: str, level: int, is_open: bool) -> None:
-        held[key] = self._read(value, at, level, is_open)
+    def _schema(self, held: Schema, key: str, value: Any, at: Place) -> None:
+        held[key] = self._read(value, at)
 
-    def _items(self, held: Schema, key: str, value: Any, at: str, level: int, is_open: bool) -> None:
+    def _items(self, held: Schema, key: str, value: Any, at: Place) -> None:
         if isinstance(value, list):  # up to draft 2019-09
-            self._schemas(held, "prefixItems", value, at, level, is_open)
+            self._schemas(held, "prefixItems", value, at)
         else:
-            self._schema(held, key, value, at, level, is_open)
+            self._schema(held, key, value, at)
 
-    def _rest_of_items(self, held: Schema, key: str, value: Any, at: str, level: int, is_open: bool) -> None:
+    def _rest_of_items(self, held: Schema, key: str, value: Any, at: Place) -> None:
         if "prefixItems" in held and "items" not in held:
-            self._schema(held, "items", value, at, level, is_open)
+            self._schema(held, "items", value, at)
 
-    def _schemas(self, held: Schema, key: str, value: Any, at: str, level: int, is_open: bool) -> None:
+    def _schemas(self, held: Schema, key: str, value: Any, at: Place) -> None:
         if not isinstance(value, list) or not (value or key == "prefixItems"):
-            raise refuse(at, "must be a list of schemas")
-        held[key] = [self._read(each, f"{at}.{number}", level, is_open) for number, each in enumerate(value)]
+            raise at.refuse("must be a list of schemas")
+        held[key] = [self._read(each, at.item(number)) for number, each in enumerate(value)]
 
-    def _named_schemas(self, held: Schema, key: str, value: Any, at: str, level: int, is_open: bool) -> None:
+    def _named_schemas(self, held: Schema, key: str, value: Any, at: Place) -> None:
         if not isinstance(value, dict):
-            raise refuse(at, "must be an object with schemas")
-        self._budget.spend("properties", len(value), at)
+            raise at.refuse("must be an object with schemas")
+        self._budget.spend("properties", len(value), at.path)
         if any(len(name) > MAX_LITERAL_CHARS for name in value):
-            raise refuse(at, f"has a name of more than {MAX_LITERAL_CHARS:,} characters")
+            raise at.refuse(f"has a name of more than {MAX_LITERAL_CHARS:,} characters")
         if key == "patternProperties":
-            self._budget.spend("patterns", len(value), at)
-        held[key] = {name: self._read(each, f"{at}.{name[:100]}", level, is_open) for name, each in value.items()}
+            self._budget.spend("patterns", len(value), at.path)
+        held[key] = {name: self._read(each, at.item(name)) for name, each in value.items()}
 
-    def _required(self, held: Schema, key: str, value: Any, at: str, level: int, is_open: bool) -> None:
+    def _required(self, held: Schema, key: str, value: Any, at: Place) -> None:
         if isinstance(value, bool) and not self._strict:  # draft 3, and many a tool written by hand
             return
         if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
-            raise refuse(at, "must be a list of names")
-        self._budget.spend("properties", len(value), at)
+            raise at.refuse("must be a list of names")
+        self._budget.spend("properties", len(value), at.path)
         if any(len(name) > MAX_LITERAL_CHARS for name in value):
-            raise refuse(at, f"has a name of more than {MAX_LITERAL_CHARS:,} characters")
+            raise at.refuse(f"has a name of more than {MAX_LITERAL_CHARS:,} characters")
         held[key] = list(dict.fromkeys(value))
 
-    def _values(self, held: Schema, key: str, value: Any, at: str, level: int, is_open: bool) -> None:
+    def _values(self, held: Schema, key: str, value: Any, at: Place) -> None:
         if key == "enum" and (not isinstance(value, list) or not value):
-            raise refuse(at, "must be a list of values")
+            raise at.refuse("must be a list of values")
         values, composite = count(value if key == "enum" else [value])
-        self._budget.spend("values", values, at)
-        self._budget.spend("composite_values", composite, at)
+        self._budget.spend("values", values, at.path)
+        self._budget.spend("composite_values", composite, at.path)
         if any(len(json.dumps(each)) > MAX_LITERAL_CHARS for each in (value if key == "enum" else [value])):
-            raise refuse(at, f"has a value of more than {MAX_LITERAL_CHARS:,} characters")
+            raise at.refuse(f"has a value of more than {MAX_LITERAL_CHARS:,} characters")
         held[key] = value
 
-    def _pattern(self, held: Schema, key: str, value: Any, at: str, level: int, is_open: bool) -> None:
+    def _pattern(self, held: Schema, key: str, value: Any, at: Place) -> None:
         if not isinstance(value, str):
-            raise refuse(at, "must be a text")
+            raise at.refuse("must be a text")
         if len(value) <= MAX_PATTERN_CHARS:
             held[key] = value
         else:
             self._leave_out(at, f"is too long: {len(value):,} characters, where {MAX_PATTERN_CHARS:,} may be")
 
-    def _format(self, held: Schema, key: str, value: Any, at: str, level: int, is_open: bool) -> None:
+    def _format(self, held: Schema, key: str, value: Any, at: Place) -> None:
         if not isinstance(value, str):
-            raise refuse(at, "must be a text")
+            raise at.refuse("must be a text")
         if value in FORMATS:
             held[key] = value
 
-    def _least(self, held: Schema, key: str, value: Any, at: str, level: int, is_open: bool) -> None:
-        least = _whole(value, at)
+    def _least(self, held: Schema, key: str, value: Any, at: Place) -> None:
+        least = _natural(value, at)
         if least <= MAX_MINIMUM:
             held[key] = least
         else:
             self._leave_out(at, f"is too large; {MAX_MINIMUM:,} is the limit")
 
-    def _most(self, held: Schema, key: str, value: Any, at: str, level: int, is_open: bool) -> None:
-        most = _whole(value, at)
+    def _most(self, held: Schema, key: str, value: Any, at: Place) -> None:
+        most = _natural(value, at)
         if most <= MAX_HELD_LENGTH:
             held[key] = most
 
-    def _number(self, held: Schema, key: str, value: Any, at: str, level: int, is_open: bool) -> None:
+    def _number(self, held: Schema, key: str, value: Any, at: Place) -> None:
         if isinstance(value, bool) and key.startswith("exclusive"):  # draft 4
             held[key] = value
         elif isinstance(value, bool) or not isinstance(value, int | float):
-            raise refuse(at, "must be a number")
+            raise at.refuse("must be a number")
         elif key == "multipleOf" and value <= 0:
-            raise refuse(at, "must be more than 0")
+            raise at.refuse("must be more than 0")
         elif key == "multipleOf":
             self._multiple(held, value, at)
         else:
             held[key] = value
 
-    def _multiple(self, held: Schema, step: float, at: str) -> None:
+    def _multiple(self, held: Schema, step: float, at: Place) -> None:
         digits, exponent = multiple(step)
         if digits == 1 and exponent < -MAX_DECIMALS:
             held["multipleOf"] = 10.0**-MAX_DECIMALS  # whose multiples are multiples of the smaller step too
@@ -364,7 +330,7 @@ class _Reader:
             self._leave_out(at, f"counts too far; {MAX_MULTIPLE:,} is the limit")
 
 
-_Keyword = Callable[[_Reader, Schema, str, Any, str, int, bool], None]
+_Keyword = Callable[[_Reader, Schema, str, Any, Place], None]
 _KEYWORDS: dict[str, _Keyword] = {
     "$ref": _Reader._ref,
     "type": _Reader._type,
@@ -380,7 +346,7 @@ _KEYWORDS: dict[str, _Keyword] = {
     "format": _Reader._format,
     **dict.fromkeys(("minLength", "minItems", "minProperties"), _Reader._least),
     **dict.fromkeys(("maxLength", "maxItems", "maxProperties"), _Reader._most),
-    **dict.fromkeys((*_BOUNDS, "multipleOf"), _Reader._number),
+    **dict.fromkeys((*BOUNDS, "multipleOf"), _Reader._number),
 }
 
 
@@ -400,7 +366,7 @@ def _after_the_others(item: tuple[str, Any]) -> bool:
     return item[0] == "additionalItems"
 
 
-def _whole(value: Any, at: str) -> int:
+def _natural(value: Any, at: Place) -> int:
     if isinstance(value, bool) or not isinstance(value, int | float) or value < 0 or value != int(value):
-        raise refuse(at, "must be a whole number, 0 or more")
+        raise at.refuse("must be a whole number, 0 or more")
     return int(value)

@@ -15,13 +15,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from llm_core.chat.formats import DEFAULT_REASONING, ReasoningFormat
-from llm_core.chat.grammar import Manner, ReplyGrammar, reply_grammar
+from llm_core.chat.reply_syntax import ReplySyntax
 from llm_core.chat.tool_formats import HERMES, TOOL_FORMATS, ToolFormat
-from llm_core.engine.constraint import ConstraintCompiler
 from llm_core.engine.llama import Model
 from llm_core.errors import InvalidRequest
 from llm_core.request import build_request
-from tests.chat.schemas import bounded_objects
+from llm_core.structured_output.constraint import ConstraintCompiler
+from llm_core.structured_output.grammar import ReplyGrammar, reply_grammar
+from tests.structured_output.schemas import bounded_objects
 
 WEATHER = {
     "name": "get_weather",
@@ -91,14 +92,14 @@ def control_tokens(vocabulary: Model) -> dict[str, int]:
 class Reader:
     """Follows texts through the grammar of a request."""
 
-    def __init__(self, vocabulary: Model, compiler: ConstraintCompiler, manner: Manner) -> None:
+    def __init__(self, vocabulary: Model, compiler: ConstraintCompiler, syntax: ReplySyntax) -> None:
         self.vocabulary = vocabulary
         self.compiler = compiler
-        self.manner = manner
+        self.syntax = syntax
 
     def grammar(self, *, starts_in_reasoning: bool = False, **options: Any) -> ReplyGrammar | None:
         request = build_request([{"role": "user", "content": "Hi"}], max_tokens=9, timeout=9, **options)
-        return reply_grammar(request, self.manner, starts_in_reasoning=starts_in_reasoning)
+        return reply_grammar(request, self.syntax, starts_in_reasoning=starts_in_reasoning)
 
     def passes(self, text: str, **options: Any) -> str:
         """The part of a text that may be said; `.` behind it where the reply may end there, `!` where it must."""
@@ -118,18 +119,18 @@ class Reader:
 
 @pytest.fixture
 def reader(vocabulary: Model, compiler: ConstraintCompiler, control_tokens: dict[str, int]) -> Reader:
-    return Reader(vocabulary, compiler, Manner(HERMES, DEFAULT_REASONING, False, control_tokens.get))
+    return Reader(vocabulary, compiler, ReplySyntax(HERMES, DEFAULT_REASONING, False, control_tokens.get))
 
 
 @pytest.fixture
 def thinker(vocabulary: Model, compiler: ConstraintCompiler, control_tokens: dict[str, int]) -> Reader:
-    return Reader(vocabulary, compiler, Manner(HERMES, DEFAULT_REASONING, True, control_tokens.get))
+    return Reader(vocabulary, compiler, ReplySyntax(HERMES, DEFAULT_REASONING, True, control_tokens.get))
 
 
 @pytest.fixture
 def marker(vocabulary: Model, compiler: ConstraintCompiler, control_tokens: dict[str, int]) -> Reader:
     """Who marks calls and thinking with control tokens."""
-    return Reader(vocabulary, compiler, Manner(MARKED, MARKED_THINKING, True, control_tokens.get))
+    return Reader(vocabulary, compiler, ReplySyntax(MARKED, MARKED_THINKING, True, control_tokens.get))
 
 
 class TestAuto:
@@ -191,7 +192,7 @@ class TestFormats:
     def test_calls_in_the_models_own_form_pass(
         self, vocabulary: Model, compiler: ConstraintCompiler, form: ToolFormat, choice: str
     ) -> None:
-        reader = Reader(vocabulary, compiler, Manner(form, DEFAULT_REASONING, False, {}.get))
+        reader = Reader(vocabulary, compiler, ReplySyntax(form, DEFAULT_REASONING, False, {}.get))
         calls = FIRST[form.name] + SECOND[form.name]
 
         assert reader.passes(calls, tools=[WEATHER, ADD], tool_choice=choice).rstrip(".!") == calls
@@ -200,7 +201,7 @@ class TestFormats:
     def test_without_a_marker_a_call_is_a_reply_that_begins_as_one(
         self, vocabulary: Model, compiler: ConstraintCompiler, form: ToolFormat
     ) -> None:
-        reader = Reader(vocabulary, compiler, Manner(form, DEFAULT_REASONING, False, {}.get))
+        reader = Reader(vocabulary, compiler, ReplySyntax(form, DEFAULT_REASONING, False, {}.get))
         assert reader.passes('{"answer": 42}', **BOTH) == '{"answer": 42}.'
         assert reader.passes('So: {"name": "nope"}', **BOTH) == 'So: {"name": "nope"}.'
         assert reader.passes('{"name": "nope"}', **BOTH) == '{"name": "'
@@ -231,7 +232,7 @@ class TestFormats:
     def test_thinking_in_channels(
         self, vocabulary: Model, compiler: ConstraintCompiler, control_tokens: dict[str, int], choice: str
     ) -> None:
-        reader = Reader(vocabulary, compiler, Manner(HERMES, CHANNELS, True, control_tokens.get))
+        reader = Reader(vocabulary, compiler, ReplySyntax(HERMES, CHANNELS, True, control_tokens.get))
         options = {"tools": [WEATHER, ADD], "tool_choice": choice}
         thought = "<issue_start>analysis<filename>hm<repo_name><issue_start>final<filename>"
 

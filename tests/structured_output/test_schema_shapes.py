@@ -12,12 +12,12 @@ import jsonschema
 import numpy as np
 import pytest
 
-from llm_core.chat.schema import hold
-from llm_core.chat.schema_limits import Budget, Schema
-from llm_core.chat.schema_written import text_of
-from llm_core.engine.constraint import Constraint, ConstraintCompiler
 from llm_core.engine.llama import Model
 from llm_core.errors import InvalidRequest
+from llm_core.structured_output.constraint import Constraint, ConstraintCompiler
+from llm_core.structured_output.limits import Budget, Schema
+from llm_core.structured_output.schema import hold
+from llm_core.structured_output.serialize import text_of
 
 WALKS = 12
 MAX_STEPS = 150

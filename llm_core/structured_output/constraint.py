@@ -1,7 +1,7 @@
 """Replies held to a grammar, by llguidance: which tokens may come next.
 
 A grammar is compiled on the caller's thread, under limits; the engine's thread only asks a `Constraint` for masks. Its
-language is llguidance's Lark; what it says (`llm_core.chat.grammar`) is not known here.
+language is llguidance's Lark; what it says (`grammar`) is not known here.
 """
 
 from __future__ import annotations
@@ -9,8 +9,6 @@ from __future__ import annotations
 import logging
 import random
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -19,7 +17,8 @@ import numpy.typing as npt
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 
 from llm_core.engine.llama import Model
-from llm_core.errors import EngineClosed, InvalidRequest, LLMError, ModelError, SequenceFailed
+from llm_core.errors import EngineClosed, InvalidRequest, ModelError, SequenceFailed
+from llm_core.structured_output.wording import no_panics, reason
 
 log = logging.getLogger(__name__)
 
@@ -63,9 +62,9 @@ _CONTROL = b"\xff"  # how llguidance tells a control token's name from text: no 
 
 def complaint(grammar: str) -> str | None:
     """What is wrong with a grammar as such, whatever the vocabulary; None where nothing is. Takes a millisecond."""
-    with _no_panics(InvalidRequest):
-        said = LLMatcher.validate_grammar(grammar, limits=_LIMITS)
-    return _reason(said) if said else None
+    with no_panics(InvalidRequest):
+        message = LLMatcher.validate_grammar(grammar, limits=_LIMITS)
+    return reason(message) if message else None
 
 
 class Constraint:
@@ -94,7 +93,7 @@ class Constraint:
 
     def forbidden(self) -> npt.NDArray[np.bool_]:
         """Which tokens must not come next, shape (vocab_size,); raises as `mask` does."""
-        with _no_panics(SequenceFailed):
+        with no_panics(SequenceFailed):
             allowed = self._matcher.compute_bitmask()
         self._check()
         bits = np.unpackbits(~np.frombuffer(allowed, np.uint8), count=self._vocab_size, bitorder="little")
@@ -106,13 +105,13 @@ class Constraint:
         Raises:
             SequenceFailed: It does not fit the grammar.
         """
-        with _no_panics(SequenceFailed):
+        with no_panics(SequenceFailed):
             self._matcher.consume_token(token)
         self._check()
 
     def _check(self) -> None:
         if self._matcher.is_error():
-            raise SequenceFailed(f"The reply cannot be held to its form any more: {_reason(self._matcher.get_error())}")
+            raise SequenceFailed(f"The reply cannot be held to its form any more: {reason(self._matcher.get_error())}")
 
 
 class ConstraintCompiler:
@@ -145,14 +144,14 @@ class ConstraintCompiler:
             InvalidRequest: It is no grammar, nothing fits it, or it is too large.
             EngineClosed: The model is gone.
         """
-        with self._lock, _no_panics(InvalidRequest):
+        with self._lock, no_panics(InvalidRequest):
             if self._closed:
                 raise EngineClosed("The engine has been shut down.")
             if self._tokenizer is None:
                 raise InvalidRequest("This model's vocabulary is not one that replies can be held to a form with.")
             matcher = LLMatcher(self._tokenizer, grammar, log_level=0, limits=limits)
         if matcher.is_error():
-            raise InvalidRequest(_reason(matcher.get_error()))
+            raise InvalidRequest(reason(matcher.get_error()))
         return Constraint(matcher, self._model.vocab_size)
 
     def _rehearse(self, grammar: str) -> int:
@@ -195,7 +194,7 @@ class ConstraintCompiler:
 def _readable(model: Model) -> LLTokenizer | None:
     """The tables, None where they cannot be made: such a model can still chat."""
     try:
-        with _no_panics(ModelError):
+        with no_panics(ModelError):
             return _tokenizer(model)
     except (ModelError, ValueError) as error:
         log.error("no reply of this model can be held to a form: %s", error)
@@ -217,50 +216,3 @@ def _tokenizer(model: Model) -> LLTokenizer:
         slices=None,
     )
     return made
-
-
-NOTHING_FITS = "nothing can fit"
-"""How a complaint begins that is about what is asked for, and not about what can be held."""
-
-# How llguidance's complaints begin, and what they mean for whoever sent the schema.
-_MEANINGS = (
-    ("Unsatisfiable schema: Regex is empty", f"{NOTHING_FITS} its pattern, format and length together"),
-    ("Unsatisfiable schema: ", f"{NOTHING_FITS} it: "),
-    ("Unable to determine if regex is empty", "its pattern, format and length are too much together"),
-    ("oneOf constraints are not supported", "the choices of its oneOf may overlap, which cannot be held; use anyOf"),
-    ("circular references with sibling keys", "a ref that leads back to itself can have nothing beside it"),
-    ("Failed to generate regex for", "its range cannot be held"),
-    ("schema too large", "it is too large"),
-    ("initial lexer configuration", "it is too large"),
-    ("fuel exhausted", "it is too large"),
-    ("grammar size", "it is too large"),
-    ("panic", "it is too large"),
-    ("lexer error: too many", "it costs too much to follow"),
-    ("parser error: Too many", "it costs too much to follow"),
-    ("Parser Error: Current row", "it costs too much to follow"),
-    ("NoExtension", "nothing that fits it can follow"),
-)
-
-
-def _reason(said: str) -> str:
-    """llguidance's complaint in a line, without the places in a grammar that nobody but us has seen."""
-    first, *more = said.splitlines() or [""]
-    if first.startswith("at ") and ": " in first:
-        first = first.partition(": ")[2]
-    first = first.removeprefix("failed to compile JSON schema: ").rstrip(".: ")
-    for beginning, meaning in _MEANINGS:
-        if first.startswith(beginning):
-            return meaning + first.removeprefix(beginning) if meaning.endswith(": ") else meaning
-    details = [line.removeprefix("error: ") for line in more if line.startswith("error: ")]
-    return f"{first}: {details[0]}" if details else first
-
-
-@contextmanager
-def _no_panics(kind: type[LLMError]) -> Iterator[None]:
-    """Turns a panic of llguidance into an error of ours: PyO3 raises it as a `BaseException` that nobody expects."""
-    try:
-        yield
-    except BaseException as error:
-        if type(error).__name__ != "PanicException":
-            raise
-        raise kind(f"llguidance failed: {error}") from None

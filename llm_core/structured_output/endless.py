@@ -6,10 +6,10 @@ rest is held.
 
 from __future__ import annotations
 
-from llm_core.chat.schema_limits import HeldSchema, Schema, refuse, target
+from llm_core.structured_output.limits import HeldSchema, Schema, refuse, target
 
 
-def take_out_what_never_ends(held: HeldSchema) -> None:
+def prune_endless(held: HeldSchema) -> None:
     """Takes out of a schema, in place, what no finite value fits.
 
     Raises:

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, combinations, islice, permutations
 from typing import Any
 
-from llm_core.chat.schema_limits import Schema
-from llm_core.chat.schema_values import key_of, kind_of
+from llm_core.structured_output.limits import Schema
+from llm_core.structured_output.values import TYPES, key_of, kind_of
 
 MAX_CHOICES = 65  # the ways to order none to all of four values
 MAX_UNIQUE = 10  # values of which an array may have each once; of more, two at most would have to do
@@ -19,10 +19,9 @@ MAX_CONDITIONS = 6  # of which each doubles the ways
 
 DEPENDENCIES = ("dependencies", "dependentRequired", "dependentSchemas")
 _ORDERED_UNIQUE = 4
-_TYPES = ("null", "boolean", "number", "string", "array", "object")
 
 
-def make_plain(node: Schema, items: Any, *, is_open: bool) -> Schema:
+def rewrite_keywords(node: Schema, items: Any, *, is_open: bool) -> Schema:
     """A schema without `dependencies` and its like, and without those of `not`, `uniqueItems`, `minProperties` and
     `maxProperties` that can be said otherwise. What is no schema stays as it is.
 
@@ -41,7 +40,7 @@ def make_plain(node: Schema, items: Any, *, is_open: bool) -> Schema:
     return plain
 
 
-def make_bounds_plain(held: Schema) -> None:
+def rewrite_bounds(held: Schema) -> None:
     """Draft 4 says with true and false whether a bound belongs to the range."""
     for bound, exclusive in (("minimum", "exclusiveMinimum"), ("maximum", "exclusiveMaximum")):
         if isinstance(held.get(exclusive), bool) and held.pop(exclusive) and bound in held:
@@ -104,22 +103,22 @@ def _forbid(plain: Schema) -> None:
         _and(plain, *conditions)
 
 
-def _opposites(unwanted: Schema, beside: Schema) -> Iterator[Schema]:
+def _opposites(unwanted: Schema, siblings: Schema) -> Iterator[Schema]:
     """What has to hold, all of it, for `unwanted` not to; nothing where that cannot be said."""
     match unwanted:
         case {"anyOf": [*branches]} if len(unwanted) == 1:
-            found = [list(_opposites(each, beside)) if isinstance(each, dict) else [] for each in branches]
+            found = [list(_opposites(each, siblings)) if isinstance(each, dict) else [] for each in branches]
             yield from chain.from_iterable(found) if all(found) else ()
         case {"required": [str(), *_] as names} if set(unwanted) <= {"required", "type"} and _is_list_of_texts(names):
-            if _only(beside, "object") or unwanted.get("type") is None:
+            if _only(siblings, "object") or unwanted.get("type") is None:
                 yield none_of(names) if len(names) == 1 else {"anyOf": [none_of([name]) for name in names]}
-        case {"enum": [*values]} | {"const": values} if len(unwanted) == 1 and "enum" in beside:
-            kept = beside["enum"] if isinstance(beside["enum"], list) else []
+        case {"enum": [*values]} | {"const": values} if len(unwanted) == 1 and "enum" in siblings:
+            kept = siblings["enum"] if isinstance(siblings["enum"], list) else []
             gone = {key_of(value) for value in (values if "enum" in unwanted else [values])}
             yield from [{"enum": left}] if (left := [value for value in kept if key_of(value) not in gone]) else []
         case {"type": kinds} if len(unwanted) == 1:
             gone = set(kinds) if isinstance(kinds, list) else {kinds}
-            left = [kind for kind in _TYPES if kind not in gone]
+            left = [kind for kind in TYPES if kind not in {*gone, "integer"}]
             if "integer" not in gone and left:
                 yield {"type": left}
 

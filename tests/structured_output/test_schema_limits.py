@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from llm_core.chat.schema import hold
-from llm_core.chat.schema_limits import Budget
 from llm_core.errors import InvalidRequest
-from tests.chat.horrors import HORRORS, nested, objects, within
+from llm_core.structured_output.limits import Budget
+from llm_core.structured_output.schema import hold
+from tests.structured_output.horrors import HORRORS, nested, objects, within
 
 ROOT = Path(__file__).resolve().parents[2]
 PLACE = "response_format.json_schema.schema"
@@ -33,7 +33,7 @@ class Outcome:
 @pytest.fixture(scope="module")
 def outcomes() -> dict[str, Outcome]:
     """Of every schema that was tried before the process that tries them ended."""
-    command = [sys.executable, "-m", "tests.chat.horrors"]
+    command = [sys.executable, "-m", "tests.structured_output.horrors"]
     ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=150, check=False)
     lines = [json.loads(line) for line in ran.stdout.splitlines()]
     found = {name: Outcome(*outcome) for name, *outcome in lines if outcome}

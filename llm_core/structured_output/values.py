@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+TYPES = ("null", "boolean", "integer", "number", "string", "array", "object")
+
 
 def kind_of(value: object) -> str:
     """The type of a value; an integer is a number."""

@@ -39,6 +39,7 @@ Schema = dict[str, Any]
 CHILD_LISTS = ("prefixItems", "anyOf", "oneOf", "allOf")
 CHILD_MAPS = ("properties", "patternProperties")
 CHILDREN = ("items", "additionalProperties")
+BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
 _COMBINED = {"allOf", "anyOf", "$ref"}
 
 
@@ -274,12 +275,12 @@ def _check_multiples(held: HeldSchema) -> None:
         return
     steps = [(node, multiple(node["multipleOf"])) for node in nodes if "multipleOf" in node]
     unit = min((exponent for _, (_, exponent) in steps), default=0)
-    whole = 1
+    common = 1
     for node, (count, exponent) in steps:
-        whole = math.lcm(whole, count * 10 ** (exponent - unit))
-        if multiple(whole)[0] > MAX_PLAIN_MULTIPLE:
-            said = f"counts too far with others; {MAX_PLAIN_MULTIPLE:,} is the limit"
-            raise refuse(f"{held.place_of(node)}.multipleOf", said)
+        common = math.lcm(common, count * 10 ** (exponent - unit))
+        if multiple(common)[0] > MAX_PLAIN_MULTIPLE:
+            why = f"counts too far with others; {MAX_PLAIN_MULTIPLE:,} is the limit"
+            raise refuse(f"{held.place_of(node)}.multipleOf", why)
 
 
 def walk(held: HeldSchema) -> Iterator[Schema | bool]:

@@ -11,11 +11,11 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import BaseModel, Field
 
-from llm_core.chat.schema import hold
-from llm_core.chat.schema_complaints import complaint_of
-from llm_core.chat.schema_limits import Budget, HeldSchema
-from llm_core.chat.schema_written import text_of
 from llm_core.errors import InvalidRequest
+from llm_core.structured_output.complaints import complaint_of
+from llm_core.structured_output.limits import Budget, HeldSchema
+from llm_core.structured_output.schema import hold
+from llm_core.structured_output.serialize import text_of
 
 PLACE = "tools.0.function.parameters"
 

@@ -10,12 +10,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from llm_core.engine import constraint as room
-from llm_core.engine.constraint import Constraint, ConstraintCompiler, complaint
 from llm_core.engine.engine import Engine
 from llm_core.engine.llama import Model
 from llm_core.errors import EngineClosed, InvalidRequest, SequenceFailed
 from llm_core.request import SamplingParams
+from llm_core.structured_output import constraint as module
+from llm_core.structured_output.constraint import Constraint, ConstraintCompiler, complaint
 from tests.engine.conftest import GREEDY, Call, ask
 
 COLOUR = 'start: "red" | "green" | "blue"\n'
@@ -160,7 +160,7 @@ class TestCompile:
         def panic(*_arguments: object, **_options: object) -> None:
             raise PanicException("index out of bounds")
 
-        monkeypatch.setattr(room, "LLMatcher", panic)
+        monkeypatch.setattr(module, "LLMatcher", panic)
         with pytest.raises(InvalidRequest, match="index out of bounds"):
             compiler.compile(COLOUR)
 

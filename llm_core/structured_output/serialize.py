@@ -10,7 +10,8 @@ import json
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import Any
 
-from llm_core.chat.schema_limits import (
+from llm_core.structured_output.limits import (
+    BOUNDS,
     CHILD_LISTS,
     CHILD_MAPS,
     CHILDREN,
@@ -55,19 +56,18 @@ _WIDER = {  # formats of which others are a part
 PARTLY_HELD_FORMATS = frozenset((*_WIDER, "uri-reference", "iri-reference", "regex"))
 HELD_FORMATS = frozenset((*_PATTERNS, *_WIDER))
 
-_SCALAR = {"type", "format", "pattern", "minLength", "maxLength"}
-_SCALAR |= {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"}
+_SCALAR = {"type", "format", "pattern", "minLength", "maxLength", "multipleOf", *BOUNDS}
 
 
 def text_of(held: HeldSchema, node: Schema | bool) -> str:
     """One of the schemas of a held one as JSON that stands for itself, with the way in which values are written."""
     writer = _Writer()
-    whole: Schema = writer.write(node) if isinstance(node, dict) else {"allOf": [node]}
-    if "$ref" in whole or next(children(whole), None) is not None:
+    root: Schema = writer.write(node) if isinstance(node, dict) else {"allOf": [node]}
+    if "$ref" in root or next(children(root), None) is not None:
         definitions = {name: writer.write(each) for name, each in held.definitions.items()}
         if definitions := definitions | writer.definitions:
-            whole["$defs"] = definitions
-    return json.dumps(whole | {"x-guidance": _WRITING}, ensure_ascii=False)
+            root["$defs"] = definitions
+    return json.dumps(root | {"x-guidance": _WRITING}, ensure_ascii=False)
 
 
 def scalar_text(node: Schema) -> str:

@@ -9,15 +9,15 @@ from collections.abc import Iterator, Sequence
 from itertools import combinations
 from typing import Literal
 
-from llm_core.chat.schema_limits import HeldSchema, Schema, refuse, target, walk
-from llm_core.chat.schema_values import key_of, kind_of
+from llm_core.structured_output.limits import HeldSchema, Schema, refuse, target, walk
+from llm_core.structured_output.values import key_of, kind_of
 
 MAX_PAIRED = 50  # schemas that are compared each with each; more only by a tag
 
 _REF_STEPS = 5
 
 
-def make_choices_plain(held: HeldSchema, *, strict: bool) -> None:
+def rewrite_one_of(held: HeldSchema, *, strict: bool) -> None:
     """Writes every `oneOf` as `anyOf`, in place.
 
     Args:
@@ -49,7 +49,7 @@ def _parted(branches: list[Schema | bool], node: Schema, held: HeldSchema) -> li
     parted = [dict(branch) for branch in branches if isinstance(branch, dict)]
     if not 2 <= len(parted) <= MAX_PAIRED or len(parted) < len(branches) or _exclude_each_other(branches, held):
         return None
-    gone: set[int] = set()
+    dropped: set[int] = set()
     for place, other in combinations(range(len(parted)), 2):
         if _exclude(branches[place], branches[other], held):
             continue
@@ -58,34 +58,34 @@ def _parted(branches: list[Schema | bool], node: Schema, held: HeldSchema) -> li
         if None not in names:
             for each, name in zip((one, two), names, strict=True):
                 each["properties"] = each.get("properties", {}) | {name: False}
-        elif _asks_only_for_names(one) and set(one["required"]) < set(two.get("required", ())):
-            gone.add(other)  # whatever fits it fits the shorter one too
-        elif _asks_only_for_names(two) and set(two["required"]) < set(one.get("required", ())):
-            gone.add(place)
+        elif _only_requires_names(one) and set(one["required"]) < set(two.get("required", ())):
+            dropped.add(other)  # whatever fits it fits the shorter one too
+        elif _only_requires_names(two) and set(two["required"]) < set(one.get("required", ())):
+            dropped.add(place)
         else:
             return None
     for branch, each in zip(branches, parted, strict=True):
         held.places[id(each)] = held.place_of(branch)
         if id(branch) in held.closed:
             held.closed.add(id(each))
-    return [each for place, each in enumerate(parted) if place not in gone] or None
+    return [each for place, each in enumerate(parted) if place not in dropped] or None
 
 
-def _to_forbid(one: Schema, other: Schema, beside: Schema) -> str | None:
+def _to_forbid(one: Schema, other: Schema, parent: Schema) -> str | None:
     """A name that `other` requires and that `one` can do without."""
     if one.get("type") != "object" or other.get("type") != "object":
         return None
-    needed = {*one.get("required", ()), *beside.get("required", ())}
-    mine = () if _asks_only_for_names(one) else one.get("properties", ())
+    needed = {*one.get("required", ()), *parent.get("required", ())}
+    mine = () if _only_requires_names(one) else one.get("properties", ())
     return next((name for name in other.get("required", ()) if name not in needed and name not in mine), None)
 
 
-def _asks_only_for_names(node: Schema) -> bool:
+def _only_requires_names(node: Schema) -> bool:
     forbidden = all(each is False for each in node.get("properties", {}).values())
     return bool(node.get("required")) and node.keys() <= {"type", "required", "properties"} and forbidden
 
 
-def drop_types_that_are_said(held: HeldSchema) -> None:
+def drop_implied_types(held: HeldSchema) -> None:
     """Takes a `type` away, in place, that all choices beside it have too, or the one schema that is referred to: where
     refs lead back to themselves llguidance allows nothing beside them."""
     for node in walk(held):
