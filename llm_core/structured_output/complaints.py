@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import lru_cache
 
 from llm_core.structured_output.constraint import complaint
-from llm_core.structured_output.limits import BOUNDS, HeldSchema, Schema, children, target, walk
-from llm_core.structured_output.serialize import MAX_NUMBER, text_of
+from llm_core.structured_output.limits import BOUNDS, MAX_NUMBER, HeldSchema, Schema, children, target, walk
+from llm_core.structured_output.serialize import text_of
 from llm_core.structured_output.wording import NOTHING_FITS
 
 _MAX_LEFT_OUT = 5

@@ -24,9 +24,12 @@ MAX_LEVELS_TOGETHER = 600  # of a schema and all definitions that it uses
 MAX_MINIMUM = 10_000  # of minLength, minItems, minProperties: a reply has no room for more
 MAX_HELD_LENGTH = 50_000  # characters: a string under a larger `maxLength` outgrows the lexer before it gets there
 MAX_PATTERN_CHARS = 1_000
-MAX_MULTIPLE = 20_000  # a `multipleOf` without the zeros at its end
+MAX_MULTIPLE = 20_000  # remainders of a `multipleOf`
 MAX_PLAIN_MULTIPLE = 1_000  # the same beside bounds, and the least common multiple of several that meet
 MAX_DECIMALS = 10  # of `multipleOf`
+MAX_STEP = 10**8  # of `multipleOf`
+MAX_COMMON_STEP = 100_000  # of several `multipleOf` that meet, zeros and all
+MAX_NUMBER = 10**18  # exact as the double that llguidance makes of it; the next one would be more than 64 bits
 MAX_LITERAL_CHARS = 5_000  # of a name or a value
 MAX_COMBINED = 8_000  # schemas made by intersecting others: 30 to 50 microseconds each
 MAX_PROPERTIES = 500  # of one object, once combined: optional ones take the square of their number
@@ -57,6 +60,7 @@ class Budget:
     values: int = 10_000  # in enum and const
     composite_values: int = 300  # lists and objects in enum and const cost half a millisecond each
     patterns: int = 50
+    remainders: int = 60_000  # of `multipleOf`: ten microseconds each
 
     def spend(self, kind: str, count: int, place: str) -> None:
         left = getattr(self, kind) - count
@@ -268,6 +272,12 @@ def multiple(step: float) -> tuple[int, int]:
     return int("".join(map(str, digits))), int(exponent)
 
 
+def remainders(step: float) -> int:
+    """What a step costs, in remainders that are counted: with each zero at its end ten times as many again."""
+    digits, exponent = multiple(step)
+    return 1 if digits == 1 else digits * (1 + 10 * max(0, exponent))
+
+
 def _check_multiples(held: HeldSchema) -> None:
     """Where several `multipleOf` meet in a value, the remainders of all together are counted."""
     nodes = [node for node in walk(held) if isinstance(node, dict)]
@@ -278,7 +288,8 @@ def _check_multiples(held: HeldSchema) -> None:
     common = 1
     for node, (count, exponent) in steps:
         common = math.lcm(common, count * 10 ** (exponent - unit))
-        if multiple(common)[0] > MAX_PLAIN_MULTIPLE:
+        digits = multiple(common)[0]
+        if digits > MAX_PLAIN_MULTIPLE or (digits > 1 and common * 10.0**unit > MAX_COMMON_STEP):
             why = f"counts too far with others; {MAX_PLAIN_MULTIPLE:,} is the limit"
             raise refuse(f"{held.place_of(node)}.multipleOf", why)
 

@@ -25,8 +25,10 @@ from llm_core.structured_output.limits import (
     MAX_LITERAL_CHARS,
     MAX_MINIMUM,
     MAX_MULTIPLE,
+    MAX_NUMBER,
     MAX_PATTERN_CHARS,
     MAX_PLAIN_MULTIPLE,
+    MAX_STEP,
     Budget,
     HeldSchema,
     Schema,
@@ -34,6 +36,7 @@ from llm_core.structured_output.limits import (
     check_size,
     multiple,
     refuse,
+    remainders,
 )
 from llm_core.structured_output.one_of import drop_implied_types, rewrite_one_of
 from llm_core.structured_output.place import ELSEWHERE, Place, Refs
@@ -157,7 +160,7 @@ class _Reader:
     def _settle(self, held: Schema, node: Schema, place: Place) -> None:
         """What depends on several keywords."""
         rewrite_bounds(held)
-        if any(key in held for key in BOUNDS) and multiple(held.get("multipleOf", 1))[0] > MAX_PLAIN_MULTIPLE:
+        if any(key in held for key in BOUNDS) and remainders(held.get("multipleOf", 1)) > MAX_PLAIN_MULTIPLE:
             why = f"counts too far beside bounds; {MAX_PLAIN_MULTIPLE:,} is the limit"
             self._leave_out(place.keyword("multipleOf"), why)
             del held["multipleOf"]
@@ -317,6 +320,8 @@ class _Reader:
             raise at.refuse("must be more than 0")
         elif key == "multipleOf":
             self._multiple(held, value, at)
+        elif value > MAX_NUMBER if key in ("minimum", "exclusiveMinimum") else value < -MAX_NUMBER:
+            self._leave_out(at, f"no number beyond {MAX_NUMBER:,} can be held")
         else:
             held[key] = value
 
@@ -324,10 +329,13 @@ class _Reader:
         digits, exponent = multiple(step)
         if digits == 1 and exponent < -MAX_DECIMALS:
             held["multipleOf"] = 10.0**-MAX_DECIMALS  # whose multiples are multiples of the smaller step too
-        elif digits <= MAX_MULTIPLE and exponent >= -MAX_DECIMALS:
-            held["multipleOf"] = step
+        elif remainders(step) > MAX_MULTIPLE or exponent < -MAX_DECIMALS:
+            self._leave_out(at, f"counts too far; {MAX_MULTIPLE:,} is the limit, or less where zeros follow")
+        elif step > MAX_STEP:
+            self._leave_out(at, f"is too large; {MAX_STEP:,} is the limit")
         else:
-            self._leave_out(at, f"counts too far; {MAX_MULTIPLE:,} is the limit")
+            self._budget.spend("remainders", remainders(step), at.path)
+            held["multipleOf"] = int(step) if exponent >= 0 else step
 
 
 _Keyword = Callable[[_Reader, Schema, str, Any, Place], None]

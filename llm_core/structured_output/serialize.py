@@ -15,18 +15,18 @@ from llm_core.structured_output.limits import (
     CHILD_LISTS,
     CHILD_MAPS,
     CHILDREN,
+    MAX_NUMBER,
     MAX_PLAIN_MULTIPLE,
     HeldSchema,
     Schema,
     children,
-    multiple,
+    remainders,
 )
 
 # As `json.dumps` writes: the prompt of the next turn has the reply in that form, and its prefix is found again.
 _WRITING = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 
 _DECIMALS = Decimal("1e-10")  # of a bound: llguidance fails at the smallest doubles
-MAX_NUMBER = 10**18  # exact as the double that llguidance makes of it; the next one would be more than 64 bits
 
 _YEAR = "[1-9][0-9]{3}"
 _LEAP = "([1-9][0-9](0[48]|[2468][048]|[13579][26])|([2468][048]|[13579][26])00)"
@@ -143,7 +143,7 @@ def _bound_digits(written: Schema) -> None:
     kinds = kinds if isinstance(kinds, list) else [kinds]
     if "integer" not in kinds or "number" in kinds or "enum" in written or "const" in written:
         return
-    if "multipleOf" in written and multiple(written["multipleOf"])[0] > MAX_PLAIN_MULTIPLE:
+    if "multipleOf" in written and remainders(written["multipleOf"]) > MAX_PLAIN_MULTIPLE:
         return
     for bound, exclusive, most in (
         ("minimum", "exclusiveMinimum", -MAX_NUMBER),

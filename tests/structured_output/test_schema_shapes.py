@@ -160,7 +160,7 @@ SHAPES: dict[str, tuple[Schema, list[Any], list[Any]]] = {  # schema, some that 
     "an integer or nothing": ({"type": ["integer", "null"], "minimum": 1}, [None, 7], [0, 10**19]),
     **{
         f"multiples of {step}": ({"type": "number", "multipleOf": step}, [step * 3 if step > 1e-12 else 2], [])
-        for step in (0.01, 1e-8, 1e-15, 0.25, 0.1234, 1000, 1e6, 12_345)
+        for step in (0.01, 1e-8, 1e-15, 0.25, 0.1234, 1000, 1e6, 12_345, 86_400, 9e7)
     },
     "a multiple beside bounds": ({"type": "integer", "multipleOf": 500, "minimum": 1}, [500], [0, 250]),
     "what never ends and need not be there": (
@@ -307,6 +307,9 @@ def test_whatever_is_written_is_valid(held: Held, name: str) -> None:
         ({"oneOf": [objects("a", "b", required=["a"]), objects("b", required=["b"])]}, "oneOf"),
         ({"type": "array", "items": {"type": "string"}, "uniqueItems": True}, "uniqueItems"),
         ({"type": "number", "multipleOf": 0.1234567}, "multipleOf"),
+        ({"type": "number", "multipleOf": 1e10}, "multipleOf"),
+        ({"type": "integer", "minimum": 2**62}, "minimum"),
+        ({"type": "number", "exclusiveMaximum": -1e19}, "exclusiveMaximum"),
         ({"type": "array", "items": {"$ref": "#/$defs/e"}, "minItems": 1, "$defs": {"e": ENDLESS}}, "$defs.e"),
     ],
 )
