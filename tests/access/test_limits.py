@@ -51,6 +51,17 @@ def test_processes_that_share_a_redis_count_together(redis_port: int) -> None:
     second.check("bob")
 
 
+def test_one_who_is_refused_is_told_when_the_next_is_allowed() -> None:
+    limit = RateLimit("2/hour")
+    limit.check("ann")
+    limit.check("ann")
+
+    with pytest.raises(RateLimited) as refused:
+        limit.check("ann")
+    assert refused.value.retry_after is not None
+    assert 2400 < refused.value.retry_after <= 3600, "an hour after the first"
+
+
 def test_without_an_answer_from_redis_each_process_counts_for_itself(caplog: pytest.LogCaptureFixture) -> None:
     limit = RateLimit("2/minute", f"redis://:hunter2@127.0.0.1:{free_port()}")
     limit.check("ann")

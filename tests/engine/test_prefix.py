@@ -80,6 +80,18 @@ def test_without_a_shared_prompt_owners_share_nothing(engine: Engine) -> None:
     assert ask(engine, prompt, owner="bob").finish().done.usage.cached_tokens == 0
 
 
+@pytest.mark.parametrize(("alices", "bobs"), [(0, None), (None, 0), (5, None), (None, 5)])
+def test_owners_share_no_more_than_either_had_from_the_operator(
+    engine: Engine, alices: int | None, bobs: int | None
+) -> None:
+    """Who wrote the operator's words themselves has not said that others may see how far theirs go."""
+    shared = shared_size(engine.model)
+    prompt = prompt_of(engine.model, "Hello", system=SYSTEM)
+    ask(engine, prompt, owner="alice", shared_tokens=shared if alices is None else alices).finish()
+    theirs = ask(engine, prompt, owner="bob", shared_tokens=shared if bobs is None else bobs).finish()
+    assert theirs.done.usage.cached_tokens == (bobs if alices is None else alices)
+
+
 def test_idle_conversations_move_to_host_memory_and_come_back(two_slots: Engine) -> None:
     engine = two_slots
     firsts = [
