@@ -136,6 +136,19 @@ def test_a_conversation_that_is_too_long_is_refused_or_loses_its_oldest_turns(cl
     assert reply.usage.prompt_tokens < 1024
 
 
+@pytest.mark.local_engine
+def test_the_log_says_once_who_spoils_the_prefix_of_their_prompts(
+    client: LLMClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    rules = "Be short, kind and true. " * 60
+    for minute in range(6):
+        said = [{"role": "system", "content": f"It is 10:0{minute}. {rules}"}, *QUESTION]
+        client.generate(said, max_tokens=1, owner="name:ann")
+
+    (told,) = [message for message in caplog.messages if "system prompts" in message]
+    assert "name:ann" in told
+
+
 def test_the_operators_system_prompt_is_used_where_none_is_given() -> None:
     with LLMClient(
         Settings(parallel=1, context_tokens=256, system_prompt="Answer with the one word: BANANA")

@@ -12,6 +12,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 
 from llm_core.backends.backend import LoadStatus
+from llm_core.chat.changing_prompts import ChangingPrompts
 from llm_core.chat.chat import Chat
 from llm_core.chat.reply import ReplyTranslator
 from llm_core.engine.capacity import context_tokens, default_threads
@@ -73,6 +74,7 @@ class LocalBackend:
         self._model: Model | None = None
         self._notice = ""
         self._closed = False
+        self._changing_prompts = ChangingPrompts()
 
     def start(self) -> Future[ModelInfo]:
         """Begins to load, once; later calls return the same future. It fails with `ModelError` or `SettingsError`."""
@@ -100,6 +102,8 @@ class LocalBackend:
         """
         loaded = self._wait()
         engine = loaded.engine
+        if request.messages[0].role == "system":
+            self._changing_prompts.look(request.owner, request.messages[0].content)
         prepared = loaded.chat.prepare(
             request, limit_tokens=engine.context_tokens, shared_system={self._settings.system_prompt}
         )
