@@ -7,10 +7,14 @@ state when it runs and not when the visitor pressed, so that what is pressed qui
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, Literal
 
 import gradio as gr
+from fastapi import APIRouter
+from gradio.data_classes import CancelBody
+from gradio.server_messages import ProcessCompletedMessage
 from starlette.requests import HTTPConnection
 
 # How often Gradio's queue looks for something to do, all the time. Its own 1 ms wakes the process a thousand times a
@@ -51,6 +55,9 @@ for (const name of ["localStorage", "sessionStorage"]) {
 	});
 }
 </script>"""
+
+
+CANCELLED = "This job was cancelled."
 
 
 class ChatFrame(gr.ChatInterface):
@@ -121,3 +128,30 @@ def server_function(name: str, call: Call) -> Callable[..., Awaitable[Any]]:
 
     called.__name__ = name
     return called
+
+
+def cancel_route(blocks: gr.Blocks) -> APIRouter:
+    """Ends the one event of a program that it asks for, with an error.
+
+    It has to stand before Gradio's own route, which ends all events of that program at that endpoint, and leaves the
+    program waiting for the others for ever.
+    """
+    router = APIRouter()
+
+    @router.post("/gradio_api/cancel", include_in_schema=False)
+    async def cancel_event(body: CancelBody) -> dict[str, bool]:
+        queue = blocks._queue
+        event = queue.event_ids_to_events.get(body.event_id)
+        if event is None or event.session_hash != body.session_hash:
+            return {"success": True}
+        name = f"{body.session_hash}_{body.fn_index}<gradio-sep>{body.event_id}"
+        tasks = [task for task in asyncio.all_tasks() if task.get_name() == name]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await queue.remove_from_queue(body.event_id)
+        if all(task.cancelled() for task in tasks):  # else it has said itself how it ended
+            queue.send_message(event, ProcessCompletedMessage(output={"error": CANCELLED}, success=False))
+        return {"success": True}
+
+    return router

@@ -21,7 +21,7 @@ from llm_core.http.given import give
 from llm_core.http.native import chat, sessions
 from llm_core.http.openai_chat import routes as openai_chat
 from llm_core.page.app import build_app
-from llm_core.page.gradio_private import BEFORE_GRADIO
+from llm_core.page.gradio_private import BEFORE_GRADIO, cancel_route
 from llm_core.page.theme import CSS, page_theme
 from llm_core.server import operations
 from llm_core.server.operations import Metrics
@@ -81,7 +81,9 @@ def build_server(client: LLMClient) -> FastAPI:
     for doorway in (chat, sessions, openai_chat, operations):
         app.include_router(doorway.router)
     refuse_the_rest(app)
-    gr.mount_gradio_app(app, build_app(client, rate_limit.check_caller), path="/", **page_options(settings))
+    page = build_app(client, rate_limit.check_caller)
+    app.include_router(cancel_route(page))
+    gr.mount_gradio_app(app, page, path="/", **page_options(settings))
     return app
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from itertools import pairwise
 from typing import Any
 
 import gradio_client
+import httpx
 import pytest
 from gradio_client.exceptions import AppError
 
@@ -89,6 +90,34 @@ def test_a_cancelled_job_stops_the_engine(ann: gradio_client.Client, client: LLM
     after = client.stats()
     assert after is not None
     assert after.generated_tokens - before.generated_tokens < 450, "the rest of the reply was never made"
+
+
+def test_a_cancelled_job_ends_and_no_other_of_its_client_or_of_others_does(
+    ann: gradio_client.Client, client: LLMClient
+) -> None:
+    story = [{"role": "user", "content": STORY}]
+    job = ann.submit(story, 1.5, 900, api_name="/chat_stream")
+    next(iter(job))
+    others = [ann.submit(story, 0, 40, api_name=endpoint) for endpoint in ("/chat_stream", "/chat_complete")]
+
+    job.cancel()
+
+    with pytest.raises((AppError, CancelledError), match=r"This job was cancelled|^$"):
+        job.result(timeout=60)
+    first, second = (other.result(timeout=120) for other in others)
+    assert first == second
+    wait_until(lambda: is_idle(client), "the engine is free")
+
+
+def test_a_job_is_not_cancelled_by_who_does_not_know_its_session(url: str, ann: gradio_client.Client) -> None:
+    job = ann.submit([{"role": "user", "content": STORY}], 0, 60, api_name="/chat_stream")
+    next(iter(job))
+    event_id = job.communicator.event_id
+    for endpoint in ann.endpoints:
+        body = {"session_hash": "another", "fn_index": endpoint, "event_id": event_id}
+        assert httpx.post(f"{url}gradio_api/cancel", json=body, headers=ann.headers).json() == {"success": True}
+
+    assert len(job.result(timeout=120)) > 100
 
 
 def test_two_clients_at_once_both_get_their_answers(url: str, ann: gradio_client.Client) -> None:

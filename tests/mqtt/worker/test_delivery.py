@@ -16,12 +16,12 @@ from typing import Any
 
 import paho.mqtt.client as paho
 import pytest
+from llm_core.mqtt.outbox import Outbox
+from llm_core.mqtt.reception import Reception
 
 from llm_core.client import LLMClient
 from llm_core.events import ChatEvent, ChatReply, Done
 from llm_core.mqtt import MQTTChatClient, reception
-from llm_core.mqtt.outbox import Outbox
-from llm_core.mqtt.reception import Reception
 from tests.waiting import free_port, is_idle
 
 from ..conftest import (
