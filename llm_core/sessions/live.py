@@ -213,17 +213,27 @@ class LiveReply:
         if time.monotonic() >= self._abandoned_at:
             self.cancel()
         if time.monotonic() >= self._save_at:
-            self._checkpoint() if self._save is None else self._save_end(self._save)
+            self._checkpoint() if self._save is None else self._save_end()
 
-    def _save_end(self, save: Callable[[], None]) -> None:
+    def save_now(self) -> None:
+        """Saves an end that could not be saved before.
+
+        Raises:
+            StorageError: It still cannot.
+        """
+        with self._saving:
+            if self._save is None:
+                return
+            self._save()
+            self._save = None
+        log.warning("stream %s is saved now", self.stream_id)
+
+    def _save_end(self) -> None:
         try:
-            save()
+            self.save_now()
         except StorageError:
             self._retry_seconds = min(2 * self._retry_seconds, MAX_RETRY_SECONDS)
             self._save_at = time.monotonic() + self._retry_seconds
-        else:
-            self._save = None
-            log.warning("stream %s is saved now", self.stream_id)
 
     def _checkpoint(self) -> None:
         """Saves the events that are not saved yet, and that this process is still at it."""

@@ -79,7 +79,7 @@ class Sessions:
         self._lock = threading.Lock()
         self._opened: SessionStore | None = None
         self._live: dict[str, _Live] = {}
-        self._unsaved: list[LiveReply] = []  # those that have ended and could not be saved yet
+        self._unsaved: list[_Live] = []  # those that have ended and could not be saved yet
         self._ticks = False
 
     # ── replies ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -124,6 +124,7 @@ class Sessions:
         owner = options.get("owner", "")
         chosen: dict[str, Any] = {"overflow": "drop_oldest"} | given(options)
         self._prepare([*_system(system_prompt), _ANYTHING], chosen)  # what is refused leaves no trace
+        self._save_what_is_left(owner, session_id)
         turn = self._store().open_turn(
             owner,
             session_id,
@@ -227,7 +228,7 @@ class Sessions:
                 with self._lock:
                     if self._live.get(reply.stream_id) is live:  # one that was refused may have begun anew meanwhile
                         del self._live[reply.stream_id]
-                    self._unsaved += [reply] if reply.is_unsaved else []
+                    self._unsaved += [live] if reply.is_unsaved else []
 
         thread = threading.Thread(target=run, name=f"reply-{reply.stream_id[:8]}", daemon=True)
         live = _Live(owner, reply, thread)
@@ -238,12 +239,24 @@ class Sessions:
                 self._ticks = True
                 threading.Thread(target=self._tick, name="session-clock", daemon=True).start()
 
+    def _save_what_is_left(self, owner: str, session_id: str) -> None:
+        """Saves the end of a session's reply that could not be saved; without it the session would look busy.
+
+        Raises:
+            StorageError: It still cannot.
+        """
+        with self._lock:
+            left = [each for each in (*self._live.values(), *self._unsaved) if each.owner == owner]
+        for each in left:
+            if each.reply.session_id == session_id:
+                each.reply.save_now()
+
     def _tick(self) -> None:
         """The one clock of all replies, until none is left that needs it."""
         while True:
             time.sleep(CHECKPOINT_SECONDS)
             with self._lock:
-                replies = [*(live.reply for live in self._live.values()), *self._unsaved]
+                replies = [each.reply for each in (*self._live.values(), *self._unsaved)]
             for reply in replies:
                 try:
                     reply.tick()
@@ -252,7 +265,7 @@ class Sessions:
                 except Exception:  # the others need the clock too
                     log.exception("stream %s could not be looked after", reply.stream_id)
             with self._lock:
-                self._unsaved = [reply for reply in self._unsaved if reply.is_unsaved]
+                self._unsaved = [each for each in self._unsaved if each.reply.is_unsaved]
                 if not self._live and not self._unsaved:
                     self._ticks = False
                     return
@@ -304,6 +317,7 @@ class Sessions:
             SessionBusy: A reply is being made in it.
             SessionChanged: It has another version, or no such turn.
         """
+        self._save_what_is_left(owner, session_id)
         self._store().forget_from(owner, session_id, stream_id, version=version)
 
     def delete(self, session_id: str, *, owner: str = "") -> None:
@@ -313,6 +327,7 @@ class Sessions:
             SessionNotFound: This owner has no such session.
             SessionBusy: A reply is being made in it.
         """
+        self._save_what_is_left(owner, session_id)
         self._store().delete(owner, session_id)
 
     def close(self) -> None:

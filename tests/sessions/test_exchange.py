@@ -238,10 +238,20 @@ def test_a_turn_begins_with_a_message_or_with_results(called: Sessions) -> None:
     assert (neither.value.param, both.value.param) == ("message", "tool_results")
 
 
-def test_results_may_come_as_messages_of_a_tool(called: Sessions) -> None:
-    say(called, tool_results=[answer(each) | {"role": "tool"} for each in ("one", "two")])
+@pytest.mark.parametrize(
+    ("form", "text"),
+    [
+        ({"role": "tool"}, "12 °C"),
+        ({"content": None}, ""),
+        ({"content": [{"type": "text", "text": "12"}, {"type": "text", "text": " °C"}], "name": "weather"}, "12 °C"),
+    ],
+    ids=["as a message of a tool", "with nothing in it", "in parts"],
+)
+def test_a_result_may_have_the_form_of_a_message(called: Sessions, form: dict[str, Any], text: str) -> None:
+    say(called, tool_results=[answer(each, "12 °C") | form for each in ("one", "two")])
 
-    assert called.get("s").messages()[-1].content == "Mild."
+    *_, result, reply = called.get("s").messages()
+    assert (result.content, reply.content) == (text, "Mild.")
 
 
 def test_what_was_answered_and_replied_to_cannot_be_answered_again(called: Sessions) -> None:

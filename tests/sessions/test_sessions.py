@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Generator
 from contextlib import closing
+from functools import partial
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from llm_core.errors import (
     SequenceFailed,
     SessionBusy,
     SessionNotFound,
+    StorageFull,
     StreamNotFound,
 )
 from llm_core.events import ChatEvent, ContentDelta, Done, Queued, Timings, Usage
@@ -260,11 +262,12 @@ def test_a_reply_that_cannot_be_saved_ends_for_its_readers(
 
 
 @only_on_sqlite
+@pytest.mark.parametrize("retry_seconds", [0.1, 60.0], ids=["by itself", "when something is said"])
 def test_a_reply_for_which_the_disk_has_no_room_is_given_and_marked_and_saved_when_there_is(
-    make_sessions: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    make_sessions: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, retry_seconds: float
 ) -> None:
     monkeypatch.setattr(sessions_module, "CHECKPOINT_SECONDS", 0.01)
-    monkeypatch.setattr(live_module, "RETRY_SECONDS", 0.1)
+    monkeypatch.setattr(live_module, "RETRY_SECONDS", retry_seconds)
     texts = ["long " * 20_000] * 3
     begun, full = threading.Event(), threading.Event()
 
@@ -283,15 +286,20 @@ def test_a_reply_for_which_the_disk_has_no_room_is_given_and_marked_and_saved_wh
     with disk_full(sessions._store()):
         full.set()
         *events, (_, done) = list(reply.events())
+        for said in (partial(sessions.begin, "s", "Again"), partial(sessions.delete, "s")):
+            with pytest.raises(StorageFull):  # and not that a reply is being made
+                said()
 
     assert isinstance(done, Done)
     assert text_of(events) == "".join(texts)
     assert "disk" in done.not_kept
     assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 1, "not at each try"
-    wait_until(lambda: sessions.get("s").turns[-1].status == "complete", "it is saved")
-    assert sessions.get("s").turns[-1].messages[-1].content == "".join(texts)
+    if retry_seconds < 1:
+        wait_until(lambda: sessions.get("s").turns[-1].status == "complete", "it is saved")
+    assert list(sessions.begin("s", "Again").events()), "the session goes on as soon as there is room"
+    assert [turn.status for turn in sessions.get("s").turns] == ["complete", "complete"]
+    assert sessions.get("s").turns[0].messages[-1].content == "".join(texts)
     assert [event for _, event in sessions.attach(reply.stream_id).events()][-1] == DONE
-    assert list(sessions.begin("s", "Again").events()), "and the session goes on"
 
 
 def test_a_reply_that_is_refused_where_nothing_can_be_written_says_why_it_was_refused(make_sessions: Make) -> None:
