@@ -185,6 +185,7 @@ _READ: dict[str, Callable[[str, Any], Iterator[Option]]] = {
     "enable_thinking": _switch,
     "guided_json": _schema,
     "json_schema": _schema,
+    "max_completion_tokens": _named("max_tokens"),
     "n_predict": _named("max_tokens"),
     "reasoning_effort": _effort,
     "repetition_penalty": _named("repeat_penalty"),

@@ -83,6 +83,11 @@ class CompletionBody(Options):
     def wants_usage(self) -> bool:
         return self.stream_options is not None and bool(self.stream_options.include_usage)
 
+    @property
+    def _in_other_words(self) -> dict[str, Any]:
+        """Fields that are options by another name, and those that nobody knows here."""
+        return {"max_completion_tokens": self.max_completion_tokens} | (self.model_extra or {})
+
     def options(self) -> dict[str, Any]:
         """The options of `LLMClient.chat`. None is the default there too.
 
@@ -90,12 +95,11 @@ class CompletionBody(Options):
             InvalidRequest: A field of another server would change the answer, and is not read here.
         """
         own = super().options() | {
-            "max_tokens": self.max_tokens if self.max_completion_tokens is None else self.max_completion_tokens,
             # OpenAI's seeds are any 64-bit integers; the same one must give the same one here.
             "seed": None if self.seed is None else self.seed % (2**32 - 1),
             "logprobs": (self.top_logprobs or 0) if self.logprobs else None,
         }
-        return own | read_dialect(self.model_extra or {}, own)
+        return own | read_dialect(self._in_other_words, own)
 
 
 def refuse_old_form(given: Any, now: str) -> None:

@@ -123,6 +123,9 @@ def test_options_of_this_server_and_their_other_names_reach_the_model() -> None:
     )
     assert (request.sampling.repeat_penalty, request.sampling.repeat_last_n) == (1.2, 9)
     assert (request.max_tokens, request.overflow, request.timeout) == (7, "drop_oldest", 3)
+    assert asked(max_completion_tokens=9).max_tokens == 9
+    assert asked(max_tokens=9, max_completion_tokens=9, n_predict=9).max_tokens == 9
+    assert asked(max_tokens=9, max_completion_tokens=None).max_tokens == 9
 
 
 # ── refusals ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -149,6 +152,8 @@ def test_options_of_this_server_and_their_other_names_reach_the_model() -> None:
         ({"thinking": {"type": "enabled", "budget_tokens": 99}}, "thinking"),
         ({"thinking": True, "enable_thinking": False}, "enable_thinking"),
         ({"repeat_penalty": 1.1, "repetition_penalty": 1.2}, "repetition_penalty"),
+        ({"max_tokens": 1, "max_completion_tokens": 2}, "max_completion_tokens"),
+        ({"max_completion_tokens": 1, "n_predict": 2}, "n_predict"),
         ({"repetition_penalty": 9, "enable_thinking": None}, "repetition_penalty"),
         ({"n_predict": 0}, "n_predict"),
         ({"guided_json": {"type": "string", "pattern": "(?=a)"}}, "guided_json.pattern"),
