@@ -78,6 +78,12 @@ async def test_a_prefix_that_is_no_path_is_as_good_as_none(prefix: str) -> None:
     assert (scope["root_path"], scope["path"]) == ("", "/v1/models")
 
 
+async def test_of_several_proxies_the_one_that_the_browser_sees_says_the_path() -> None:
+    scope = await seen(Settings(), "127.0.0.1", x_forwarded_prefix="/chat, /inner")
+
+    assert (scope["root_path"], scope["path"]) == ("/chat", "/chat/v1/models")
+
+
 @pytest.mark.parametrize(("path", "own"), [("/chat/v1/models", "/v1/models"), ("/chatter", "/chatter"), ("/chat", "/")])
 async def test_a_proxy_that_leaves_the_path_on_is_understood_too(path: str, own: str) -> None:
     assert (await seen(Settings(GRADIO_ROOT_PATH="/chat/"), "198.51.100.7", path))["own_path"] == own

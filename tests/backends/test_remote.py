@@ -277,6 +277,23 @@ class TestFailing:
         assert refused.value.retry_after == (20 if kind in (RateLimited, QueueFull) else None)
 
     @pytest.mark.parametrize(
+        ("said", "least"),
+        [("Tue, 01 Jan 2999 00:00:00 GMT", 10**9), ("Tue, 01 Jan 2019 00:00:00 GMT", 0), ("-3", 0), ("soon", None)],
+    )
+    def test_when_to_come_back_may_be_a_date(
+        self, client: LLMClient, engine: FakeEngine, said: str, least: int | None
+    ) -> None:
+        engine.answers = [refuses(429, Retry_After=said)]
+
+        with pytest.raises(RateLimited) as refused:
+            next(client.chat_stream(HELLO))
+        if least:
+            assert refused.value.retry_after is not None
+            assert refused.value.retry_after > least
+        else:
+            assert refused.value.retry_after == least
+
+    @pytest.mark.parametrize(
         "failing",
         [
             refuses(500),

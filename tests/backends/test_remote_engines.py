@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from contextlib import closing
 
@@ -62,12 +61,11 @@ class TestSeveral:
         self, engine: FakeEngine, second_engine: FakeEngine, make_client: MakeClient
     ) -> None:
         client = of_both(make_client, engine, second_engine)
-        engine.answers = second_engine.answers = [refuses(429, Retry_After="4")]
+        # Who waited for as long as that would never end.
+        engine.answers = second_engine.answers = [refuses(429, Retry_After="4000")]
         second_engine.answers = [streams(reply("Hi"))]
-        begun = time.monotonic()
 
         assert {client.chat(HELLO).content for _ in range(3)} == {"Hi"}
-        assert time.monotonic() - begun < 3
 
 
 class TestBeingThere:

@@ -66,3 +66,12 @@ def test_the_pace_is_found_again_when_the_machine_has_no_other_work_any_more() -
     _, seconds = Machine().steps(pace, 60)
 
     assert 0.75 * TARGET < seconds < 1.25 * TARGET
+
+
+def test_where_running_replies_take_the_whole_step_prompts_still_get_a_part_of_it() -> None:
+    pace = Pace(TARGET)
+    for _ in range(200):
+        pace.observe(100, TARGET / 10)
+
+    assert pace.prefill_budget(0.0) == 1000
+    assert pace.prefill_budget(TARGET) == pace.prefill_budget(9.0) == 400

@@ -50,3 +50,8 @@ def test_a_character_that_never_gets_whole_is_dropped_at_the_end() -> None:
 
 def test_bytes_that_are_no_character_are_replaced() -> None:
     assert TextStream().feed(b"a\xffb") == "a\ufffdb"
+
+
+def test_of_two_stop_strings_in_one_piece_the_first_ends_the_text() -> None:
+    assert TextStream(("b", "d")).feed(b"a b c d") == "a "
+    assert TextStream(("d", "b")).feed(b"a b c d") == "a "

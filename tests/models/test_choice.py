@@ -25,6 +25,7 @@ def refusal(files: list[str], file: str | None = None) -> str:
 
 def test_the_only_model_needs_no_name() -> None:
     assert chosen(["README.md", "sub/a-F32.gguf", "mmproj-a.gguf", "a.imatrix.gguf"]) == ("sub/a-F32.gguf",)
+    assert chosen(["with-imatrix/a-Q8_0.gguf", "with-imatrix/imatrix.gguf"]) == ("with-imatrix/a-Q8_0.gguf",)
 
 
 def test_of_many_the_usual_quantization_is_taken() -> None:

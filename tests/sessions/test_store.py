@@ -243,6 +243,18 @@ def test_the_session_used_longest_ago_makes_room(url: str) -> None:
     store.close()
 
 
+def test_a_session_in_which_a_reply_is_made_makes_no_room(url: str) -> None:
+    store = SessionStore(open_database(url), session_limit=1, session_days=30)
+    running = store.open_turn("ann", "busy", user("Hello"), system_prompt=None)
+    with store._engine.begin() as connection:
+        connection.execute(update(sessions).values(updated_at=sessions.c.updated_at - 31 * 86_400))
+    say(store, "new", "Hello")
+
+    assert {each.session_id for each in store.list_sessions("ann")} == {"busy", "new"}
+    assert store.reply("ann", running.stream_id).status == "running"
+    store.close()
+
+
 def test_an_unused_session_is_deleted_after_its_days(url: str) -> None:
     store = SessionStore(open_database(url), session_days=30)
     say(store, "old", "Hello")

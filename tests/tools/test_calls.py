@@ -180,6 +180,8 @@ def test_a_result_that_is_too_long_is_cut_and_says_so(run: Run) -> None:
     def talk() -> str:
         return "a" * 5000
 
+    assert contents(run((talk, {}), result_chars=5000)) == ["a" * 5000]
+    assert "cut off here" in contents(run((talk, {}), result_chars=4999))[0]
     (result,) = run((talk, {}), result_chars=10)
     assert result.content == "aaaaaaaaaa\n[cut off here; it has 5,000 characters]"
 

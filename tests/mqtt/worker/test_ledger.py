@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from llm_core.sessions.schema import metadata
 from tests.sessions.conftest import postgres as postgres  # the same fixture
 from tests.sessions.postgres import Postgres
 
-KEY = RequestKey("lab", "oven", "r1")
+KEY, OTHER = RequestKey("lab", "oven", "r1"), RequestKey("lab", "oven", "other")
 ENTRY = Entry(KEY, b"{}", "llm/lab/reply/oven/r1", b"7", 99.0)
 
 
@@ -166,10 +167,15 @@ def test_answers_are_forgotten_after_a_time_and_not_before_the_broker_has_them(
     ledger = make_ledger("one")
     ledger.record([ENTRY])
     ledger.finish(KEY, b"done")
+    ledger.record([replace(ENTRY, key=OTHER)])
+    ledger.finish(OTHER, b"just done")
     with ledger._engine.begin() as connection:
-        connection.execute(update(requests).values(ended_at=requests.c.ended_at - KEPT_SECONDS - 1))
+        old = update(requests).where(requests.c.request_id == KEY.request_id)
+        connection.execute(old.values(ended_at=requests.c.ended_at - KEPT_SECONDS - 1))
 
+    ledger.delivered(OTHER)
     ledger.heartbeat()
+    assert ledger.answer(OTHER) == b"just done"
     assert ledger.answer(KEY) == b"done"
     ledger.delivered(KEY)
     ledger.heartbeat()

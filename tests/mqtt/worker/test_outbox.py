@@ -160,6 +160,14 @@ async def test_an_error_takes_the_place_of_the_end_and_fits_too() -> None:
     assert post.messages[2] == {"type": "error", "code": "busy", "message": "Full.", "retry_after": 5}
 
 
+async def test_a_piece_that_is_much_longer_than_a_payload_comes_in_several() -> None:
+    post = Post(limit=300)
+    post.tell([ContentDelta("a" * 5_000)])
+
+    assert joined(post.messages) == "a" * 5_000
+    assert max(len(message.payload) for message in post.sent) <= 300
+
+
 def test_the_limit_of_a_payload_leaves_room_for_its_packet() -> None:
     assert payload_limit(TO, 1000, None) < 1000 - len(TO.topic)
     assert payload_limit(TO, 10**9, 300) == 300
