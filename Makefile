@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV_PYTHON := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format bench docs notebooks screenshot setup setup-dev clean
+.PHONY: help run test check lint format bench docs notebooks screenshot setup setup-dev clean
 
 help:  ## List the chores
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,6 +21,9 @@ lint: setup-dev  ## Check style and types
 	@$(VENV_PYTHON) -m ruff check .
 	@$(VENV_PYTHON) -m ruff format --check .
 	@$(VENV_PYTHON) -m mypy
+
+check: lint  ## Within a minute: style, types, and the tests that start nothing
+	@exec $(VENV_PYTHON) -m pytest --quick --numprocesses=2 -q $(ARGS)
 
 format: setup-dev  ## Bring all files into the project's style
 	@$(VENV_PYTHON) -m ruff check --fix .

@@ -34,10 +34,27 @@ settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
 BROWSER_FIXTURE = "chromium_path"
+QUICK = "--quick"
+# What a test's file has by name where it starts something, or loads a model.
+_STARTS = {
+    "subprocess",
+    "socket",
+    "multiprocessing",
+    "LLMClient",
+    "Engine",
+    "Model",
+    "Page",
+    "Broker",
+    "FakeEngine",
+    "Hub",
+}
 ELSEWHERE = "--engine-elsewhere"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        QUICK, action="store_true", help="only tests that start no browser, broker, server, process or model"
+    )
     parser.addoption(
         ELSEWHERE,
         action="store_true",
@@ -200,9 +217,12 @@ def page(open_page: Callable[..., Page], scripted_page: tuple[ScriptedClient, st
     return open_page(url)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """A wrong setting should show in a second, not after the browser tests."""
     items.sort(key=_slowness)
+    if config.getoption(QUICK):
+        config.hook.pytest_deselected(items=[item for item in items if not _is_quick(item)])
+        items[:] = [item for item in items if _is_quick(item)]
     for item in items:
         if item.get_closest_marker("local_engine") and item.config.getoption(ELSEWHERE):
             item.add_marker(pytest.mark.skip(reason="it needs the engine in its own process"))
@@ -213,3 +233,10 @@ def _slowness(item: pytest.Item) -> int:
     if BROWSER_FIXTURE in getattr(item, "fixturenames", ()):
         return 2
     return 1 if item.get_closest_marker("slow") or not isinstance(item, pytest.Function) else 0
+
+
+def _is_quick(item: pytest.Item) -> bool:
+    """Whether it starts nothing, as can be seen from what its file has by name."""
+    if _slowness(item) or not isinstance(item, pytest.Function):
+        return False
+    return not _STARTS & vars(item.module).keys() and "postgresql" not in item.name

@@ -16,12 +16,13 @@ from typing import Any
 
 import paho.mqtt.client as paho
 import pytest
-from llm_core.mqtt.outbox import Outbox
-from llm_core.mqtt.reception import Reception
 
 from llm_core.client import LLMClient
 from llm_core.events import ChatEvent, ChatReply, Done
-from llm_core.mqtt import MQTTChatClient, reception
+from llm_core.mqtt import MQTTChatClient
+from llm_core.mqtt.worker import native
+from llm_core.mqtt.worker.native import NativeDialect
+from llm_core.mqtt.worker.outbox import Outbox
 from tests.waiting import free_port, is_idle
 
 from ..conftest import (
@@ -117,9 +118,9 @@ def test_a_request_that_the_broker_brings_twice_is_told_once(
     brittle: Broker, steadfast: LLMClient, make_device: Callable[..., Device], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made, brought, told = count_replies(steadfast), [], []
-    read = Reception.read
-    monkeypatch.setattr(Reception, "read", lambda *args: brought.append(args[1].again) or read(*args))
-    monkeypatch.setattr(Outbox, "tell_again", lambda *args: told.append(args))
+    decode = NativeDialect.decode
+    monkeypatch.setattr(NativeDialect, "decode", lambda *args: brought.append(args[1].duplicate) or decode(*args))
+    monkeypatch.setattr(Outbox, "resend", lambda *args: told.append(args))
     monkeypatch.setattr(paho.Client, "ack", lambda *_: None)  # so the broker does not know that it has been received
     device = make_device(brittle, "once")
     device.ask("r1", **ENDLESS)
@@ -156,8 +157,8 @@ def test_a_request_that_expires_while_it_waits_is_not_started_and_others_are(
     mosquitto: str, tmp_path: Path, make_device: Callable[..., Device], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Ten minutes for the broker, which drops what waits longer there, and a second for the worker.
-    expiry = reception.expiry
-    monkeypatch.setattr(reception, "expiry", lambda *args: (at := expiry(*args)) and at - 599)
+    expiry = native.expiry
+    monkeypatch.setattr(native, "expiry", lambda *args: (at := expiry(*args)) and at - 599)
     with (
         running_broker(tmp_path / "broker") as broker,
         serving(settings_for(broker, tmp_path, parallel=1, queue_limit=2)) as client,
