@@ -36,18 +36,21 @@ settings.load_profile("untimed")
 BROWSER_FIXTURE = "chromium_path"
 QUICK = "--quick"
 # What a test's file has by name where it starts something, or loads a model.
-_STARTS = {
-    "subprocess",
-    "socket",
-    "multiprocessing",
-    "LLMClient",
-    "Engine",
-    "Model",
-    "Page",
-    "Broker",
-    "FakeEngine",
-    "Hub",
-}
+_STARTS = frozenset(
+    (
+        "subprocess",
+        "socket",
+        "multiprocessing",
+        "served",
+        "LLMClient",
+        "Engine",
+        "Model",
+        "Page",
+        "Broker",
+        "FakeEngine",
+        "Hub",
+    )
+)
 ELSEWHERE = "--engine-elsewhere"
 
 
