@@ -11,7 +11,7 @@ import ctypes
 import logging
 import os
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,8 +28,8 @@ import numpy as np
 import numpy.typing as npt
 from llama_cpp import llama_cpp as _binding
 
+from llm_core.engine.model_file import check_file, why_not_loaded
 from llm_core.errors import EngineClosed, ModelError
-from llm_core.gguf import check_gguf
 
 log = logging.getLogger(__name__)
 
@@ -127,7 +127,7 @@ class Model:
         Raises:
             ModelError: The file is missing, no GGUF, cut short, of an unknown architecture, or no text generator.
         """
-        _check_file(path)
+        check_file(path)
         _start_backend()
         params = lib.llama_model_default_params()
         params.n_gpu_layers = gpu_layers
@@ -137,7 +137,7 @@ class Model:
         _last_complaints.clear()
         pointer = lib.llama_model_load_from_file(str(path).encode(), params)
         if not pointer:
-            raise ModelError(_why_not_loaded(path, list(_last_complaints)))
+            raise ModelError(why_not_loaded(path, list(_last_complaints)))
         model = cls(pointer, path, on_gpu=gpu_layers != 0 and bool(lib.llama_supports_gpu_offload()))
         if (reason := model._why_not_a_generator()) is not None:
             model.close()
@@ -242,28 +242,6 @@ class Model:
         if causal == "false" or pooled != "0" or not lib.llama_model_has_decoder(self._pointer):
             return "is an embedding model: it turns text into vectors and cannot write"
         return None
-
-
-def _check_file(path: Path) -> None:
-    if not path.exists():
-        raise ModelError(f"There is no file {path}. Check LLM_MODEL.")
-    if not path.is_file():
-        raise ModelError(f"{path} is not a file. LLM_MODEL must name a .gguf file.")
-    check_gguf(path)
-
-
-def _why_not_loaded(path: Path, complaints: Sequence[str]) -> str:
-    """What llama.cpp wrote to its log while it failed, as a sentence."""
-    logged = "\n".join(complaints)
-    if any(phrase in logged for phrase in ("not within the file bounds", "failed to read", "unexpectedly reached end")):
-        return f"{path} is cut short or damaged. Download it again; `model pull` does that for a model of the Hub."
-    if "unknown model architecture" in logged:
-        name = logged.split("unknown model architecture: ", 1)[1].split("\n", 1)[0].strip("' ")
-        return (
-            f"{path} has the architecture {name!r}, which this build of llama.cpp does not know. A newer release may."
-        )
-    reason = complaints[-1] if complaints else "llama.cpp gave no reason"
-    return f"{path} could not be loaded: {reason}"
 
 
 class Batch:

@@ -35,7 +35,7 @@ _WHEN_THERE = """const waiting = setInterval(() => {
 SCRIPTS
 }, 20);
 """
-_SCRIPTS = ("drafts.js", "list.js", "chat.js", "box.js", "screen.js")
+_SCRIPTS = ("drafts.js", "list.js", "chat.js", "box.js", "presses.js", "screen.js")
 
 
 def make_chatbot() -> gr.Chatbot:

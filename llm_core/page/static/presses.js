@@ -1,0 +1,70 @@
+// What is pressed in the chat and Gradio has no event for, or does otherwise.
+let pressedExample = null;
+window.addEventListener(
+	"click",
+	(event) => {
+		const pressed = event.target.closest?.("button");
+		if (!pressed) return;
+		if (pressed.closest("#chat .examples, #chat .example")) pressedExample = pressed.innerText.trim();
+		if (pressed.matches("#new-chat")) newChat();
+		const panel = pressed.closest("#chat .message-buttons");
+		if (!panel) return;
+		const buttons = [...panel.querySelectorAll("button")];
+		const isUser = panel.matches(".message-buttons-right");
+		if (pressed === buttons[0]) copy(event, panel, isUser);
+		else if (isUser && pressed === buttons.at(-1)) edit(event, panel);
+	},
+	true
+);
+
+function rowOf(panel, isUser) {
+	const side = isUser ? ".message-buttons-right" : ".message-buttons-left";
+	return [...document.querySelectorAll(`#chat ${side}`)].indexOf(panel);
+}
+
+// Gradio's own edit takes the text away from where it can be lost. Here it is in the message box, like any other.
+function edit(event, panel) {
+	event.stopImmediatePropagation();
+	event.preventDefault();
+	const turn = shownTurns().filter((each) => each.question !== null)[rowOf(panel, true)];
+	if (!turn) return;
+	if (turn === screen.sending) notice("Wait until it is sent.");
+	else intoBox(turn.question, turn.stream);
+}
+
+// What was said in a reply: the parts of one text as they are, texts with a thought or a call between them apart.
+function said({ reply }) {
+	const texts = [""];
+	for (const { content, metadata } of reply ?? []) {
+		if (metadata.title) texts.push("");
+		else texts[texts.length - 1] += content[0].text;
+	}
+	return texts.filter(Boolean).join("\n\n");
+}
+
+// Gradio would copy thoughts and calls along with what was said.
+function copy(event, panel, isUser) {
+	const turns = shownTurns();
+	const asked = turns.filter((turn) => turn.question !== null);
+	const nth = rowOf(panel, isUser);
+	let text = asked[nth]?.question;
+	if (!isUser) {
+		const groups = [];
+		for (const turn of turns) {
+			if (turn.question === null && groups.length) groups.at(-1).push(said(turn));
+			else groups.push([said(turn)]);
+		}
+		text = groups[nth]?.filter(Boolean).join("\n\n");
+	}
+	if (text === undefined || !navigator.clipboard) return; // then Gradio's way has to do
+	event.stopImmediatePropagation();
+	navigator.clipboard.writeText(text).then(() => {
+		panel.classList.add("copied");
+		setTimeout(() => panel.classList.remove("copied"), 1000);
+	});
+}
+
+// On a phone the list covers the chat, so it is only there when it is asked for.
+function foldOnPhone() {
+	if (window.innerWidth <= 768) document.querySelector("#sidebar.open .toggle-button")?.click();
+}
