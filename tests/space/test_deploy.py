@@ -123,7 +123,7 @@ class TestUpdate:
         project.edit("Spacefile", "LLM_THREADS: 2", "LLM_THREADS: 4\n  LLM_PARALLEL: 3")
         project.add_to_spacefile("hardware: cpu-upgrade\n")
         project.write("app.py", "print('new')\n")
-        (project.root / "llm_core" / "web" / "page" / "static" / "page.css").unlink()
+        (project.root / "llm_core" / "page" / "static" / "page.css").unlink()
         space.variables["LLM_STEP_MS"] = "50"
 
         assert deploy() == 0
