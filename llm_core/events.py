@@ -292,6 +292,8 @@ class ReplyBuilder:
                 self._done = event
             case Queued():
                 pass
+            case _:
+                raise reloaded()
 
     def reply(self) -> ChatReply:
         if self._done is None:
