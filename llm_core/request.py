@@ -9,7 +9,6 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from llm_core.complaints import invalid_request
 from llm_core.messages import Message, MessageLike, Text, parse_messages
-from llm_core.options import WIRE_OPTIONS as WIRE_OPTIONS
 from llm_core.options import OnToolCall, Overflow, RequestOptions
 from llm_core.tool_spec import MAX_TOOLS, AllowedTools, NamedTool, ResponseFormat, ToolChoice, ToolSpec, is_any_text
 

@@ -10,6 +10,8 @@ import threading
 from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 
+from llm_core.common_prefix import common_prefix
+
 log = logging.getLogger(__name__)
 
 LEAST_CHARS = 1_000  # behind the difference: less is computed in no time
@@ -63,13 +65,8 @@ class ChangingPrompts:
 
 def _spoilt_at(last: str, system: str) -> int | None:
     """Where a small early difference begins, with much that is the same behind it; None where there is none."""
-    start = _equal_chars(last, system)
+    start = common_prefix(last, system)
     rest, other = system[start:], last[start:]
-    same = _equal_chars(other[::-1], rest[::-1])
+    same = common_prefix(other[::-1], rest[::-1])
     changed = max(len(rest), len(other)) - same
     return start if same >= LEAST_CHARS and changed <= MOST_CHANGED_CHARS else None
-
-
-def _equal_chars(left: str, right: str) -> int:
-    pairs = enumerate(zip(left, right, strict=False))
-    return next((at for at, (one, other) in pairs if one != other), min(len(left), len(right)))

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from itertools import product, takewhile
+from itertools import product
 from typing import Any
 
 from llm_core.chat.dialect import FALLBACKS, Dialect, NoTools, SystemPlaces, place_system
@@ -21,6 +21,7 @@ from llm_core.chat.sandbox import SandboxedTemplate
 from llm_core.chat.tokenizer import Tokenizer
 from llm_core.chat.tool_formats import HERMES, tool_format
 from llm_core.chat.tool_prompt import in_words
+from llm_core.common_prefix import common_prefix
 from llm_core.errors import InvalidRequest
 from llm_core.messages import FunctionCall, Message, ToolCall
 from llm_core.tool_spec import ToolSpec
@@ -152,7 +153,7 @@ class ChatTemplate:
         except InvalidRequest:
             return 0
         before, found, _ = text.partition(_NOBODYS_TEXT)
-        return _common_length(tokens, self._tokens(before)) if found else 0
+        return common_prefix(tokens, self._tokens(before)) if found else 0
 
     def _text(
         self,
@@ -278,7 +279,3 @@ class ChatTemplate:
             return self._rendered(messages, dialect, tools=tools)
         except InvalidRequest:
             return ""
-
-
-def _common_length(one: Iterable[int], other: Iterable[int]) -> int:
-    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))

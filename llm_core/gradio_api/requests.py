@@ -11,7 +11,6 @@ import gradio as gr
 from starlette.requests import HTTPConnection
 
 from llm_core.access.gate import owner_of
-from llm_core.access.visitors import visitor_of
 from llm_core.errors import LLMError
 
 T = TypeVar("T")
@@ -28,11 +27,6 @@ def connection_of(request: gr.Request) -> HTTPConnection:
     assert request.request is not None
     connection: HTTPConnection = request.request
     return connection
-
-
-def visitor_at(request: gr.Request) -> str:
-    """Whose conversations the page shows; "" for a program, whose are not kept."""
-    return visitor_of(connection_of(request))
 
 
 @contextmanager

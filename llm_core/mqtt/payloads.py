@@ -13,7 +13,7 @@ from llm_core.errors import InvalidRequest, LLMError, TooLarge
 from llm_core.events import ChatReply
 from llm_core.messages import MAX_CALLS, MAX_MESSAGES, Message, Text
 from llm_core.mqtt.topics import NAME_PATTERN
-from llm_core.request import WIRE_OPTIONS
+from llm_core.options import WIRE_OPTIONS
 from llm_core.sessions.sessions import SESSION_ID_PATTERN
 
 SMALLEST_LIMIT = 256  # bytes; `done` without its text fits into it

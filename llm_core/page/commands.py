@@ -18,9 +18,10 @@ from starlette.requests import HTTPConnection
 
 from llm_core.access.visitors import page_visitor
 from llm_core.client import LLMClient
+from llm_core.common_prefix import common_prefix
 from llm_core.complaints import invalid_request
 from llm_core.errors import InvalidRequest, LLMError, SessionBusy, SessionChanged, SessionNotFound, StreamNotFound
-from llm_core.events import ChatEvent, Done
+from llm_core.events import Done
 from llm_core.gradio_api.paced import paced
 from llm_core.gradio_api.requests import UPDATE_SECONDS, Admit
 from llm_core.page.controls import Controls
@@ -28,7 +29,14 @@ from llm_core.page.transcript import ShownMessage, ShownReply
 from llm_core.page.view import WINDOW_TURNS, Conversation, new_conversation, shown_session, shown_turns
 from llm_core.sessions.live import LiveReply
 from llm_core.sessions.records import Turn
-from llm_core.sessions.sessions import MAX_SEARCH_CHARS, MAX_TITLE_CHARS, SESSION_ID_PATTERN, Reply
+from llm_core.sessions.sessions import (
+    MAX_SEARCH_CHARS,
+    MAX_TITLE_CHARS,
+    SESSION_ID_PATTERN,
+    STREAM_ID_PATTERN,
+    Reply,
+    unnumbered,
+)
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +50,7 @@ _SOMETHING_WRONG = "Something went wrong. The reason is in the server's log; you
 _STOPPED_EARLY = "It was stopped before it began."
 
 ConversationId = Annotated[str, StringConstraints(pattern=SESSION_ID_PATTERN)]
-StreamId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
+StreamId = Annotated[str, StringConstraints(pattern=STREAM_ID_PATTERN)]
 
 
 class _Command(BaseModel):
@@ -311,7 +319,7 @@ class Commands:
         def update(**more: Any) -> dict[str, Any]:
             nonlocal drawn
             before, drawn = drawn, shown.messages()
-            keep = _equal_at_first(before, drawn)
+            keep = common_prefix(before, drawn)
             version = running.version if isinstance(running, LiveReply) else None
             news = {"keep": keep, "add": drawn[keep:], "admitted": admitted, "version": version}
             return {"number": next(numbers)} | news | more
@@ -320,7 +328,7 @@ class Commands:
             return self._paces.get((visitor, asked.stream), UPDATE_SECONDS)
 
         try:
-            async with aclosing(paced(_events_of(running), interval=interval, heartbeat=BEAT_SECONDS)) as groups:
+            async with aclosing(paced(unnumbered(running), interval=interval, heartbeat=BEAT_SECONDS)) as groups:
                 async for group in groups:
                     for event in group:
                         shown.add(event)
@@ -367,14 +375,6 @@ def _answering(
     return answer
 
 
-def _equal_at_first(before: list[ShownMessage], now: list[ShownMessage]) -> int:
-    """How many messages at the beginning are the same."""
-    return next(
-        (place for place, pair in enumerate(zip(before, now, strict=False)) if pair[0] != pair[1]),
-        min(len(before), len(now)),
-    )
-
-
 def _read(kind: type[Any], data: Any) -> Any:
     try:
         return kind.model_validate(data)
@@ -391,9 +391,3 @@ def _end(reply: Reply) -> None:
     reply.cancel()
     if isinstance(reply, LiveReply):
         reply.wait(STOP_SECONDS)
-
-
-async def _events_of(reply: Reply) -> AsyncGenerator[ChatEvent]:
-    async with aclosing(reply.aevents()) as numbered:
-        async for _, event in numbered:
-            yield event

@@ -12,6 +12,7 @@ import re
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol, Unpack
@@ -40,7 +41,8 @@ MAX_LISTED = 500
 SESSION_ID_RULE = "1 to 128 letters, digits, dots, colons, dashes or underscores"
 SESSION_ID_PATTERN = r"^[A-Za-z0-9._:-]{1,128}$"
 _SESSION_ID = re.compile(SESSION_ID_PATTERN)
-_STREAM_ID = re.compile(r"[0-9a-f]{32}")
+STREAM_ID_PATTERN = r"^[0-9a-f]{32}$"
+_STREAM_ID = re.compile(STREAM_ID_PATTERN)
 _ANYTHING = Message(role="user", content="")  # what is said is checked by itself
 
 
@@ -55,6 +57,13 @@ class Reply(Protocol):
     def cancel(self) -> None: ...
     def events(self, after: int = 0) -> Generator[NumberedEvent]: ...
     def aevents(self, after: int = 0) -> AsyncGenerator[NumberedEvent]: ...
+
+
+async def unnumbered(reply: Reply) -> AsyncGenerator[ChatEvent]:
+    """All events of a reply, for a reader who will not come back."""
+    async with aclosing(reply.aevents()) as events:
+        async for _, event in events:
+            yield event
 
 
 class Sessions:

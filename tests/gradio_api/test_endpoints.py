@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from itertools import pairwise
 from typing import Any
@@ -13,35 +12,12 @@ import pytest
 from gradio_client.exceptions import AppError
 
 from llm_core.client import LLMClient
-from tests.served import loaded_client, served
 from tests.waiting import is_idle, wait_until
+
+from .conftest import connect
 
 QUESTION = [{"role": "user", "content": "What is the capital of France?"}]
 STORY = "Tell me a very long story about the sea."
-
-
-@pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LLMClient]:
-    with loaded_client(
-        tmp_path_factory.mktemp("data"),
-        api_tokens="ann:ann-secret,bob:bob-secret",
-    ) as client:
-        yield client
-
-
-@pytest.fixture(scope="module")
-def url(client: LLMClient) -> Iterator[str]:
-    with served(client) as url:
-        yield url
-
-
-def connect(url: str, token: str) -> gradio_client.Client:
-    return gradio_client.Client(url, headers={"Authorization": f"Bearer {token}"}, verbose=False)
-
-
-@pytest.fixture(scope="module")
-def ann(url: str) -> gradio_client.Client:
-    return connect(url, "ann-secret")
 
 
 def test_a_stream_yields_the_text_so_far_and_last_the_whole_reply(ann: gradio_client.Client) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import gradio_client
@@ -12,31 +11,8 @@ from gradio_client.exceptions import AppError
 
 from llm_core.client import LLMClient
 from tests.scripted import CALL_PARIS, PARIS, QUESTION, ROME, TWO_CALLS, WEATHER, saying
-from tests.served import loaded_client, served
 
-
-@pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LLMClient]:
-    with loaded_client(
-        tmp_path_factory.mktemp("data"),
-        api_tokens="ann:ann-secret,bob:bob-secret",
-    ) as client:
-        yield client
-
-
-@pytest.fixture(scope="module")
-def url(client: LLMClient) -> Iterator[str]:
-    with served(client) as url:
-        yield url
-
-
-def connect(url: str, token: str) -> gradio_client.Client:
-    return gradio_client.Client(url, headers={"Authorization": f"Bearer {token}"}, verbose=False)
-
-
-@pytest.fixture(scope="module")
-def ann(url: str) -> gradio_client.Client:
-    return connect(url, "ann-secret")
+from .conftest import connect
 
 
 def named(reply: dict[str, Any]) -> list[tuple[str, str]]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from contextlib import aclosing
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Request
@@ -17,18 +16,19 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from llm_core.access.problems import describe, problem
 from llm_core.cancellation import Cancellation
+from llm_core.chat_client import acollect
 from llm_core.client import LLMClient
 from llm_core.errors import StreamNotFound
-from llm_core.events import ChatEvent, Queued, ReplyBuilder, event_to_dict
+from llm_core.events import ChatEvent, Queued, event_to_dict
 from llm_core.http.bodies import ChatBody, DeletedAnswer, ReplyAnswer, SessionBody, SessionReplyAnswer
 from llm_core.http.given import ADMITTED, Client, Owner, Streams, ready
 from llm_core.http.shapes import EVENT, event_stream
 from llm_core.http.sse import EventStream, sse
 from llm_core.http.whole import unless_reader_leaves
 from llm_core.sessions.records import NumberedEvent
-from llm_core.sessions.sessions import Reply, stream_of_key
+from llm_core.sessions.sessions import STREAM_ID_PATTERN, Reply, stream_of_key, unnumbered
 
-StreamId = Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
+StreamId = Annotated[str, Field(pattern=STREAM_ID_PATTERN)]
 LastEventId = Annotated[int, Field(ge=0, le=10**12)]
 IdempotencyKey = Annotated[
     str | None,
@@ -93,11 +93,7 @@ async def chat_session(
     reply = await _begin(body, client, owner, key)
 
     async def whole() -> dict[str, Any]:
-        builder = ReplyBuilder()
-        async with aclosing(reply.aevents()) as events:
-            async for _, event in events:
-                builder.add(event)
-        return builder.reply().to_dict() | {"session_id": reply.session_id}
+        return (await acollect(unnumbered(reply))).to_dict() | {"session_id": reply.session_id}
 
     return await unless_reader_leaves(request, whole(), JSONResponse)
 

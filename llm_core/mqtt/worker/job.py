@@ -13,7 +13,15 @@ from typing import Any, Literal
 
 from llm_core.cancellation import Cancellation
 from llm_core.client import LLMClient
-from llm_core.errors import EngineClosed, LLMError, ReplyInterrupted, RequestExpired, ShuttingDown, StorageError
+from llm_core.errors import (
+    SERVER_FAILED,
+    EngineClosed,
+    LLMError,
+    ReplyInterrupted,
+    RequestExpired,
+    ShuttingDown,
+    StorageError,
+)
 from llm_core.events import ChatEvent, ChatReply, ContentDelta, Done, Queued, ReplyBuilder, Timings, Usage
 from llm_core.messages import Message
 from llm_core.mqtt.topics import RequestKey
@@ -21,11 +29,11 @@ from llm_core.mqtt.worker.decoder import Arrival
 from llm_core.mqtt.worker.ledger import Ledger
 from llm_core.mqtt.worker.outbox import Outbox
 from llm_core.sessions.export import session_dict
+from llm_core.sessions.sessions import unnumbered
 
 log = logging.getLogger(__name__)
 
 INTERRUPTED = "The server ended while it made this reply. Send the request again."
-_FAILED = "The server failed; its log says why."
 
 
 class Job:
@@ -82,7 +90,7 @@ class Job:
             raise
         except Exception:
             log.exception("the request %s failed", self.key)
-            await self._fail(LLMError(_FAILED))
+            await self._fail(LLMError(SERVER_FAILED))
         finally:
             if expiry is not None:
                 expiry.cancel()
@@ -145,14 +153,7 @@ class Job:
         self._begun = asyncio.ensure_future(self._record(self._ledger.begin))
         await self._begun
         begin = partial(self._client.sessions.begin, session_id, ask.message, tool_results=ask.tool_results, **options)
-        reply = await asyncio.to_thread(self._cancellation.begin, begin)
-
-        async def events() -> AsyncGenerator[ChatEvent]:
-            async with aclosing(reply.aevents()) as numbered:
-                async for _, event in numbered:
-                    yield event
-
-        return events()
+        return unnumbered(await asyncio.to_thread(self._cancellation.begin, begin))
 
     async def _look_after(self, session_id: str, action: Literal["history", "delete"]) -> AsyncGenerator[ChatEvent]:
         """What is asked about a session, in the form of a reply: of any length, told once and told again."""

@@ -15,8 +15,9 @@ from llm_core.errors import InvalidRequest, ProjectNotFound, SettingsError
 from llm_core.messages import Text, parse_messages
 from llm_core.mqtt import payloads
 from llm_core.mqtt.topics import NAME_RULE, is_project
+from llm_core.options import WIRE_OPTIONS
 from llm_core.rate_limit import RateLimit
-from llm_core.request import MAX_TOKENS_LIMIT, WIRE_OPTIONS, MaxTokens, build_request
+from llm_core.request import MAX_TOKENS_LIMIT, MaxTokens, build_request
 
 MAX_FILE_BYTES = 1_000_000
 MOST_TEMPLATES = 1000  # sessions whose template is remembered; what a session has taken over is in the session

@@ -15,7 +15,8 @@ from llm_core.http.bodies import ChatBody, Options
 from llm_core.http.openai_chat.routes import CompletionBody
 from llm_core.messages import parse_messages
 from llm_core.mqtt.payloads import parse_ask
-from llm_core.request import WIRE_OPTIONS, ChatRequest, build_request
+from llm_core.options import WIRE_OPTIONS
+from llm_core.request import ChatRequest, build_request
 from tests.served import loaded_client, served
 
 QUESTION = [{"role": "user", "content": "Where?"}]
