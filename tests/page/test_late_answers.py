@@ -204,6 +204,27 @@ def is_followed(route: Route) -> bool:
     return '"stream"' in (route.request.post_data or "")
 
 
+@pytest.mark.parametrize("does", ["Edit", "Retry", "Undo"])
+def test_what_is_pressed_where_an_earlier_conversation_still_stands_is_done_to_nothing(
+    page: Page, script: ScriptedClient, does: str
+) -> None:
+    first = talk(page, "One")
+    second = talk(page, "Two")
+    page.evaluate("() => (window.real = chatScreen.drawn, chatScreen.drawn = () => new Promise(() => {}))")
+    with page.expect_response(COMMANDS):
+        row(page, "One").click()
+    wait_until_idle(page)
+    expect(page.locator(USER)).to_have_text(["Two"])
+    page.locator(USER).hover()
+    page.get_by_role("button", name=does, exact=True).first.click()
+    expect(page.locator("#notes .notice")).to_contain_text("has just changed")
+    page.evaluate("() => (chatScreen.drawn = real)")
+    expect(page.locator(BOX)).to_have_value("")
+    expect(page.locator("#notes .editing")).to_have_count(0)
+    expect(page.locator(USER)).to_have_text(["One"])
+    assert [stored(page, script, each) for each in (first, second)] == [[("One", "Fine.")], [("Two", "Fine.")]]
+
+
 def test_a_conversation_is_deleted_while_it_replies(page: Page, script: ScriptedClient) -> None:
     go_on = Signal()
     script.script = holding(go_on)

@@ -10,10 +10,11 @@ from playwright.sync_api import Page, expect
 
 from llm_core.errors import SequenceFailed
 from llm_core.events import ChatEvent
-from tests.scripted_client import END, ScriptedClient
+from tests.scripted_client import END, ScriptedClient, Signal
 from tests.visitor import UNSENT, send, wait_until_done, wait_until_idle
+from tests.waiting import wait_until
 
-from .screen import BOX, USER, address, answering, full, row, stored, talk
+from .screen import BOX, USER, address, answering, full, held, row, stored, talk
 
 Open = Callable[..., Page]
 
@@ -93,3 +94,43 @@ def test_what_is_typed_before_the_page_is_ready_stays_typed(page: Page, script: 
     wait_until_idle(page)
     expect(page.locator(BOX)).to_have_value("typed early")
     expect(page.locator(f"{UNSENT} pre")).to_have_text("a thought from before")
+
+
+def test_what_is_taken_back_is_there_where_the_page_is_left_before_the_answer(
+    page: Page, script: ScriptedClient
+) -> None:
+    talk(page, "One", "Two")
+    with held(page, "take_back") as routes:
+        page.get_by_role("button", name="Undo").click()
+        wait_until(lambda: page.evaluate("1") and routes, "it is on its way")
+        routes[0].fetch()  # the server does it, and the page never hears
+        page.reload()
+    expect(page.locator(USER)).to_have_text(["One"])
+    expect(page.locator(f"{UNSENT} pre")).to_have_text("Two")
+
+
+@pytest.mark.parametrize("is_late", ["refused", "taken"])
+def test_a_message_that_is_left_before_the_engine_has_it_is_said_or_kept(
+    page: Page, script: ScriptedClient, is_late: str
+) -> None:
+    first, go_on = talk(page, "One"), Signal()
+
+    def late() -> Generator[ChatEvent]:
+        go_on.wait()
+        yield from answering() if is_late == "taken" else full()
+
+    script.script = late
+    with page.expect_response(lambda answer: '"begin"' in (answer.request.post_data or "")):
+        send(page, "Two")
+        page.locator("#new-chat").click()
+    go_on.give()
+    drafts = "conversation => JSON.parse(sessionStorage.getItem('llm-core-drafts'))?.[conversation]?.unsent ?? []"
+    wait_until(
+        lambda: (
+            [bool(each["reason"]) for each in page.evaluate(drafts, first)] == ([] if is_late == "taken" else [True])
+        ),
+        "it is known what became of it",
+    )
+    row(page, "One").click()
+    expect(page.locator(USER)).to_have_text(["One", "Two"] if is_late == "taken" else ["One"])
+    expect(page.locator(f"{UNSENT} pre")).to_have_text([] if is_late == "taken" else ["Two"])

@@ -47,8 +47,10 @@ SHOWN = """() => ({
     [...row.querySelectorAll(".prose")].map((each) => each.textContent.trim()).filter(Boolean).join(" ")),
   kinds: [...document.querySelectorAll("#chat .reply-line")].map((line) => line.className.split(" ")[1]),
   rows: [...document.querySelectorAll("#conversations li .open")].map((each) => each.textContent),
-  search: document.querySelector("#search :is(textarea, input)").value,
-  box: document.querySelector("#message textarea").value,
+  search: document.querySelector("#search :is(textarea, input)")?.value ?? "",
+  box: document.querySelector("#message textarea")?.value ?? "",
+  url: location.href,
+  text: document.body.innerText.slice(0, 300),
   reasons: [...document.querySelectorAll("#notes .unsent p")].map((each) => each.textContent),
   drafts: JSON.parse(sessionStorage.getItem("llm-core-drafts") ?? "{}"),
 })"""
@@ -125,6 +127,7 @@ class Walk:
         try:
             did = act(page)
         except BrowserError as error:  # what it was to press has gone meanwhile
+            page.mouse.up()  # it may have been in the middle of a press, and a list that is pressed stays as it is
             did = f"{act.__name__} found nothing: {' '.join(str(error).split())[:600]}"
         if did is not None:
             self.steps.append(f"{len(self.steps)}: tab {tab} {did}")
@@ -266,7 +269,7 @@ class Walk:
         return "reloads"
 
     def back(self, page: Page) -> str | None:
-        if page.evaluate("() => history.length") < 3:
+        if page.evaluate("() => navigation.currentEntry.index") == 0:  # it would leave the page
             return None
         page.evaluate("() => history.back()")
         return "goes back"

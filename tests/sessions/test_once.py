@@ -18,6 +18,7 @@ from llm_core.sessions import upkeep as upkeep_module
 from llm_core.sessions.live import LiveReply
 from llm_core.sessions.sessions import Sessions, stream_of_key
 from llm_core.sessions.store import SessionStore
+from tests.waiting import wait_until
 
 from .conftest import DONE, Generate, says
 
@@ -216,6 +217,7 @@ def test_after_an_hour_the_key_is_refused_and_the_history_has_the_reply(
     model, asked = counting(says("Fine."))
     sessions = make_sessions(model)
     list(sessions.begin_once("s", "How?", stream_id=KEY).events())
+    wait_until(lambda: sessions.running("s") is None, "only the database has it")
     monkeypatch.setattr(store_module, "EVENTS_KEPT_SECONDS", -1.0)
 
     with pytest.raises(StreamNotFound, match="history has the reply"):

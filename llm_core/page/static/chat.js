@@ -11,6 +11,10 @@ function shownTurns() {
 	return [...(place < 0 ? turns : turns.slice(0, place)), sending];
 }
 
+function askedTurns() {
+	return shownTurns().filter((turn) => turn.question !== null);
+}
+
 function runningTurn() {
 	return shownTurns().findLast((turn) => turn.running);
 }
@@ -32,6 +36,7 @@ const drawing = {
 	isDirty: false,
 	isBusy: false,
 	notBefore: 0,
+	seen: { generation: 0, streams: [] }, // what is drawn, question by question: what the screen has may be newer
 	followsText: true, // false once the visitor has scrolled up to read
 
 	// As often as this machine can draw, and no more than that: the next drawing waits for the last one.
@@ -50,8 +55,12 @@ const drawing = {
 	// Gradio has asked for the messages, and draws them in this turn of the event loop.
 	done() {
 		clearTimeout(this.unheard);
+		const seen = { generation: screen.generation, streams: askedTurns().map((turn) => turn.stream) };
 		afterDrawing(
-			() => this.finish(),
+			() => {
+				this.seen = seen;
+				this.finish();
+			},
 			() => this.end()
 		);
 		return [shownMessages()]; // one output
@@ -70,6 +79,14 @@ const drawing = {
 		if (this.isDirty) this.ask();
 	},
 };
+
+// The n-th question, from the end where n is negative, as long as it is the one that the visitor sees there: what was
+// opened, or has come, may not be drawn yet.
+function seenTurn(nth) {
+	const turn = askedTurns().at(nth);
+	const { generation, streams } = drawing.seen;
+	return generation === screen.generation && turn?.stream === streams.at(nth) ? turn : undefined;
+}
 
 // A hidden page draws nothing, and is not told when it would.
 function afterDrawing(before, after) {

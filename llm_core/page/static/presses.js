@@ -26,9 +26,9 @@ function rowOf(panel, isUser) {
 function edit(event, panel) {
 	event.stopImmediatePropagation();
 	event.preventDefault();
-	const turn = shownTurns().filter((each) => each.question !== null)[rowOf(panel, true)];
-	if (!turn) return;
-	if (turn === screen.sending) notice("Wait until it is sent.");
+	const turn = seenTurn(rowOf(panel, true));
+	if (!turn) notice(CHANGING);
+	else if (turn === screen.sending) notice("Wait until it is sent.");
 	else intoBox(turn.question, turn.stream);
 }
 
@@ -44,10 +44,10 @@ function said({ reply }) {
 
 // Gradio would copy thoughts and calls along with what was said.
 function copy(event, panel, isUser) {
+	if (drawing.seen.generation !== screen.generation) return; // then Gradio's way is right
 	const turns = shownTurns();
-	const asked = turns.filter((turn) => turn.question !== null);
 	const nth = rowOf(panel, isUser);
-	let text = asked[nth]?.question;
+	let text = askedTurns()[nth]?.question;
 	if (!isUser) {
 		const groups = [];
 		for (const turn of turns) {

@@ -2,6 +2,7 @@
 const UNSURE_MS = 1500; // a message that was sent is with the server by then, or never
 const QUIET_MS = 5000; // a reply from which nothing was heard for so long is asked for again
 const OPTIONS = ["system_prompt", "temperature", "top_p", "max_tokens", "thinking", "tools"];
+const CHANGING = "The conversation has just changed. Look at it, and press again.";
 const NOT_THERE = "The server did not get this message.";
 const inFlight = new Set();
 const following = { stream: null, generation: 0, next: 0, heardAt: 0, pace: LEAST_MS };
@@ -185,7 +186,10 @@ async function begin(at, text, options, replaces = null, stream = newStream()) {
 		return;
 	}
 	if (answer.admitted) drafts.drop(conversation, stream);
-	if (!isHere(at)) return;
+	if (!isHere(at)) {
+		if (!answer.admitted) settle(conversation, stream);
+		return;
+	}
 	if (replaces === null && answer.version !== null) keepSending(answer.version);
 	follow(stream);
 	if (sending.stop) chatScreen.stop();
@@ -197,6 +201,21 @@ function keepSending(version) {
 	screen.sending = null;
 	screen.version = version;
 	draw();
+}
+
+// What was being sent when its conversation left the screen: nobody follows it there, and it may still be refused.
+async function settle(conversation, stream) {
+	let turn;
+	do {
+		await pause(UNSURE_MS);
+		const found = await ask("open", { conversation });
+		turn = found?.turns ? found.turns.find((each) => each.stream === stream) : { running: true };
+	} while (turn?.running);
+	if (turn) drafts.drop(conversation, stream);
+	else drafts.refuse(conversation, stream, NOT_THERE);
+	if (conversation === screen.conversation) drawNotes();
+	list.refresh();
+	tellTabs(conversation);
 }
 
 // Nobody has answered: whether the message is there is asked until somebody does.
@@ -238,17 +257,18 @@ function takeUpdate(update) {
 		if (update.version !== undefined && update.version !== null) screen.version = update.version;
 		draw();
 		list.refresh();
+		tellTabs(screen.conversation);
 		look();
 		return;
 	}
-	if (update.admitted || update.ended) drafts.drop(screen.conversation, stream);
 	if (update.now) {
 		following.stream = null;
 		if (screen.sending?.stream === stream) screen.sending = null;
-		show(update.now);
+		show(update.now, true);
 		tellTabs(screen.conversation);
 		return;
 	}
+	if (update.admitted || update.ended) drafts.drop(screen.conversation, stream);
 	const isKept = (update.admitted || update.ended) && update.version !== null;
 	if (isKept && screen.sending?.stream === stream) keepSending(update.version);
 	const turn = shownTurns().find((each) => each.stream === stream);
@@ -285,8 +305,11 @@ async function stopped() {
 	return isHere(at) ? pressedAt() : at;
 }
 
+// The turn that Retry and Undo are for: the last one, as long as it is what the visitor sees.
 function lastAsked() {
-	return shownTurns().findLast((turn) => turn.question !== null);
+	const turn = seenTurn(-1);
+	if (!turn) notice(CHANGING);
+	return turn;
 }
 
 function isBusy() {
@@ -326,18 +349,23 @@ window.chatScreen = {
 		if (!turn) return;
 		const at = await stopped();
 		looks++;
+		// Who leaves the page before the answer has the text: either the turn is still there, or this is.
+		const taken = { stream: turn.stream, text: turn.question, replaces: null, reason: null };
+		drafts.put(at.conversation, taken);
+		inFlight.add(turn.stream);
 		const answer = await ask("take_back", { conversation: at.conversation, version: at.version, stream: turn.stream });
+		inFlight.delete(turn.stream);
+		if (answer !== undefined) drafts.drop(at.conversation, turn.stream);
 		if (answer?.now) {
-			drafts.drop(at.conversation, turn.stream);
 			if (isHere(at)) {
 				show(answer.now);
 				intoBox(turn.question);
-			} else drafts.put(at.conversation, { stream: turn.stream, text: turn.question, replaces: null, reason: "Taken back." });
+			} else drafts.put(at.conversation, { ...taken, reason: "Taken back." });
 			tellTabs(at.conversation);
 			list.refresh();
 		} else if (isHere(at)) {
 			notice(answer?.refused ?? UNREACHABLE);
-			if (answer?.changed) look();
+			if (answer === undefined || answer.changed) look();
 		}
 	},
 	stop() {
