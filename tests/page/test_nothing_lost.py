@@ -134,3 +134,35 @@ def test_a_message_that_is_left_before_the_engine_has_it_is_said_or_kept(
     row(page, "One").click()
     expect(page.locator(USER)).to_have_text(["One", "Two"] if is_late == "taken" else ["One"])
     expect(page.locator(f"{UNSENT} pre")).to_have_text([] if is_late == "taken" else ["Two"])
+
+
+def test_what_was_refused_while_it_was_to_be_taken_back_stays(page: Page, script: ScriptedClient) -> None:
+    talk(page, "One")
+    script.script = full
+    with held(page, "begin") as routes:
+        send(page, "Two")
+        wait_until(lambda: page.evaluate("1") and routes, "the message is on its way")
+        page.get_by_role("button", name="Undo").click()
+        routes[0].continue_()
+        expect(page.locator(f"{UNSENT} pre")).to_have_text("Two")
+    wait_until_idle(page)
+    expect(page.locator(f"{UNSENT} pre")).to_have_text("Two")
+    assert stored(page, script) == [("One", "Fine.")]
+
+
+def test_the_message_box_stays_where_it_is_and_a_double_click_on_send_discards_nothing(
+    page: Page, script: ScriptedClient
+) -> None:
+    script.script = full
+    send_button = page.get_by_role("button", name="Send", exact=True)
+    bottoms = []
+    texts = [f"message {number}" for number in range(8)]
+    for number, text in enumerate(texts, start=1):
+        page.fill(BOX, text)
+        send_button.dblclick()
+        wait_until_idle(page)
+        expect(page.locator(f"{UNSENT} pre")).to_have_text(texts[:number])
+        box = send_button.bounding_box()
+        assert box is not None
+        bottoms.append(box["y"] + box["height"])
+    assert bottoms[1:] == [bottoms[1]] * 7  # the first moves it: the page begins with an empty chat

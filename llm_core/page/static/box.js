@@ -77,7 +77,8 @@ function unsentNote(message) {
 
 function press(text, does) {
 	const made = button("", text, text);
-	made.addEventListener("click", does);
+	// Not by the second half of a double click on what stood here before.
+	made.addEventListener("click", (event) => event.detail < 2 && does());
 	return made;
 }
 

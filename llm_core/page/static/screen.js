@@ -348,14 +348,17 @@ window.chatScreen = {
 		const turn = lastAsked();
 		if (!turn) return;
 		const at = await stopped();
+		if (isHere(at) && !isThere(turn.stream)) return; // it was refused meanwhile, and stands above the box
 		looks++;
 		// Who leaves the page before the answer has the text: either the turn is still there, or this is.
+		const before = drafts.of(at.conversation).unsent.find((each) => each.stream === turn.stream);
 		const taken = { stream: turn.stream, text: turn.question, replaces: null, reason: null };
 		drafts.put(at.conversation, taken);
 		inFlight.add(turn.stream);
 		const answer = await ask("take_back", { conversation: at.conversation, version: at.version, stream: turn.stream });
 		inFlight.delete(turn.stream);
 		if (answer !== undefined) drafts.drop(at.conversation, turn.stream);
+		if (answer?.refused !== undefined && before) drafts.put(at.conversation, before);
 		if (answer?.now) {
 			if (isHere(at)) {
 				show(answer.now);
