@@ -303,9 +303,12 @@ class Walk:
         shown = page.evaluate(SHOWN)
         kept = shown["drafts"].get(shown["conversation"], {"editing": None, "unsent": []})
         session = self._stored(shown["conversation"])
-        for turn in session.turns if session else ():
+        turns = session.turns if session else ()
+        for nth, turn in enumerate(turns):
             if turn.stream_id in (kept["editing"], *(message["replaces"] for message in kept["unsent"])):
                 self._release_shown(page, turn.messages[0].content)
+                # Of a page that is still loading the turns cannot be seen yet, but it may be open when Enter goes down.
+                self.released |= {later.messages[0].content for later in turns[nth:]}
 
     # ── what must hold ───────────────────────────────────────────────────────────────────────────────────────────────
 
