@@ -166,3 +166,18 @@ def test_the_message_box_stays_where_it_is_and_a_double_click_on_send_discards_n
         assert box is not None
         bottoms.append(box["y"] + box["height"])
     assert bottoms[1:] == [bottoms[1]] * 7  # the first moves it: the page begins with an empty chat
+
+
+def test_a_message_whose_conversation_is_opened_anew_on_its_way_is_seen(page: Page, script: ScriptedClient) -> None:
+    talk(page, "One", "Two")
+    with held(page, "begin") as routes:
+        page.get_by_label("Edit").first.click()
+        send(page, "Eins")
+        wait_until(lambda: page.evaluate("1") and routes, "the message is on its way")
+        row(page, "One").click()
+        expect(page.locator(USER)).to_have_text(["One", "Two"])
+        wait_until_idle(page)
+        routes[0].continue_()
+        expect(page.locator(USER)).to_have_text(["Eins"])
+    expect(page.locator(UNSENT)).to_have_count(0)
+    assert stored(page, script) == [("Eins", "Fine.")]

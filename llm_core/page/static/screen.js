@@ -127,7 +127,7 @@ function reconcile(isSure) {
 		else if (!turn) isOpenYet = true;
 	}
 	// Who reloads the page while a message is on its way is quicker than the message.
-	if (isOpenYet) setTimeout(lookAgain, UNSURE_MS, screen.generation);
+	if (isOpenYet) setTimeout(lookAgain, UNSURE_MS, screen.generation, true);
 }
 
 let looks = 0;
@@ -143,8 +143,9 @@ async function look(isSure = false) {
 	return true;
 }
 
-async function lookAgain(generation) {
-	while (generation === screen.generation && !(await look(true))) await pause(UNSURE_MS);
+// Until it has been seen what is there now.
+async function lookAgain(generation, isSure = false) {
+	while (generation === screen.generation && !(await look(isSure))) await pause(UNSURE_MS);
 	list.refresh();
 	tellTabs(screen.conversation);
 }
@@ -188,6 +189,8 @@ async function begin(at, text, options, replaces = null, stream = newStream()) {
 	if (answer.admitted) drafts.drop(conversation, stream);
 	if (!isHere(at)) {
 		if (!answer.admitted) settle(conversation, stream);
+		else if (conversation === screen.conversation) lookAgain(screen.generation); // opened anew meanwhile
+		else tellTabs(conversation);
 		return;
 	}
 	if (replaces === null && answer.version !== null) keepSending(answer.version);
@@ -213,9 +216,9 @@ async function settle(conversation, stream) {
 	} while (turn?.running);
 	if (turn) drafts.drop(conversation, stream);
 	else drafts.refuse(conversation, stream, NOT_THERE);
-	if (conversation === screen.conversation) drawNotes();
+	if (conversation === screen.conversation) lookAgain(screen.generation);
+	else tellTabs(conversation);
 	list.refresh();
-	tellTabs(conversation);
 }
 
 // Nobody has answered: whether the message is there is asked until somebody does.
