@@ -9,7 +9,7 @@ import argparse
 import json
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, TextIO
 
 from llm_core.errors import InvalidRequest, LLMError, ModelError
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from llm_core.client import LLMClient
     from llm_core.models.info import ModelInfo
     from llm_core.models.source import ResolvedModel
+    from llm_core.settings import Settings
 
 LOOK_SECONDS = 0.1  # between two looks at how far loading is
 INTERRUPTED = 130  # what shells report for a program that Ctrl-C ended
@@ -227,8 +228,9 @@ def _info(options: argparse.Namespace) -> None:
     from llm_core.models.source import HubModel, parse_source
     from llm_core.settings import Settings
 
-    resolved = find(parse_source(options.spec or Settings.load().model))
-    info = _facts(resolved)
+    settings = Settings.load()
+    resolved = find(parse_source(options.spec or settings.model))
+    info = replace(_facts(resolved), computed_as=_computed_as(resolved, settings))
     if isinstance(resolved.source, HubModel):
         from llm_core.models.hub import is_replaced
 
@@ -246,6 +248,7 @@ def _info(options: argparse.Namespace) -> None:
             *([("commit", info.revision)] if info.revision else []),
             ("architecture", info.architecture),
             ("quantization", info.quantization),
+            *([("computed as", f"{info.computed_as}, which is faster on this machine")] if info.computed_as else []),
             ("parameters", f"{info.parameters / 1e6:,.1f} million" if info.parameters else "unknown"),
             ("size", size_text(info.size_bytes)),
             ("context", f"trained for {info.context_train} tokens" if info.context_train else "unknown"),
@@ -266,6 +269,17 @@ def _facts(resolved: ResolvedModel) -> ModelInfo:
         return describe(model, resolved)
     finally:
         model.close()
+
+
+def _computed_as(resolved: ResolvedModel, settings: Settings) -> str | None:
+    """The form in which this machine computes a model, where that is not the file's."""
+    from llm_core.engine.capacity import default_threads
+    from llm_core.engine.prepared import FORM, folder_of, known_copy
+
+    if settings.prepare == "off":
+        return None
+    threads = settings.threads or default_threads()
+    return FORM if known_copy(resolved.path, folder_of(settings.data_dir), threads=threads) else None
 
 
 def _print_table(rows: Iterable[Sequence[str]]) -> None:

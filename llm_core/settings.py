@@ -6,7 +6,7 @@ import ipaddress
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 import limits
@@ -98,6 +98,8 @@ class Settings(BaseSettings):
 
     Attributes:
         model: `bundled`, the path of a `.gguf` file, or `hf:OWNER/REPO[:FILE-OR-GLOB][@REVISION]`.
+        prepare: `auto`: a small model whose weights have a form that this processor computes slowly gets a copy that it
+            computes faster, once. `off`: the file as it is.
         fallback: The bundled model serves where `model` cannot be downloaded.
         server_url: OpenAI-compatible engines elsewhere, comma-separated. There are some: no model is loaded here, and
             `model` says which of the engine's models is asked for, where it has one of that name.
@@ -146,6 +148,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="LLM_", env_ignore_empty=True, frozen=True, extra="ignore")
 
     model: Annotated[str, Field(min_length=1, max_length=4096)] = "bundled"
+    prepare: Literal["auto", "off"] = "auto"
     fallback: bool = Field(default_factory=on_space)
     server_url: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed), AfterValidator(_engines)] = ()
     server_token: SecretStr | None = None

@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 import threading
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from llm_core.backends.backend import LoadStatus
 from llm_core.chat.changing_prompts import ChangingPrompts
@@ -19,6 +20,7 @@ from llm_core.engine.capacity import context_tokens, default_threads
 from llm_core.engine.engine import Engine
 from llm_core.engine.facts import EngineOptions, EngineStats
 from llm_core.engine.llama import Model
+from llm_core.engine.prepared import FORM, folder_of, prepared_file
 from llm_core.engine.sequence import EngineEvent, GenerationRequest, Sequence
 from llm_core.errors import EngineClosed, LLMError, ModelError
 from llm_core.events import ChatEvent
@@ -169,9 +171,13 @@ class LocalBackend:
         settings = self._settings
         self._status = LoadStatus("loading", 0.0, "Looking for the model.")
         resolved = self._resolve()
-        self._model = model = Model.load(
-            resolved.path, gpu_layers=settings.gpu_layers, on_progress=lambda done: self._show_loading(done)
-        )
+        threads = settings.threads or default_threads()
+        self._model = model = self._load_file(resolved.path)
+        info = describe(model, resolved)
+        if settings.prepare == "auto" and (faster := self._load_faster(model, threads)) is not None:
+            model.close()
+            self._model = model = faster
+            info = replace(info, computed_as=FORM)
         options = EngineOptions(
             slots=settings.parallel,
             # The number was chosen for the model that is not here.
@@ -180,11 +186,11 @@ class LocalBackend:
             ),
             queue_limit=settings.queue_limit,
             host_bytes=settings.kv_host_mb * _MIB,
-            threads=settings.threads or default_threads(),
+            threads=threads,
             step_seconds=settings.step_ms / 1e3,
             self_check=settings.self_check,
         )
-        return LoadedModel(describe(model, resolved), Chat(model), ConstraintCompiler(model), Engine(model, options))
+        return LoadedModel(info, Chat(model), ConstraintCompiler(model), Engine(model, options))
 
     def _resolve(self) -> ResolvedModel:
         """The model's file, or the bundled one's where it cannot be had and that is allowed."""
@@ -197,6 +203,27 @@ class LocalBackend:
             log.error("the bundled model serves in place of %s: %s", source, error)
             self._notice = f"The bundled model answers in place of {source}, until a restart. {error.message}"
             return resolve(BundledModel(), on_progress=self._show_download)
+
+    def _load_file(self, path: Path) -> Model:
+        return Model.load(path, gpu_layers=self._settings.gpu_layers, on_progress=lambda done: self._show_loading(done))
+
+    def _load_faster(self, model: Model, threads: int) -> Model | None:
+        """The model's copy that this machine computes faster; None where there is none."""
+        folder = folder_of(self._settings.data_dir)
+        copy = prepared_file(model, folder, threads=threads, on_start=self._show_preparing)
+        if copy is None:
+            return None
+        try:
+            return self._load_file(copy)
+        except ModelError as error:
+            log.warning("the prepared copy is made anew at the next start: %s", error)
+            copy.unlink(missing_ok=True)
+            return None
+
+    def _show_preparing(self) -> None:
+        self._status = LoadStatus(
+            "loading", 1.0, "Preparing the model for this processor. This is done once and takes a moment."
+        )
 
     def _show_download(self, done: float, message: str) -> None:
         if self._closed:

@@ -1,4 +1,4 @@
-"""llama.cpp's C API: with `sampler`, all that touches it.
+"""llama.cpp's C API: with `sampler` and `quantizer`, all that touches it.
 
 Three things live here, each a thin owner of one C object: `Model` (weights and vocabulary), `Context` (KV memory and
 decode) and `Batch` (what one decode gets); a sequence's sampler chain is in `sampler`. They check nothing that their
@@ -48,7 +48,8 @@ def _on_log(level: int, text: bytes, _user_data: object) -> None:
     log.debug("llama.cpp: %s", line)
 
 
-def _start_backend() -> None:
+def start_backend() -> None:
+    """Readies the library; harmless when it is ready."""
     lib.llama_log_set(_on_log, ctypes.c_void_p(0))
     lib.llama_backend_init()
 
@@ -128,7 +129,7 @@ class Model:
             ModelError: The file is missing, no GGUF, cut short, of an unknown architecture, or no text generator.
         """
         check_file(path)
-        _start_backend()
+        start_backend()
         params = lib.llama_model_default_params()
         params.n_gpu_layers = gpu_layers
         params.vocab_only = vocab_only

@@ -1,4 +1,4 @@
-"""One sequence's sampler chain, in llama.cpp's C API: with `llama`, all that touches it."""
+"""One sequence's sampler chain, in llama.cpp's C API: with `llama` and `quantizer`, all that touches it."""
 
 from __future__ import annotations
 

@@ -37,6 +37,8 @@ class ModelInfo:
         license: Such as `apache-2.0`; None where neither the file nor the Hub says.
         has_chat_template: Whether the file says how a conversation is written for it.
         can_switch_thinking: Whether its template can switch thinking on and off.
+        computed_as: The form of a copy that is computed with on this machine in place of the file, such as `Q8_0`;
+            None where it is the file itself.
     """
 
     name: str
@@ -51,6 +53,7 @@ class ModelInfo:
     license: str | None
     has_chat_template: bool
     can_switch_thinking: bool
+    computed_as: str | None = None
 
 
 def describe(model: Model, resolved: ResolvedModel) -> ModelInfo:

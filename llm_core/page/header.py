@@ -21,7 +21,8 @@ def header_html(
 
 
 def _model_line(info: ModelInfo) -> str:
-    return f"{info.name} · {info.license or 'no licence stated'}"
+    form = f" · {info.quantization}, computed as {info.computed_as}" if info.computed_as else ""
+    return f"{info.name} · {info.license or 'no licence stated'}{form}"
 
 
 def _progress(status: LoadStatus | None) -> str:

@@ -33,6 +33,12 @@ def test_a_model_that_is_ready_is_named_with_its_licence_and_nothing_else() -> N
     assert "notice" not in html
 
 
+def test_the_form_that_it_is_computed_in_is_told_where_it_is_not_the_file_s() -> None:
+    html = header_html("Chat", READY, replace(INFO, computed_as="Q8_0"))
+
+    assert "SmolLM2 · apache-2.0 · Q4_1, computed as Q8_0" in html
+
+
 def test_a_missing_licence_is_told() -> None:
     assert "SmolLM2 · no licence stated" in header_html("Chat", READY, replace(INFO, license=None))
 

@@ -1,0 +1,28 @@
+"""llama.cpp's own quantizer: with `llama` and `sampler`, all that touches its C API."""
+
+from __future__ import annotations
+
+import ctypes
+from pathlib import Path
+
+from llm_core.engine.llama import start_backend  # first: it sets how the library's threads wait
+from llm_core.errors import ModelError
+
+import llama_cpp as lib  # isort: skip
+
+BYTES_PER_WEIGHT = 34 / 32  # Q8_0: blocks of 32 numbers of 8 bits and one of 16 (block_q8_0 in ggml-common.h)
+
+
+def quantize_to_q8_0(source: Path, target: Path, *, threads: int) -> None:
+    """Writes a copy of a model's file whose weights are Q8_0. Takes about 6 s for each GB of the copy.
+
+    Raises:
+        ModelError: llama.cpp could not; a piece of `target` may be there.
+    """
+    start_backend()
+    params = lib.llama_model_quantize_default_params()
+    params.ftype = lib.LLAMA_FTYPE_MOSTLY_Q8_0
+    params.allow_requantize = True
+    params.nthread = threads
+    if lib.llama_model_quantize(str(source).encode(), str(target).encode(), ctypes.byref(params)) != 0:
+        raise ModelError(f"llama.cpp could not write {source.name} as Q8_0 to {target.parent}.")
