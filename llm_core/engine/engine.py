@@ -59,6 +59,7 @@ class Engine:
         self._pace = Pace(options.step_seconds)
         self._batch = Batch(max(_BATCH_TOKENS, options.slots))
         self._steps = self._prefilled = self._generated = self._rebuilds = 0
+        self._was_interrupted = False
         self._open_context()
         self._thread = threading.Thread(target=self._run, name="llm-engine", daemon=True)
         self._thread.start()
@@ -85,11 +86,13 @@ class Engine:
         request.check(vocab_size=self.model.vocab_size, context_tokens=self.context_tokens)
         sequence = Sequence(request, sink, self.context_tokens)
         self._inbox.submit(sequence)
+        self._context.interrupt()
         return sequence
 
     def cancel(self, sequence: Sequence) -> None:
         """Ends a request within one step, wherever it is; its finish reason is `cancelled`. Harmless after its end."""
         sequence.cancel_requested = True
+        self._context.interrupt()
 
     def stats(self) -> EngineStats:
         """A look at the engine. It is taken while the engine works, so its numbers may be one step apart."""
@@ -126,6 +129,7 @@ class Engine:
     def _do(self, work: Callable[[], None]) -> None:
         done: Future[None] = Future()
         self._inbox.put(Job(work, done))
+        self._context.interrupt()
         while self._thread.is_alive():
             with suppress(TimeoutError):
                 return done.result(0.1)
@@ -134,6 +138,7 @@ class Engine:
         """Stops the thread and frees the context. Requests that have not ended get `EngineClosed`."""
         self._inbox.refuse(EngineClosed("The engine has been shut down."))
         self._inbox.put(Close())
+        self._context.interrupt()
         self._thread.join()
 
     # ── the engine's thread ──────────────────────────────────────────────────────────────────────────────────────────
@@ -211,7 +216,7 @@ class Engine:
             self._compute(dict.fromkeys(group, 1))
 
     def _prefill_prompts(self, started: float) -> None:
-        """As much of the prompts as the step has time left for.
+        """Some of the prompts: docs/engine.md says how much of which.
 
         They have a batch of their own, after the running sequences' tokens have been handed out: what is left of the
         step is measured and not guessed, and no running sequence is computed as if it were as long as the prompt.
@@ -219,29 +224,48 @@ class Engine:
         prompts = self._scheduler.prefilling()
         if not prompts:
             return
-        prefill_started = time.monotonic()
-        budget = min(self._pace.prefill_budget(prefill_started - started), self._batch.capacity)
-        shares = share_budget(prompts, budget)
-        self._compute(shares)
-        tokens = sum(shares.values())
+        now = time.monotonic()
+        # Who has been interrupted gets on undisturbed once, so that no series of newcomers can keep it from its end.
+        is_alone = len(self._scheduler.running) == 1 and self.model.can_trim and not self._was_interrupted
+        if is_alone:
+            budget = self._pace.tokens_in(prompts[0].deadline - now)
+        elif len(prompts) == len(self._scheduler.running):
+            budget = self._pace.burst
+        else:
+            budget = self._pace.prefill_budget(now - started)
+        shares = share_budget(prompts, budget, burst=self._pace.burst, capacity=self._batch.capacity)
+        tokens = self._compute(shares, may_be_interrupted=is_alone)
         self._prefilled += tokens
-        self._pace.observe(tokens, time.monotonic() - prefill_started)
+        self._was_interrupted = tokens < sum(shares.values())
+        if not self._was_interrupted:
+            self._pace.observe(tokens, time.monotonic() - now)
 
-    def _compute(self, shares: dict[Sequence, int]) -> None:
+    def _compute(self, shares: dict[Sequence, int], *, may_be_interrupted: bool = False) -> int:
         """Decodes the next tokens of some sequences, so many of each, and samples where a sequence's last one is among
-        them."""
+        them. Returns how many were decoded: less where it was interrupted."""
         if not shares:
-            return
+            return 0
         self._batch.clear()
         outputs = [(each, self._add_chunk(each, shares[each])) for each in sorted(shares, key=_slot_index)]
-        self._context.decode(self._batch)
-        for sequence, count in shares.items():
+        is_whole = self._decode_unless_wanted() if may_be_interrupted else self._context.decode(self._batch)
+        computed = 0
+        for sequence, share in shares.items():
             slot = sequence.running_slot
+            count = share if is_whole else self._context.length(slot.index) - slot.length
             slot.extend(sequence.tokens[slot.length : slot.length + count])
             slot.last_used = self._steps
-        for sequence, output in outputs:
+            computed += count
+        for sequence, output in outputs if is_whole else ():
             if output is not None:
                 self._sample(sequence, output)
+        return computed
+
+    def _decode_unless_wanted(self) -> bool:
+        """Decodes the batch until somebody has something for this thread. False: not to the end."""
+        with self._context.interruptible():
+            # What came before this could not interrupt.
+            is_wanted = not self._inbox.is_empty or any(each.cancel_requested for each in self._scheduler.running)
+            return not is_wanted and self._context.decode(self._batch)
 
     def _add_chunk(self, sequence: Sequence, count: int) -> int | None:
         """Adds tokens to the batch; returns the index to sample from, None in the middle of a prompt."""

@@ -90,6 +90,11 @@ class Inbox:
         with self._lock:
             self._accepted -= 1
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to take."""
+        return self._commands.empty()
+
     def take(self, *, wait: bool) -> Command | None:
         """The next command, None where there is none."""
         try:

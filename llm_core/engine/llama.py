@@ -10,8 +10,10 @@ from __future__ import annotations
 import ctypes
 import logging
 import os
+import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,6 +54,13 @@ def start_backend() -> None:
     """Readies the library; harmless when it is ready."""
     lib.llama_log_set(_on_log, ctypes.c_void_p(0))
     lib.llama_backend_init()
+
+
+# Asked hundreds of times in a decode whether it is to end, where no Python may run: libc's strlen of a text that is
+# empty, or one byte long where it is to end.
+_LIBC = ctypes.CDLL(None) if os.name == "posix" else ctypes.cdll.msvcrt
+_is_flag_up = ctypes.cast(_LIBC.strlen, lib.ggml_abort_callback)
+_INTERRUPTED = 2  # of llama_decode in llama.h: what was computed before stays
 
 
 class DecodeFailed(Exception):
@@ -310,7 +319,8 @@ class Context:
         params.n_ctx = context_tokens * slots
         params.n_seq_max = slots
         params.n_batch = batch_tokens
-        params.n_ubatch = min(batch_tokens, 512)
+        # An interrupted call loses the part that it was at. Larger parts gain nothing on a CPU.
+        params.n_ubatch = min(batch_tokens, 512 if model.on_gpu else 128)
         params.n_outputs_max = slots
         params.n_threads = params.n_threads_batch = threads
         params.kv_unified = False
@@ -324,11 +334,36 @@ class Context:
                 "Lower LLM_PARALLEL or LLM_CONTEXT_TOKENS."
             )
         self._memory = lib.llama_get_memory(self._pointer)
+        self._flag = ctypes.create_string_buffer(2)
+        self._flag_lock = threading.Lock()
+        self._may_interrupt = False
+        lib.llama_set_abort_callback(self._pointer, _is_flag_up, ctypes.addressof(self._flag))
         self.pads_to_longest = not model.on_gpu  # without flash attention: see docs/decisions/001
         self.copy_sources: set[int] = set()  # slots with a copy under way: see `copy`
 
-    def decode(self, batch: Batch) -> None:
-        """Computes the batch, in the time of one step. The GIL is free meanwhile.
+    @contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """While it lasts, `interrupt` ends a decode."""
+        with self._flag_lock:
+            self._may_interrupt = True
+        try:
+            yield
+        finally:
+            with self._flag_lock:
+                self._may_interrupt = False
+                self._flag[0] = b"\0"
+
+    def interrupt(self) -> None:
+        """From any thread: ends the decode under way, and those that follow, where that is allowed now."""
+        with self._flag_lock:
+            if self._may_interrupt:
+                self._flag[0] = b"\1"
+
+    def decode(self, batch: Batch) -> bool:
+        """Computes the batch. The GIL is free meanwhile.
+
+        Returns:
+            False: it was interrupted; `length` tells how much was computed, and there are no logits.
 
         Raises:
             DecodeFailed: The context must be rebuilt.
@@ -337,8 +372,9 @@ class Context:
         status = lib.llama_decode(self._pointer, batch.struct)
         lib.llama_synchronize(self._pointer)  # on a GPU the wait is here, where the GIL is free, not in the sampler
         self.copy_sources.clear()
-        if status != 0:
+        if status not in (0, _INTERRUPTED):
             raise DecodeFailed(f"llama_decode returned {status} for a batch of {batch.size} tokens")
+        return bool(status == 0)
 
     def logits(self, index: int) -> npt.NDArray[np.float32]:
         """Logits of one batch index, shape (vocab_size,), float32. Valid until the next decode."""

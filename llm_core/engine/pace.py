@@ -12,6 +12,7 @@ _PREFILL_FLOOR = 0.4
 # token a step a prompt would take minutes. A Kalman filter that follows a call's fixed cost was tried too: timings
 # there scatter from 0.1 to 9 s, too much to tell the two apart.
 _LEAST_TOKENS = 4
+_BURST = 3  # target times
 
 
 class Pace:
@@ -29,7 +30,17 @@ class Pace:
         """Prompt tokens for a step that has used `spent` seconds already: what fits into the rest of it, or into the
         floor where that is more. Never less than a few, so that every step gets on."""
         seconds = max(self._target - spent, self._target * _PREFILL_FLOOR)
+        return self.tokens_in(seconds)
+
+    def tokens_in(self, seconds: float) -> int:
+        """Prompt tokens that are read in a time; never less than a few."""
         return max(_LEAST_TOKENS, round(seconds / self._seconds_per_token))
+
+    @property
+    def burst(self) -> int:
+        """Prompt tokens of one step that takes longer than its target: in few calls they cost less, and those who read
+        along wait once instead of many times."""
+        return self.tokens_in(_BURST * self._target)
 
     def observe(self, tokens: int, seconds: float) -> None:
         """Learns from a prefill of `tokens` that took `seconds`. Deeper prompts cost more, so the average moves."""

@@ -57,21 +57,42 @@ class Scheduler:
         return [sequence for sequence in self.running if sequence.is_prefilling]
 
 
-def share_budget(prompts: Iterable[Sequence], budget: int) -> dict[Sequence, int]:
-    """Splits a step's prompt tokens: half to the oldest prompt, so that it ends; the rest to the shortest first, so
-    that a question is not held up by a book."""
-    shares: dict[Sequence, int] = {}
+def share_budget(
+    prompts: Iterable[Sequence], budget: int, *, burst: int = 0, capacity: int = 512
+) -> dict[Sequence, int]:
+    """Splits a step's prompt tokens.
+
+    Args:
+        prompts: The oldest first.
+        budget: Tokens of the step. Half go to the oldest long prompt, so that it ends; the rest to the shortest first,
+            so that a letter is not held up by a book.
+        burst: Tokens that short prompts may have in all where that is more, first come, first served. A prompt is short
+            where all of it would fit.
+        capacity: The most tokens in all.
+    """
     queue = list(prompts)
-    if not queue or budget <= 0:
+    shares: dict[Sequence, int] = {}
+    left = min(max(budget, burst), capacity)
+    for sequence in (each for each in queue if each.new_tokens <= burst):
+        left -= _give(shares, sequence, left)
+    long = [each for each in queue if each.new_tokens > burst]
+    if not long:
         return shares
-    oldest, left = queue[0], budget
-    if len(queue) > 1:
-        shares[oldest] = min(oldest.uncomputed, (budget + 1) // 2)
-        left -= shares[oldest]
-    for sequence in sorted(queue, key=lambda prompt: prompt.uncomputed):
-        already = shares.get(sequence, 0)
-        more = min(sequence.uncomputed - already, left)
-        if more > 0:
-            shares[sequence] = already + more
-            left -= more
+    given = sum(shares.values())
+    half = (budget + 1) // 2
+    left = min(max(half, budget - given), capacity - given)
+    if len(long) > 1:
+        left -= _give(shares, long[0], min(half, left))
+    for sequence in sorted(long, key=lambda prompt: prompt.uncomputed):
+        left -= _give(shares, sequence, left)
     return shares
+
+
+def _give(shares: dict[Sequence, int], sequence: Sequence, most: int) -> int:
+    """Adds tokens to a sequence's share; returns how many."""
+    already = shares.get(sequence, 0)
+    more = min(sequence.uncomputed - already, most)
+    if more <= 0:
+        return 0
+    shares[sequence] = already + more
+    return more

@@ -138,6 +138,11 @@ class Sequence:
         return self.length - (self.slot.length if self.slot else 0)
 
     @property
+    def new_tokens(self) -> int:
+        """Tokens of the prompt that nobody had computed when it got its slot."""
+        return len(self.request.prompt) - self.cached_tokens
+
+    @property
     def is_prefilling(self) -> bool:
         return self.generated == 0
 

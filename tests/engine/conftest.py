@@ -18,7 +18,7 @@ from llm_core.errors import LLMError
 from llm_core.events import Done, Queued
 from llm_core.request import SamplingParams
 
-WAIT = 60.0
+WAIT = 240.0
 GREEDY = SamplingParams(temperature=0)
 OPTIONS = EngineOptions(
     slots=8,
@@ -81,7 +81,7 @@ def ask(engine: Engine, prompt: str | tuple[int, ...], **fields: object) -> Call
     """Submits a request; `fields` are those of `GenerationRequest`."""
     tokens = prompt_of(engine.model, prompt) if isinstance(prompt, str) else prompt
     call = Call(engine)
-    request = GenerationRequest(tokens, **({"sampling": GREEDY, "max_tokens": 24, "timeout": 120} | fields))
+    request = GenerationRequest(tokens, **({"sampling": GREEDY, "max_tokens": 24, "timeout": 600} | fields))
     call.sequence = engine.submit(request, call.events.put)
     return call
 
