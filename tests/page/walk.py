@@ -27,7 +27,7 @@ from tests.visitor import wait_until_idle
 
 LONGEST_PAUSE_SECONDS = 0.8
 STEPS_BETWEEN_RESTS = 8
-MOMENT_SECONDS = 2.0
+MOMENT_SECONDS = 4.0
 PATIENCE_MS = 500  # what cannot be pressed within this is let be: it moves, or has gone
 ROWS = "#conversations li"
 BOX = "#message textarea"
