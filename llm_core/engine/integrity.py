@@ -65,6 +65,8 @@ def _faults_of_slot(slot: Slot, context: Context) -> Iterator[str]:
         yield f"slot {slot.index} holds {slot.length} tokens of {slot.capacity}"
     if (native := context.length(slot.index)) != slot.length:
         yield f"slot {slot.index} holds {slot.length} tokens, by llama.cpp's account {native}"
+    if context.can_trim and (native := context.shortest(slot.index)) > slot.shortest:
+        yield f"slot {slot.index} could be cut to {slot.shortest} tokens, by llama.cpp's account to {native}"
     if not slot.is_free and not 0 <= slot.shared_tokens <= slot.capacity:
         yield f"slot {slot.index} shares {slot.shared_tokens} tokens"
 

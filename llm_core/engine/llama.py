@@ -185,7 +185,7 @@ class Model:
     @property
     def kv_bytes_per_token(self) -> int:
         """Size of one token's keys and values in all layers, in bytes, at 16 bits a number. An estimate: layers whose
-        memory does not grow (recurrent, sliding window) are counted as if it did."""
+        memory does not grow (recurrent) are counted as if it did."""
         heads = lib.llama_model_n_head(self._pointer) or 1
         heads_kv = lib.llama_model_n_head_kv(self._pointer) or heads
         width = lib.llama_model_n_embd(self._pointer) // heads
@@ -195,9 +195,13 @@ class Model:
 
     @property
     def can_trim(self) -> bool:
-        """Whether the end of a sequence can be cut off its memory and the rest kept."""
-        recurrent = lib.llama_model_is_recurrent(self._pointer) or lib.llama_model_is_hybrid(self._pointer)
-        return not recurrent and lib.llama_model_n_swa(self._pointer) == 0
+        """Whether the end of a sequence can be cut off its memory and the rest kept: not of a recurrent state."""
+        return not (lib.llama_model_is_recurrent(self._pointer) or lib.llama_model_is_hybrid(self._pointer))
+
+    @property
+    def window(self) -> int:
+        """How many tokens back some layers look (sliding window); 0 where all look at all."""
+        return int(lib.llama_model_n_swa(self._pointer))
 
     def close(self) -> None:
         """Frees the weights. No other call may be running; later ones raise `EngineClosed`."""
@@ -324,9 +328,11 @@ class Context:
         params.n_outputs_max = slots
         params.n_threads = params.n_threads_batch = threads
         params.kv_unified = False
+        params.swa_full = True  # all of a sliding window's cells, so that a sequence can be cut anywhere
         params.flash_attn_type = flash_attention_type(model)
         params.no_perf = True
         self._model = model
+        self.can_trim = model.can_trim
         self._pointer = lib.llama_init_from_model(model._pointer, params)
         if not self._pointer:
             raise ModelError(
@@ -382,8 +388,19 @@ class Context:
         return np.ctypeslib.as_array(pointer, (self._model.vocab_size,))
 
     def trim(self, slot: int, length: int) -> bool:
-        """Drops the tokens from position `length` on. False where the model's memory cannot be cut there."""
-        return bool(lib.llama_memory_seq_rm(self._memory, slot, length, -1))
+        """Drops the tokens from position `length` on. False where the model's memory cannot be cut there: the slot can
+        only be emptied then."""
+        if not lib.llama_memory_seq_rm(self._memory, slot, length, -1):
+            return False
+        return self.shortest(slot) <= length or not self.can_trim
+
+    def shortest(self, slot: int) -> int:
+        """The least number of tokens to which the slot can be cut: 0, unless its sliding window has lost its start, as
+        it does where a state is saved, or its state is recurrent."""
+        if not self.can_trim:
+            return self.length(slot)
+        first = int(lib.llama_memory_seq_pos_min(self._memory, slot))
+        return first + self._model.window if first > 0 else 0
 
     def copy(self, source: int, target: int) -> None:
         """Makes `target` hold what `source` holds.
@@ -393,12 +410,14 @@ class Context:
         lib.llama_memory_seq_cp(self._memory, source, target, -1, -1)
         self.copy_sources.add(source)
 
-    def save(self, slot: int) -> State:
-        """A copy of the slot's state in host memory, shape (bytes,)."""
+    def save(self, slot: int) -> tuple[State, int]:
+        """A copy of the slot's state in host memory, shape (bytes,), and `shortest` of a slot that it is put into:
+        llama.cpp leaves out the cells that have left a sliding window."""
         size = lib.llama_state_seq_get_size(self._pointer, slot)
         state = np.empty(size, np.uint8)
         written = lib.llama_state_seq_get_data(self._pointer, _bytes_of(state), size, slot)
-        return state[:written]
+        length = self.length(slot)
+        return state[:written], length if 0 < self._model.window < length else 0
 
     def restore(self, slot: int, state: State) -> bool:
         """Puts a saved state into a slot. False where llama.cpp refuses it; the slot is empty then."""

@@ -81,8 +81,8 @@ class Placement:
         """Moves what the slot holds to host memory, where it is worth that and nothing else holds it."""
         if slot.length < MIN_MOVED_TOKENS or self._cache.covers(slot):
             return
-        state = self._context.save(slot.index)
-        self._cache.add(HostEntry(slot.known.copy(), slot.owner, slot.shared_tokens, state, slot.last_used))
+        state, shortest = self._context.save(slot.index)
+        self._cache.add(HostEntry(slot.known.copy(), slot.owner, slot.shared_tokens, shortest, state, slot.last_used))
 
     def _fill(self, slot: Slot, match: Match) -> None:
         """Empties the slot and puts the matching prefix there."""
@@ -100,9 +100,16 @@ class Placement:
         elif match.length == len(source.known):
             self._cache.remove(source)
         slot.hold(prefix)
+        slot.shortest = source.shortest
         if match.length < len(source.known):
-            self._context.trim(slot.index, match.length)
+            self._trim(slot, match.length)
 
     def _trim(self, slot: Slot, length: int) -> None:
-        self._context.trim(slot.index, length)
+        """Cuts what the slot holds; where llama.cpp cannot do that after all, the slot is empty."""
+        if not self._context.trim(slot.index, length):
+            log.warning("a prefix of %d tokens could not be cut out of %d; it is computed afresh", length, slot.length)
+            length = 0
+            self._context.trim(slot.index, 0)
         slot.length = length
+        if not length:
+            slot.shortest = 0

@@ -19,11 +19,12 @@ from llm_core.engine.slot import Slot
 
 @dataclass(eq=False)
 class HostEntry:
-    """The KV state of an idle conversation in host memory."""
+    """The KV state of an idle conversation in host memory. Its fields are those of a slot."""
 
     known: Tokens
     owner: str
     shared_tokens: int
+    shortest: int
     state: State
     last_used: int
 
@@ -49,7 +50,7 @@ class PrefixCache:
     Args:
         slots: All slots of the engine; their contents are entries as they stand.
         host_bytes: The most memory that `HostEntry`s may use; the least recently used leave first.
-        can_trim: The model's memory can be cut. Else (recurrent, hybrid, sliding window) an entry is usable only whole.
+        can_trim: The model's memory can be cut. Else (recurrent, hybrid) an entry is usable only whole.
     """
 
     def __init__(self, slots: list[Slot], *, host_bytes: int, can_trim: bool) -> None:
@@ -127,7 +128,8 @@ class PrefixCache:
         length = common_prefix(prompt, known)
         if source.owner != sequence.owner:
             length = min(length, source.shared_tokens, sequence.request.shared_tokens)
-        return length if self._can_trim or length == len(known) else 0
+        can_cut = self._can_trim and length >= source.shortest
+        return length if can_cut or length == len(known) else 0
 
 
 def common_prefix(left: Tokens, right: Tokens) -> int:

