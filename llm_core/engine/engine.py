@@ -13,6 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 
+from llm_core.engine.checkpoints import Checkpoints
 from llm_core.engine.facts import EngineOptions, EngineStats
 from llm_core.engine.grouping import split_by_length
 from llm_core.engine.inbox import Close, Inbox, Job
@@ -200,6 +201,7 @@ class Engine:
                 break
             try:
                 if self._placement.try_place(sequence, self._scheduler.prefilling(), self._steps):
+                    self._checkpoints.begin(sequence)
                     sequence.sampler = Sampler(self.model, sequence.request.sampling, sequence.known)
                     sequence.admitted_at = time.monotonic()
                     self._scheduler.start(sequence)
@@ -234,7 +236,9 @@ class Engine:
         else:
             budget = self._pace.prefill_budget(now - started)
         shares = share_budget(prompts, budget, burst=self._pace.burst, capacity=self._batch.capacity)
+        shares = self._checkpoints.limit(shares)
         tokens = self._compute(shares, may_be_interrupted=is_alone)
+        self._checkpoints.take(shares)
         self._prefilled += tokens
         self._was_interrupted = tokens < sum(shares.values())
         if not self._was_interrupted:
@@ -363,6 +367,7 @@ class Engine:
         self._slots = [Slot(index, options.context_tokens) for index in range(options.slots)]
         self._cache = PrefixCache(self._slots, host_bytes=options.host_bytes, can_trim=self.model.can_trim)
         self._placement = Placement(self._context, self._slots, self._cache)
+        self._checkpoints = Checkpoints(self._context, self._cache, self.model.end_tokens)
 
     def _warm_up(self) -> None:
         """Computes a few tokens, so that weights are paged in and the pace is known before the first request."""

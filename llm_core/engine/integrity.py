@@ -67,6 +67,10 @@ def _faults_of_slot(slot: Slot, context: Context) -> Iterator[str]:
         yield f"slot {slot.index} holds {slot.length} tokens, by llama.cpp's account {native}"
     if context.can_trim and (native := context.shortest(slot.index)) > slot.shortest:
         yield f"slot {slot.index} could be cut to {slot.shortest} tokens, by llama.cpp's account to {native}"
+    if [each.length for each in slot.checkpoints] != sorted({each.length for each in slot.checkpoints}):
+        yield f"slot {slot.index} has its checkpoints in no order"
+    if slot.checkpoints and slot.checkpoints[-1].length > slot.length:
+        yield f"slot {slot.index} has a checkpoint behind what it holds"
     if not slot.is_free and not 0 <= slot.shared_tokens <= slot.capacity:
         yield f"slot {slot.index} shares {slot.shared_tokens} tokens"
 

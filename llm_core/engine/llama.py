@@ -387,9 +387,17 @@ class Context:
         pointer = lib.llama_get_logits_ith(self._pointer, index)
         return np.ctypeslib.as_array(pointer, (self._model.vocab_size,))
 
-    def trim(self, slot: int, length: int) -> bool:
+    def trim(self, slot: int, length: int, checkpoint: State | None = None) -> bool:
         """Drops the tokens from position `length` on. False where the model's memory cannot be cut there: the slot can
-        only be emptied then."""
+        only be emptied then.
+
+        Args:
+            checkpoint: Of that length; without one a recurrent state cannot be cut.
+        """
+        if checkpoint is not None and not lib.llama_state_seq_set_data_ext(
+            self._pointer, _bytes_of(checkpoint), len(checkpoint), slot, lib.LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY
+        ):
+            return False
         if not lib.llama_memory_seq_rm(self._memory, slot, length, -1):
             return False
         return self.shortest(slot) <= length or not self.can_trim
@@ -413,11 +421,18 @@ class Context:
     def save(self, slot: int) -> tuple[State, int]:
         """A copy of the slot's state in host memory, shape (bytes,), and `shortest` of a slot that it is put into:
         llama.cpp leaves out the cells that have left a sliding window."""
-        size = lib.llama_state_seq_get_size(self._pointer, slot)
-        state = np.empty(size, np.uint8)
-        written = lib.llama_state_seq_get_data(self._pointer, _bytes_of(state), size, slot)
         length = self.length(slot)
-        return state[:written], length if 0 < self._model.window < length else 0
+        return self._state(slot, lib.LLAMA_STATE_SEQ_FLAGS_NONE), length if 0 < self._model.window < length else 0
+
+    def checkpoint(self, slot: int) -> State:
+        """A copy of the part of the slot's state that cannot be cut, shape (bytes,)."""
+        return self._state(slot, lib.LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY)
+
+    def _state(self, slot: int, flags: int) -> State:
+        size = lib.llama_state_seq_get_size_ext(self._pointer, slot, flags)
+        state = np.empty(size, np.uint8)
+        written = lib.llama_state_seq_get_data_ext(self._pointer, _bytes_of(state), size, slot, flags)
+        return state[:written]
 
     def restore(self, slot: int, state: State) -> bool:
         """Puts a saved state into a slot. False where llama.cpp refuses it; the slot is empty then."""

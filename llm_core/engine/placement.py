@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence as Row
 
+from llm_core.engine.checkpoint import last_of
 from llm_core.engine.llama import Context
 from llm_core.engine.prefix_cache import HostEntry, Match, PrefixCache
 from llm_core.engine.sequence import Sequence
@@ -82,7 +83,11 @@ class Placement:
         if slot.length < MIN_MOVED_TOKENS or self._cache.covers(slot):
             return
         state, shortest = self._context.save(slot.index)
-        self._cache.add(HostEntry(slot.known.copy(), slot.owner, slot.shared_tokens, shortest, state, slot.last_used))
+        self._cache.add(
+            HostEntry(
+                slot.known.copy(), slot.owner, slot.shared_tokens, shortest, slot.checkpoints, state, slot.last_used
+            )
+        )
 
     def _fill(self, slot: Slot, match: Match) -> None:
         """Empties the slot and puts the matching prefix there."""
@@ -100,16 +105,19 @@ class Placement:
         elif match.length == len(source.known):
             self._cache.remove(source)
         slot.hold(prefix)
-        slot.shortest = source.shortest
+        slot.shortest, slot.checkpoints = source.shortest, source.checkpoints
         if match.length < len(source.known):
             self._trim(slot, match.length)
 
     def _trim(self, slot: Slot, length: int) -> None:
-        """Cuts what the slot holds; where llama.cpp cannot do that after all, the slot is empty."""
-        if not self._context.trim(slot.index, length):
+        """Cuts what the slot holds, or goes back to a checkpoint; where neither can be done after all, it is empty."""
+        checkpoint = last_of(slot.checkpoints, length)
+        is_there = checkpoint is not None and checkpoint.length == length
+        if not self._context.trim(slot.index, length, checkpoint.state if checkpoint and is_there else None):
             log.warning("a prefix of %d tokens could not be cut out of %d; it is computed afresh", length, slot.length)
             length = 0
             self._context.trim(slot.index, 0)
         slot.length = length
+        slot.checkpoints = tuple(each for each in slot.checkpoints if each.length <= length)
         if not length:
             slot.shortest = 0

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from llm_core.engine.checkpoint import Checkpoint, last_of, size_of, thinned
 from llm_core.engine.llama import State, Tokens
 from llm_core.engine.sequence import Sequence
 from llm_core.engine.slot import Slot
@@ -25,12 +26,13 @@ class HostEntry:
     owner: str
     shared_tokens: int
     shortest: int
+    checkpoints: tuple[Checkpoint, ...]
     state: State
     last_used: int
 
     @property
     def size(self) -> int:
-        return self.state.nbytes + self.known.nbytes
+        return self.state.nbytes + self.known.nbytes + size_of(self.checkpoints)
 
 
 Source = Slot | HostEntry
@@ -49,8 +51,8 @@ class PrefixCache:
 
     Args:
         slots: All slots of the engine; their contents are entries as they stand.
-        host_bytes: The most memory that `HostEntry`s may use; the least recently used leave first.
-        can_trim: The model's memory can be cut. Else (recurrent, hybrid) an entry is usable only whole.
+        host_bytes: The most memory that `HostEntry`s and checkpoints may use; the least recently used leave first.
+        can_trim: The model's memory can be cut. Else (recurrent, hybrid) an entry is usable whole or to a checkpoint.
     """
 
     def __init__(self, slots: list[Slot], *, host_bytes: int, can_trim: bool) -> None:
@@ -61,7 +63,7 @@ class PrefixCache:
 
     @property
     def host_bytes(self) -> int:
-        return sum(entry.size for entry in self.host)
+        return sum(entry.size for entry in self.host) + sum(size_of(slot.checkpoints) for slot in self._slots)
 
     def best(self, sequence: Sequence) -> Match:
         """The longest prefix of the prompt that is computed already. Of equals a free slot comes first: it is free.
@@ -108,8 +110,19 @@ class PrefixCache:
         if entry.size > self.host_limit:
             return
         self.host.append(entry)
-        while self.host_bytes > self.host_limit:
+        self._make_room()
+
+    def add_checkpoint(self, slot: Slot, checkpoint: Checkpoint) -> None:
+        """Takes a checkpoint of a slot in; old entries go until it fits, then old checkpoints."""
+        slot.checkpoints = thinned((*slot.checkpoints, checkpoint))
+        self._make_room()
+
+    def _make_room(self) -> None:
+        while self.host and self.host_bytes > self.host_limit:
             self.remove(min(self.host, key=lambda old: old.last_used))
+        for slot in sorted(self._slots, key=lambda slot: slot.last_used):
+            while slot.checkpoints and self.host_bytes > self.host_limit:
+                slot.checkpoints = slot.checkpoints[1:]
 
     def remove(self, entry: HostEntry) -> None:
         """Forgets an entry; one that has left already is no error."""
@@ -128,8 +141,10 @@ class PrefixCache:
         length = common_prefix(prompt, known)
         if source.owner != sequence.owner:
             length = min(length, source.shared_tokens, sequence.request.shared_tokens)
-        can_cut = self._can_trim and length >= source.shortest
-        return length if can_cut or length == len(known) else 0
+        if length == len(known) or (self._can_trim and length >= source.shortest):
+            return length
+        checkpoint = last_of(source.checkpoints, length)
+        return checkpoint.length if checkpoint else 0
 
 
 def common_prefix(left: Tokens, right: Tokens) -> int:

@@ -95,12 +95,17 @@ Sink = Callable[[EngineEvent], None]
 
 @dataclass(eq=False)
 class Sequence:
-    """A request on its way. Only the engine's thread changes it, but for `cancel_requested`, which anyone may set."""
+    """A request on its way. Only the engine's thread changes it, but for `cancel_requested`, which anyone may set.
+
+    Attributes:
+        stops: Lengths of the prompt at which a checkpoint is taken.
+    """
 
     request: GenerationRequest
     sink: Sink
     capacity: int
     cancel_requested: bool = False
+    stops: tuple[int, ...] = ()
     slot: Slot | None = None
     sampler: Sampler | None = None
     position: int = -1

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from llm_core.engine.checkpoint import Checkpoint
 from llm_core.engine.llama import Tokens
 
 
@@ -19,6 +20,7 @@ class Slot:
         owner: Who may reuse the content beyond `shared_tokens`.
         shared_tokens: How many of the first tokens any owner may reuse.
         shortest: The least number of tokens to which the content can be cut, where the model's can be cut at all.
+        checkpoints: To where it can be cut beside that, in the order of their lengths.
         last_used: When it was last worked on, in engine steps.
         is_free: No sequence runs in it.
     """
@@ -29,6 +31,7 @@ class Slot:
     owner: str = ""
     shared_tokens: int = 0
     shortest: int = 0
+    checkpoints: tuple[Checkpoint, ...] = ()
     last_used: int = 0
     is_free: bool = True
 
