@@ -18,7 +18,27 @@ import httpx
 from bench import plot, report
 from bench.bare import silence
 from bench.lab import QUICK, Findings, Lab, Sizes
-from bench.scenarios import arrival, cold, constraint, dropped, hop, http, memory, mqtt, page, single, stop, throughput
+from bench.measure import NoReply
+from bench.peers import Peers, PeersFailed, prepare
+from bench.scenarios import (
+    arrival,
+    cold,
+    constraint,
+    dropped,
+    echo,
+    hop,
+    http,
+    memory,
+    mqtt,
+    overflow,
+    page,
+    restart,
+    single,
+    stop,
+    structured,
+    swa,
+    throughput,
+)
 from bench.servers import ServerFailed
 from bench.systems import SystemFailed
 from llm_core.errors import LLMError
@@ -35,6 +55,11 @@ SCENARIOS: dict[str, Callable[[Lab], Awaitable[Findings]]] = {
     "throughput": throughput.run,
     "arrival": arrival.run,
     "dropped": dropped.run,
+    "structured": structured.run,
+    "echo": echo.run,
+    "overflow": overflow.run,
+    "restart": restart.run,
+    "swa": swa.run,
     "memory": memory.run,
     "mqtt": mqtt.run,
     "constraint": constraint.run,
@@ -54,8 +79,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sizes = replace(sizes, rounds=options.rounds)
     options.out.mkdir(parents=True, exist_ok=True)
     try:
-        asyncio.run(_measure(sizes, options.only or tuple(SCENARIOS), dict(options.url), options.out))
-    except (LLMError, ServerFailed, SystemFailed, httpx.HTTPError) as error:
+        made = prepare() if options.peers else None
+        asyncio.run(_measure(sizes, options.only or tuple(SCENARIOS), dict(options.url), options.out, made))
+    except (LLMError, NoReply, PeersFailed, ServerFailed, SystemFailed, httpx.HTTPError) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -63,12 +89,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-async def _measure(sizes: Sizes, names: Sequence[str], others: dict[str, str], out: Path) -> None:
+async def _measure(sizes: Sizes, names: Sequence[str], others: dict[str, str], out: Path, made: Peers | None) -> None:
     started = time.monotonic()
     model = resolve(parse_source(Settings.load().model), on_progress=lambda _done, _message: None).path
     silence()
     findings: dict[str, Findings] = {}
-    async with Lab(sizes, model, out, others) as lab:
+    async with Lab(sizes, model, out, others, made) as lab:
         for name in (name for name in SCENARIOS if name in names):
             findings[name] = await SCENARIOS[name](lab)
             _write(findings, lab, out)  # after each: who interrupts a long run keeps what there is
@@ -95,6 +121,11 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         metavar="NAME=URL",
         help="adds a running OpenAI-compatible server; may be given several times",
+    )
+    parser.add_argument(
+        "--peers",
+        action="store_true",
+        help="adds llama-server, which is compiled once (about eight minutes), and llama-cpp-python's batching server",
     )
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder for bench.json, bench.png and servers' logs")
     return parser

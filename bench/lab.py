@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -13,13 +13,14 @@ from types import TracebackType
 from typing import Any
 
 from bench.bare import BareLoop
-from bench.servers import Server, app_server, llama_cpp_server
-from bench.systems import EngineInProcess, HighLevelLlama, OpenAIServer, System
+from bench.peers import Peers
+from bench.servers import Server, app_server, batching_server, llama_cpp_server, llama_server
+from bench.systems import APP, LLAMA_SERVER, EngineInProcess, HighLevelLlama, OpenAIServer, System
 from bench.workload import SYSTEM_PROMPT
 from llm_core.client import LLMClient
 from llm_core.engine.capacity import default_threads
 from llm_core.engine.llama import Model
-from llm_core.settings import Settings
+from llm_core.settings import Settings, variable_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,12 @@ class Sizes:
         stall_seconds: How long a reader reads nothing.
         page_chars, page_rounds: Length of the page's long reply, and how often it is made.
         page_messages: Messages of the long conversation.
+        ticket_tokens: Longest object under a schema; a whole one has about 90 tokens.
+        overflow_context: Context of the conversation that outgrows it.
+        overflow_turns, overflow_turn_tokens: Turns after that, and the length of what the user says in each.
+        session_tokens: The session that is gone on with after a restart.
+        restart_rounds: How often that is done.
+        echo_tokens: The text that is to be written once more.
     """
 
     users: tuple[int, ...] = (1, 4, 8, 16)
@@ -65,6 +72,13 @@ class Sizes:
     page_chars: int = 17_000
     page_rounds: int = 3
     page_messages: int = 500
+    ticket_tokens: int = 256
+    overflow_context: int = 2048
+    overflow_turns: int = 20
+    overflow_turn_tokens: int = 100
+    session_tokens: int = 2000
+    restart_rounds: int = 3
+    echo_tokens: int = 300
 
 
 QUICK = Sizes(
@@ -88,6 +102,13 @@ QUICK = Sizes(
     page_chars=1_500,
     page_rounds=1,
     page_messages=24,
+    ticket_tokens=16,
+    overflow_context=768,
+    overflow_turns=3,
+    overflow_turn_tokens=60,
+    session_tokens=300,
+    restart_rounds=1,
+    echo_tokens=60,
 )
 
 
@@ -99,11 +120,13 @@ class Findings:
         figures: One number for each name; those that `bench.targets` knows are printed.
         rows: A table where the scenario has one, a dict for each row.
         raw: Whatever a plot or a doubter needs beside them.
+        skipped: Why nothing, or not all, was measured; a sentence.
     """
 
     figures: dict[str, float] = field(default_factory=dict)
     rows: list[dict[str, Any]] = field(default_factory=list)
     raw: dict[str, Any] = field(default_factory=dict)
+    skipped: str = ""
 
 
 Opening = Callable[[], AbstractAsyncContextManager[System]]
@@ -121,12 +144,15 @@ class Lab:
         model: The GGUF file that every local system runs.
         out: Folder for what the servers print.
         others: More servers, by name; each is an OpenAI-compatible URL.
+        made: The peers that had to be made, where they are to be measured.
     """
 
-    def __init__(self, sizes: Sizes, model: Path, out: Path, others: dict[str, str]) -> None:
+    def __init__(self, sizes: Sizes, model: Path, out: Path, others: dict[str, str], made: Peers | None = None) -> None:
         self.sizes = sizes
         self.model = model
+        self.made = made
         self.threads = default_threads()
+        self.slots: int = Settings.model_fields["parallel"].default
         self.step_seconds = Settings.model_fields["step_ms"].default / 1e3
         self._out = out
         self._other_urls = others
@@ -166,12 +192,13 @@ class Lab:
             yield llama
 
     @asynccontextmanager
-    async def app(self) -> AsyncIterator[OpenAIServer]:
-        """(c) Our app, over HTTP. It stays up from first use to the end."""
-        yield await self._server("app", self.app_process("app"))
+    async def app(self, **settings: object) -> AsyncIterator[OpenAIServer]:
+        """(c) Our app, over HTTP. It stays up from first use to the end; `settings` are fields of `Settings`."""
+        name = app_name(settings)
+        yield await self._server(name, self.app_process(name.replace(" ", "-"), **settings))
 
     @asynccontextmanager
-    async def llama_server(self) -> AsyncIterator[OpenAIServer]:
+    async def llama_cpp_server(self) -> AsyncIterator[OpenAIServer]:
         """(c) `llama_cpp.server`, over HTTP. It stays up from first use to the end."""
         process = llama_cpp_server(
             self.model,
@@ -181,19 +208,43 @@ class Lab:
         )
         yield await self._server("llama_cpp.server", process)
 
+    @asynccontextmanager
+    async def llama_server(self) -> AsyncIterator[OpenAIServer]:
+        """(d) llama.cpp's own server. It stays up from first use to the end."""
+        yield await self._server(LLAMA_SERVER, self.llama_server_process(LLAMA_SERVER))
+
+    @asynccontextmanager
+    async def batching_server(self) -> AsyncIterator[OpenAIServer]:
+        """(d) The newer server of llama-cpp-python. It stays up from first use to the end."""
+        assert self.made is not None
+        process = batching_server(
+            self.made.batching_server,
+            self.model,
+            context_tokens=self.sizes.context_tokens,
+            slots=self.slots,
+            threads=self.threads,
+            log=self._out / "server.py.log",
+        )
+        yield await self._server("server.py", process)
+
     @property
     def logs(self) -> Path:
         """The folder for what servers print."""
         return self._out
 
     @property
-    def others(self) -> list[Opening]:
-        """The servers that were named on the command line."""
-        return [partial(_kept_open, server) for server in self._others]
+    def peers(self) -> list[Opening]:
+        """Servers with as many slots as ours, where `--peers` had them made."""
+        return [self.llama_server, self.batching_server] if self.made else []
 
     @property
-    def systems(self) -> list[Opening]:
-        return [self.engine, self.llama, self.llama_server, self.app, *self.others]
+    def others(self) -> list[Opening]:
+        """The peers, and the servers that were named on the command line."""
+        return [*self.peers, *(partial(_kept_open, server) for server in self._others)]
+
+    def apps(self, field: str, off: object) -> list[Opening]:
+        """Our app, and once more with a setting off; see `ways`."""
+        return [partial(self.app, **settings) for settings in ways(field, off)]
 
     def bare_loop(self) -> BareLoop:
         """A new bare loop over the low-level API."""
@@ -203,6 +254,20 @@ class Lab:
         """An app of its own, for as long as a block runs; `settings` are fields of `Settings`."""
         variables = {f"LLM_{field.upper()}": str(value) for field, value in (self._settings() | settings).items()}
         return app_server(variables, self._out / f"{name}.log")
+
+    def llama_server_process(
+        self, name: str, *, model: Path | None = None, context_tokens: int | None = None
+    ) -> AbstractAsyncContextManager[Server]:
+        """A llama-server of its own, for as long as a block runs; the name is that of its log."""
+        assert self.made is not None
+        return llama_server(
+            self.made.llama_server,
+            model or self.model,
+            context_tokens=context_tokens or self.sizes.context_tokens,
+            slots=self.slots,
+            threads=self.threads,
+            log=self._out / f"{name}.log",
+        )
 
     def _settings(self) -> dict[str, Any]:
         """What our own systems have in common."""
@@ -238,6 +303,19 @@ class Lab:
         server = OpenAIServer(name, url)
         self._stack.push_async_callback(server.close)
         return server
+
+
+def ways(field: str, off: object) -> list[dict[str, object]]:
+    """Settings of our app: none, and once more with one of them off, where there is such a setting.
+
+    So what a feature brings stands beside what was without it, in one run.
+    """
+    return [{}, {field: off}] if field in Settings.model_fields else [{}]
+
+
+def app_name(settings: Mapping[str, object]) -> str:
+    """The name of our app with some settings: `app`, `app LLM_DRAFT=off`."""
+    return " ".join([APP, *(f"{variable_of(field)}={value}" for field, value in settings.items())])
 
 
 @asynccontextmanager

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from itertools import pairwise
 
-from bench.systems import Piece
+from bench.systems import APP, LLAMA_SERVER, Piece
 from llm_core.events import Usage
 
 
@@ -49,9 +49,28 @@ class Reply:
         """Pieces per second after the first one. The prompt's share of the time is not in it."""
         return (len(self.arrivals) - 1) / (self.arrivals[-1] - self.arrivals[0])
 
+    @property
+    def token_rate(self) -> float:
+        """Tokens per second after the first piece, NaN of one piece. Where pieces are longer than a token, this is not
+        `decode_rate`."""
+        if len(self.arrivals) < 2:
+            return math.nan
+        return (self.tokens - 1) / (self.arrivals[-1] - self.arrivals[0])
+
+    @property
+    def tokens_read(self) -> int:
+        """Tokens of the prompt that were computed, which are those that no cache had.
+
+        Raises:
+            NoReply: The system did not say what it used.
+        """
+        if self.usage is None:
+            raise NoReply("the system does not tell its usage")
+        return self.usage.prompt_tokens - self.usage.cached_tokens
+
 
 class NoReply(Exception):
-    """A system sent no text at all, so there is nothing to measure."""
+    """A system sent no text at all, or not what it used, so there is nothing to measure."""
 
 
 async def timed(stream: AsyncGenerator[Piece]) -> Reply:
@@ -101,3 +120,9 @@ def median(values: Sequence[float]) -> float:
         return math.nan
     middle = len(ordered) // 2
     return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
+
+
+def to_llama_server(figures: Mapping[str, float], *names: str) -> dict[str, float]:
+    """Our app's figures over llama-server's, where both were measured."""
+    pairs = {name: (figures.get(f"{APP}.{name}"), figures.get(f"{LLAMA_SERVER}.{name}")) for name in names}
+    return {f"{name}_to_llama_server": ours / theirs for name, (ours, theirs) in pairs.items() if ours and theirs}

@@ -17,8 +17,15 @@ from matplotlib.ticker import FuncFormatter
 
 from bench.lab import Findings
 
-_COLOURS = {"app": "#c2410c", "engine": "#f59e0b", "llama_cpp.server": "#1d4ed8", "Llama": "#60a5fa"}
-_MORE_COLOURS = ("#15803d", "#7e22ce", "#0f766e", "#be123c")
+_COLOURS = {
+    "app": "#c2410c",
+    "engine": "#f59e0b",
+    "llama_cpp.server": "#1d4ed8",
+    "Llama": "#60a5fa",
+    "llama-server": "#15803d",
+    "server.py": "#0f766e",
+}
+_MORE_COLOURS = ("#7e22ce", "#be123c")
 _PANELS = (
     ("tokens_per_second", "Tokens per second, all users together", "linear"),
     ("later_turn_p95", "First token of a later turn, p95, seconds", "log"),

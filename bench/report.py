@@ -23,6 +23,11 @@ TITLES = {
     "throughput": "Users who chat at once",
     "arrival": "A long prompt arrives among 4 running streams",
     "dropped": "A long prompt is dropped half-way",
+    "structured": "An object of six fields under a schema, as a call that is demanded and as a reply",
+    "echo": "A text written once more with one change, and one where nothing repeats; one stream",
+    "overflow": "A conversation that has outgrown its context",
+    "restart": "The next turn of a long session, before and after the process ended",
+    "swa": "A model with a sliding window: a second turn, and an earlier one edited",
     "memory": "Memory over many short requests",
     "mqtt": "20 streams over MQTT and over HTTP, from one process",
     "constraint": "8 streams held to a schema against 8 free ones",
@@ -57,6 +62,7 @@ def text(findings: Mapping[str, Findings]) -> str:
         parts.append(f"\n{TITLES[name]}\n{'─' * len(TITLES[name])}")
         if found.rows:
             parts.append(table(found.rows))
+        parts.append(found.skipped)
         parts.append(_figures(line for line in measured if line.key.startswith(f"{name}.")))
     return "\n".join(part for part in parts if part)
 

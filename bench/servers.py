@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,6 +82,44 @@ async def llama_cpp_server(model: Path, *, context_tokens: int, threads: int, lo
 
 
 @asynccontextmanager
+async def llama_server(
+    program: Path, model: Path, *, context_tokens: int, slots: int, threads: int, log: Path
+) -> AsyncIterator[Server]:
+    """llama.cpp's own server, with its own defaults but for what must be the same for all.
+
+    Args:
+        program: The compiled `llama-server`.
+        context_tokens: Context of one request; the program is told that of all slots together.
+    """
+    port = free_port()
+    options = {"-m": model, "-c": context_tokens * slots, "-np": slots, "-t": threads, "--host": "127.0.0.1"}
+    command = [str(part) for pair in (options | {"--port": port}).items() for part in pair]
+    async with _running([str(program), *command], {}, port, log, ready="/health") as server:
+        yield server
+
+
+@asynccontextmanager
+async def batching_server(
+    program: Path, model: Path, *, context_tokens: int, slots: int, threads: int, log: Path
+) -> AsyncIterator[Server]:
+    """llama-cpp-python's newer server, which is configured by a file; else as it comes.
+
+    Args:
+        program: Its `server.py`.
+        context_tokens: Context of one request.
+        log: The file that gets what it prints; its configuration lies beside it.
+    """
+    port = free_port()
+    of_model = {"path": str(model), "alias": "default", "threads": threads, "threads_batch": threads}
+    of_model |= {"n_ctx": context_tokens * slots, "n_seq_max": slots, "max_seq_len": context_tokens}
+    configuration = log.with_suffix(".json")
+    configuration.write_text(json.dumps({"server": {"host": "127.0.0.1", "port": port}, "model": of_model}))
+    command = [sys.executable, str(program), "--config-file", str(configuration)]
+    async with _running(command, {}, port, log) as server:
+        yield server
+
+
+@asynccontextmanager
 async def paced_server(log: Path) -> AsyncIterator[Server]:
     """An engine that makes its tokens by the clock."""
     port = free_port()
@@ -89,28 +128,33 @@ async def paced_server(log: Path) -> AsyncIterator[Server]:
 
 
 @asynccontextmanager
-async def _running(command: Sequence[str], variables: Mapping[str, str], port: int, log: Path) -> AsyncIterator[Server]:
+async def _running(
+    command: Sequence[str], variables: Mapping[str, str], port: int, log: Path, *, ready: str = "/v1/models"
+) -> AsyncIterator[Server]:
     with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(
             *command, cwd=ROOT, env={**ENVIRONMENT, **variables}, stdout=output, stderr=subprocess.STDOUT
         )
     try:
         server = Server(f"http://127.0.0.1:{port}", process.pid)
-        if not await _comes_up(server, process):
+        if not await _comes_up(server, process, ready):
             raise ServerFailed(f"`{' '.join(command)}` did not come up. It wrote last:\n{_end_of(log)}")
         yield server
     finally:
         await _stop(process)
 
 
-async def _comes_up(server: Server, process: asyncio.subprocess.Process) -> bool:
-    """Waits until it answers, model and all. False: it ended, or it takes too long."""
+async def _comes_up(server: Server, process: asyncio.subprocess.Process, ready: str) -> bool:
+    """Waits until it answers at `ready`, model and all. False: it ended, or it takes too long."""
     deadline = time.monotonic() + START_SECONDS
     async with httpx.AsyncClient(base_url=server.url, timeout=START_SECONDS) as http:
         while process.returncode is None and time.monotonic() < deadline:
             try:
-                answer = await http.get("/v1/models")
+                answer = await http.get(ready)
             except httpx.TransportError:  # nothing listens yet
+                await asyncio.sleep(0.1)
+                continue
+            if answer.status_code == 503:  # llama-server listens while it loads
                 await asyncio.sleep(0.1)
                 continue
             if answer.status_code != 200:
@@ -122,7 +166,8 @@ async def _comes_up(server: Server, process: asyncio.subprocess.Process) -> bool
 async def _stop(process: asyncio.subprocess.Process) -> None:
     if process.returncode is not None:
         return
-    process.terminate()
+    with suppress(ProcessLookupError):  # a scenario has killed it
+        process.terminate()
     try:
         await asyncio.wait_for(process.wait(), STOP_SECONDS)
     except TimeoutError:

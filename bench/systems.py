@@ -26,6 +26,10 @@ Piece = str | Usage
 """Text, never empty; and at most once, at the end, what was used."""
 Messages = Sequence[dict[str, str]]
 
+APP = "app"
+LLAMA_SERVER = "llama-server"
+"""The peer that the figures to reach are stated against."""
+
 
 class System(Protocol):
     """Something that answers chats."""
@@ -150,30 +154,27 @@ class OpenAIServer:
         self._model = answer.json()["data"][0]["id"]
 
     async def stream(self, messages: Messages, max_tokens: int, user: str = "") -> AsyncGenerator[Piece]:
-        body = {
-            "model": self._model,
-            "messages": list(messages),
-            "max_tokens": max_tokens,
-            "temperature": 0,
-            "stream": True,
-            "stream_options": {"include_usage": True},
-        }
-        async with self._http.stream("POST", "/v1/chat/completions", json=body) as answer:
-            if answer.status_code != 200:
-                said = (await answer.aread()).decode(errors="replace")
-                raise SystemFailed(f"{self.name} answered {answer.status_code}: {said[:300]}")
-            async for line in answer.aiter_lines():
-                if not line.startswith("data: ") or line == "data: [DONE]":
-                    continue
-                for piece in self._pieces(json.loads(line.removeprefix("data: "))):
+        body = self._body(messages, max_tokens) | {"stream": True, "stream_options": {"include_usage": True}}
+        async with aclosing(_events(self.name, self._http, "/v1/chat/completions", body)) as chunks:
+            async for chunk in chunks:
+                for piece in self._pieces(chunk):
                     yield piece
+
+    async def whole(self, messages: Messages, max_tokens: int, **options: object) -> dict[str, Any]:
+        """The whole answer to a greedy request, as the server wrote it; `options` are more fields of the request."""
+        answer = await self._http.post("/v1/chat/completions", json=self._body(messages, max_tokens) | options)
+        if answer.status_code != 200:
+            raise _refused(self.name, answer.status_code, answer.text)
+        content: dict[str, Any] = answer.json()
+        return content
+
+    def _body(self, messages: Messages, max_tokens: int) -> dict[str, Any]:
+        return {"model": self._model, "messages": list(messages), "max_tokens": max_tokens, "temperature": 0}
 
     async def close(self) -> None:
         await self._http.aclose()
 
     def _pieces(self, chunk: dict[str, Any]) -> list[Piece]:
-        if "error" in chunk:
-            raise SystemFailed(f"{self.name} failed in a stream: {chunk['error']}")
         texts: list[Piece] = [text for each in chunk["choices"] if (text := each.get("delta", {}).get("content"))]
         if usage := chunk.get("usage"):
             details = usage.get("prompt_tokens_details") or {}
@@ -181,3 +182,51 @@ class OpenAIServer:
                 Usage(usage["prompt_tokens"], details.get("cached_tokens") or 0, usage["completion_tokens"]),
             )
         return texts
+
+
+class AppSessions:
+    """The sessions of our app over HTTP: the server keeps the conversations, and leaves out what no longer fits.
+
+    Args:
+        url: The app's.
+    """
+
+    name = APP
+
+    def __init__(self, url: str) -> None:
+        self._http = httpx.AsyncClient(base_url=url, timeout=None)
+
+    async def stream(self, session_id: str, message: str, max_tokens: int) -> AsyncGenerator[Piece]:
+        """The next turn of a session, greedy."""
+        body = {"session_id": session_id, "message": message, "max_tokens": max_tokens, "temperature": 0}
+        async with aclosing(_events(self.name, self._http, "/api/llm/chat/session/stream", body)) as events:
+            async for event in events:
+                if text := event.get("content"):
+                    yield text
+                elif event.get("done"):
+                    yield Usage(**event["usage"])
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+
+async def _events(name: str, http: httpx.AsyncClient, path: str, body: Any) -> AsyncGenerator[dict[str, Any]]:
+    """The events of a stream, as JSON.
+
+    Raises:
+        SystemFailed: It was refused, or one of them is an error.
+    """
+    async with http.stream("POST", path, json=body) as answer:
+        if answer.status_code != 200:
+            raise _refused(name, answer.status_code, (await answer.aread()).decode(errors="replace"))
+        async for line in answer.aiter_lines():
+            if not line.startswith("data: ") or line == "data: [DONE]":
+                continue
+            event = json.loads(line.removeprefix("data: "))
+            if "error" in event:
+                raise SystemFailed(f"{name} failed in a stream: {event['error']}")
+            yield event
+
+
+def _refused(name: str, status: int, said: str) -> SystemFailed:
+    return SystemFailed(f"{name} answered {status}: {said[:300]}")

@@ -45,6 +45,46 @@ class Line:
         return written(self.value, self.unit)
 
 
+def _against_llama_server(
+    users: int,
+    *,
+    rate: float | None = None,
+    first: float | None = None,
+    later: float | None = None,
+    gap: float | None = None,
+) -> tuple[Figure, ...]:
+    """The app's columns over llama-server's, for a number of users."""
+    said, key = f"{users} {'user' if users == 1 else 'users'}, app / llama-server:", f"throughput.{users}_users"
+    return (
+        Figure(f"{key}.tokens_per_second", f"{said} tokens/s", "ratio", at_least=rate),
+        Figure(f"{key}.first_turn_p95", f"{said} first token of the first turn, p95", "ratio", at_most=first),
+        Figure(f"{key}.later_turn_p95", f"{said} of later turns, p95", "ratio", at_most=later),
+        Figure(f"{key}.gap_p95", f"{said} gap p95", "ratio", at_most=gap),
+    )
+
+
+def _structured(form: str, name: str) -> tuple[Figure, ...]:
+    key = f"structured.{form}"
+    return (
+        Figure(f"structured.*.{form}_rate", f"{{system}}: {name}", "tokens/s"),
+        Figure(f"structured.*.{form}_seconds", f"{{system}}: {name}, as a whole", "seconds"),
+        Figure(f"structured.*.{form}_holds", f"{{system}}: {name}, of them what was demanded", "percent"),
+        Figure(f"{key}_to_without", f"{name}, tokens/s: app / app without drafts", "ratio"),
+        Figure(f"{key}_rate_to_llama_server", f"{name}, tokens/s: app / llama-server", "ratio"),
+        Figure(f"{key}_seconds_to_llama_server", f"{name}, as a whole: app / llama-server", "ratio"),
+    )
+
+
+def _restart(when: str, name: str, *, at_most: float | None = None) -> tuple[Figure, ...]:
+    key = f"restart.*.{when}"
+    return (
+        Figure(key, f"{{system}}: {name}, first token", "seconds"),
+        Figure(f"{key}_read", f"{{system}}: {name}, tokens read", "tokens"),
+        Figure(f"{key}_to_cold", f"{{system}}: {name}, first token / of the one that nobody has read", "ratio",
+               at_most=at_most),
+    )  # fmt: skip
+
+
 # Ratios are between figures of one run; a bound on seconds would only measure the machine.
 FIGURES = (
     Figure("single.bare_rate", "bare llama_decode loop", "tokens/s"),
@@ -52,12 +92,16 @@ FIGURES = (
     Figure("single.llama_rate", "Llama", "tokens/s"),
     Figure("single.engine_to_bare", "engine / bare loop", "ratio", at_least=0.97),
     Figure("single.engine_to_llama", "engine / Llama", "ratio", at_least=1.0),
+    Figure("single.unprepared_rate", "engine, LLM_PREPARE=off", "tokens/s"),
     Figure("stop.decode_p50", "in a reply, median until the slot is free", "seconds"),
     Figure("stop.decode_max", "in a reply, longest", "seconds"),
     Figure("stop.decode_steps_max", "in a reply, most steps that passed", "steps", at_most=1),
     Figure("stop.prefill_p50", "in a long prompt, median until the slot is free", "seconds"),
     Figure("stop.prefill_max", "in a long prompt, longest", "seconds"),
     Figure("stop.prefill_steps_max", "in a long prompt, most steps that passed", "steps", at_most=1),
+    Figure("stop.*.next_p50", "{system}: all slots taken, one stops: first token of who waited, median", "seconds"),
+    Figure("stop.*.next_max", "{system}: longest", "seconds"),
+    Figure("stop.next_p50_to_llama_server", "the median, app / llama-server", "ratio"),
     Figure("cold.*.seconds", "{system}: until all 8 have their first token", "seconds"),
     Figure("cold.engine.prompt_tokens", "engine: tokens of the 8 prompts", "tokens"),
     Figure("cold.engine.prefilled_tokens", "engine: of them computed", "tokens"),
@@ -69,6 +113,10 @@ FIGURES = (
         "ratio",
         at_most=0.2,
     ),
+    *_against_llama_server(1, rate=1.2, first=0.7, later=0.8, gap=1.1),
+    *_against_llama_server(4),
+    *_against_llama_server(8, rate=1.5, first=0.2, later=1.0, gap=1.2),
+    *_against_llama_server(16, rate=2.0, later=0.5),
     Figure("arrival.*.gap_before_p95", "{system}: gap p95 of 4 streams before", "seconds"),
     Figure("arrival.*.gap_p95", "{system}: gap p95 while the prompt is computed", "seconds"),
     Figure("arrival.*.gap_max", "{system}: longest gap while the prompt is computed", "seconds"),
@@ -76,10 +124,39 @@ FIGURES = (
     Figure("arrival.*.first_token_alone", "{system}: the prompt's first token when alone", "seconds"),
     Figure("arrival.*.first_token_among", "{system}: its first token among the 4 streams", "seconds"),
     Figure("arrival.*.first_token_ratio", "{system}: among / alone", "ratio", at_most=2.0),
+    Figure("arrival.first_token_among_to_llama_server", "the prompt's, app / llama-server", "ratio", at_most=1.4),
+    Figure("arrival.gap_max_to_llama_server", "longest gap, app / llama-server", "ratio", at_most=0.03),
     Figure("dropped.*.undisturbed", "{system}: first token of a short question, undisturbed", "seconds"),
     Figure("dropped.*.after_p50", "{system}: right after the prompt was dropped, median", "seconds"),
     Figure("dropped.*.after_p95", "{system}: right after the prompt was dropped, p95", "seconds"),
     Figure("dropped.*.after_less_a_step_ratio", "{system}: (p95 after - one step) / undisturbed", "ratio", at_most=2.0),
+    Figure("dropped.after_p50_to_llama_server", "right after, median: app / llama-server", "ratio", at_most=0.05),
+    Figure("dropped.after_p95_to_llama_server", "right after, p95: app / llama-server", "ratio"),
+    *_structured("call", "a call"),
+    *_structured("reply", "a reply"),
+    Figure("echo.*.echo_rate", "{system}: a text once more", "tokens/s"),
+    Figure("echo.*.free_rate", "{system}: nothing repeats", "tokens/s"),
+    Figure("echo.*.copied", "{system}: of the first, words that stand in the text", "percent"),
+    Figure("echo.echo_to_without", "a text once more, app / app without drafts", "ratio"),
+    Figure("echo.free_to_without", "nothing repeats, app / app without drafts", "ratio"),
+    Figure("echo.echo_rate_to_llama_server", "a text once more, app / llama-server", "ratio"),
+    Figure("echo.free_rate_to_llama_server", "nothing repeats, app / llama-server", "ratio"),
+    Figure("overflow.*.read", "{system}: tokens read for each turn", "tokens"),
+    Figure("overflow.*.seen", "{system}: tokens that the model sees", "tokens"),
+    Figure("overflow.*.first_token", "{system}: first token", "seconds"),
+    Figure("overflow.read_to_llama_server", "tokens read, app / llama-server", "ratio", at_most=0.3),
+    Figure("overflow.first_token_to_llama_server", "first token, app / llama-server", "ratio"),
+    *_restart("cold", "a session that nobody has read"),
+    *_restart("warm", "its next turn, in the same process"),
+    *_restart("after_restart", "in a process that was started since", at_most=0.05),
+    *_restart("after_kill", "after one that was killed"),
+    Figure("swa.*.first_read", "{system}: first turn, tokens read", "tokens"),
+    Figure("swa.*.second_read", "{system}: second turn, tokens read", "tokens"),
+    Figure("swa.*.second_first_token", "{system}: its first token", "seconds"),
+    Figure("swa.*.edited_read", "{system}: that turn edited after a third, tokens read", "tokens"),
+    Figure("swa.*.edited_first_token", "{system}: its first token", "seconds"),
+    Figure("swa.second_read_to_llama_server", "second turn, tokens read: app / llama-server", "ratio"),
+    Figure("swa.edited_read_to_llama_server", "edited turn, tokens read: app / llama-server", "ratio"),
     Figure("memory.first_mib", "resident memory at the first look", "MiB"),
     Figure("memory.last_mib", "resident memory at the last look", "MiB"),
     Figure("memory.growth", "growth between the two", "percent", at_most=0.05),

@@ -72,14 +72,15 @@ def next_stage(stage: Stage, line: str) -> Stage:
     if found:
         return Stage(f"Installing {found[1].count(',') + 1} packages")
     if stage.phase.startswith("Compiling"):
-        return replace(stage, detail=_compile_step(line) or stage.detail)
+        return replace(stage, detail=compile_step(line) or stage.detail)
     found = DOWNLOADING.match(line)
     if found:
         return Stage(FETCHING, ", ".join(filter(None, found.groups())))
     return stage
 
 
-def _compile_step(line: str) -> str:
+def compile_step(line: str) -> str:
+    """How far a build tool is, from a line of its output; "" where that says nothing about it."""
     found = NINJA_STEP.match(line)
     if found:
         return f"step {found[1]} of {found[2]}"

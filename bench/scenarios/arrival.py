@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 from bench.lab import Findings, Lab, Opening
-from bench.measure import first_token, median, percentile
+from bench.measure import first_token, median, percentile, to_llama_server
 from bench.scenarios.background import RunningStream, running_streams
 from bench.systems import System
 from bench.workload import long_text
@@ -17,7 +17,7 @@ _BEFORE_SECONDS = 3.0
 
 
 async def run(lab: Lab) -> Findings:
-    """The engine in this process, the app over HTTP, and the servers named on the command line.
+    """The engine in this process, the app over HTTP, and other servers that have several slots.
 
     `Llama` and `llama_cpp.server` run one stream at a time, so there is nothing to ask them.
     """
@@ -29,6 +29,7 @@ async def run(lab: Lab) -> Findings:
             figures, trace = await _arrive(system, lab)
         findings.figures.update({f"{system.name}.{name}": value for name, value in figures.items()})
         findings.raw[system.name] = trace
+    findings.figures.update(to_llama_server(findings.figures, "first_token_among", "gap_max"))
     return findings
 
 

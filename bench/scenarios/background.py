@@ -17,9 +17,15 @@ _QUESTION = "Tell me a very long story about the sea, chapter {number} for reade
 
 @dataclass
 class RunningStream:
-    """One reader who asks for the next chapter as soon as one ends."""
+    """One reader who asks for the next chapter as soon as one ends.
+
+    Attributes:
+        chapters: When the pieces of each came, in seconds of `time.perf_counter`.
+        task: Reads them; who cancels it has the reader leave.
+    """
 
     chapters: list[list[float]] = field(default_factory=list)
+    task: asyncio.Task[None] | None = None
 
     def gaps(self, start: float, end: float) -> list[float]:
         """Seconds between neighbouring pieces of one reply, for the pieces that came between two moments.
@@ -50,6 +56,8 @@ async def running_streams(system: System, count: int, *, pieces: int = 8) -> Asy
     """`count` streams that all have sent `pieces` pieces when the block begins, and end with it."""
     streams = [RunningStream() for _ in range(count)]
     tasks = [asyncio.create_task(stream.read(system, number)) for number, stream in enumerate(streams)]
+    for stream, task in zip(streams, tasks, strict=True):
+        stream.task = task
     try:
         while any(sum(map(len, stream.chapters)) < pieces for stream in streams):
             for task in tasks:

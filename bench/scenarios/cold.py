@@ -18,7 +18,7 @@ _REPLY_TOKENS = 2
 async def run(lab: Lab) -> Findings:
     """For the engine also how often the system prompt was computed: once is right, eight times is the worst."""
     figures = await _engine(lab)
-    openings: list[Opening] = [lab.llama_server, *lab.others]
+    openings: list[Opening] = [lab.llama_cpp_server, *lab.others]
     for opening in openings:
         async with opening() as system:
             lab.say(f"cold: {system.name}")

@@ -7,7 +7,7 @@ import time
 from contextlib import aclosing
 
 from bench.lab import Findings, Lab, Opening
-from bench.measure import first_token, median, percentile
+from bench.measure import first_token, median, percentile, to_llama_server
 from bench.systems import Messages, System
 from bench.workload import long_text, short_question
 
@@ -16,9 +16,9 @@ _READER_STAYS_SECONDS = 0.5
 
 
 async def run(lab: Lab) -> Findings:
-    """The app, `llama_cpp.server` and the servers named on the command line, all over HTTP."""
+    """The app, `llama_cpp.server` and other servers, all over HTTP."""
     findings = Findings()
-    openings: list[Opening] = [lab.app, lab.llama_server, *lab.others]
+    openings: list[Opening] = [lab.app, lab.llama_cpp_server, *lab.others]
     for opening in openings:
         async with opening() as system:
             lab.say(f"dropped: {system.name}")
@@ -33,6 +33,7 @@ async def run(lab: Lab) -> Findings:
                 f"{system.name}.after_less_a_step_ratio": max(0.0, worst - lab.step_seconds) / usual,
             }
         )
+    findings.figures.update(to_llama_server(findings.figures, "after_p50", "after_p95"))
     return findings
 
 

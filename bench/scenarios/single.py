@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from bench.lab import Findings, Lab, Opening
+from functools import partial
+
+from bench.lab import Findings, Lab, Opening, ways
 from bench.measure import median, timed
 
 QUESTION = [
@@ -21,6 +23,9 @@ async def run(lab: Lab) -> Findings:
         rates["bare"].append(await _bare(lab, prompt))
         rates["engine"].append(await _streamed(lab.engine, lab.sizes.stream_tokens))
         rates["llama"].append(await _streamed(lab.llama, lab.sizes.stream_tokens))
+        for settings in ways("prepare", "off")[1:]:
+            opening = partial(lab.engine, **settings)
+            rates.setdefault("unprepared", []).append(await _streamed(opening, lab.sizes.stream_tokens))
     figures = {f"{name}_rate": median(each) for name, each in rates.items()}
     figures["engine_to_bare"] = median([ours / bare for ours, bare in zip(rates["engine"], rates["bare"], strict=True)])
     figures["engine_to_llama"] = median([a / b for a, b in zip(rates["engine"], rates["llama"], strict=True)])

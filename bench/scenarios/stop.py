@@ -2,6 +2,8 @@
 
 Another stream runs meanwhile, as it would on a busy server, and its steps are the clock: "within one step" means that
 the step that is under way may end, and the next one begins with a free slot.
+
+Of a server elsewhere only what others notice can be seen: all its slots are taken, somebody waits, a reader leaves.
 """
 
 from __future__ import annotations
@@ -10,22 +12,24 @@ import asyncio
 import time
 from collections.abc import Callable
 from contextlib import aclosing
+from typing import Any
 
-from bench.lab import Findings, Lab
-from bench.measure import median
+from bench.lab import Findings, Lab, Opening
+from bench.measure import first_token, median, percentile, to_llama_server
 from bench.scenarios.background import running_streams
-from bench.systems import EngineInProcess
-from bench.workload import long_text
+from bench.systems import EngineInProcess, System
+from bench.workload import long_text, short_question
 from llm_core.engine.facts import EngineStats
 
 _POLL_SECONDS = 0.0005
 _PIECES_BEFORE_STOP = 6
 _PREFILLED_BEFORE_STOP = 100
+_WAITS_SECONDS = 1.0
 
 
 async def run(lab: Lab) -> Findings:
     figures: dict[str, float] = {}
-    raw = {}
+    raw: dict[str, dict[str, list[Any]]] = {}
     async with lab.engine() as engine, running_streams(engine, 1):
         for phase, stop in (("decode", _stop_in_decode), ("prefill", _stop_in_prefill)):
             seconds, steps = [], []
@@ -40,7 +44,15 @@ async def run(lab: Lab) -> Findings:
                 f"{phase}_steps_max": float(max(steps)),
             }
             raw[phase] = {"seconds": seconds, "steps": steps}
-    return Findings(figures=figures, raw=raw)
+    servers: list[tuple[Opening, int]] = [(lab.app, lab.slots), (lab.llama_cpp_server, 1)]
+    for opening, slots in [*servers, *((peer, lab.slots) for peer in lab.peers)]:
+        async with opening() as system:
+            lab.say(f"stop: {slots} readers, one waits, {system.name}")
+            tried = [await _next_in_line(system, slots, number) for number in range(lab.sizes.repeats)]
+        waited = [each for each in tried if each is not None]
+        figures |= {f"{system.name}.next_p50": median(waited), f"{system.name}.next_max": percentile(waited, 100)}
+        raw[system.name] = {"next": waited}
+    return Findings(figures | to_llama_server(figures, "next_p50"), raw=raw)
 
 
 async def _stop_in_decode(engine: EngineInProcess, _lab: Lab, number: int) -> tuple[float, int]:
@@ -64,6 +76,25 @@ async def _stop_in_prefill(engine: EngineInProcess, lab: Lab, number: int) -> tu
     reader.cancel()
     await asyncio.wait({reader})
     return await _until_free(engine, before, stopped_at)
+
+
+async def _next_in_line(system: System, slots: int, number: int) -> float | None:
+    """Seconds from the moment when a reader leaves to the first token of who waits for a slot. None: a reply had ended
+    by itself, so that nobody waited."""
+    question = [{"role": "user", "content": short_question(f"next {number} {time.time_ns()}")}]
+    async with running_streams(system, slots, pieces=1) as readers:
+        waiting = asyncio.create_task(first_token(system.stream(question, 4, "next")))
+        try:
+            await asyncio.sleep(_WAITS_SECONDS)
+            if waiting.done():
+                return None
+            stopped_at = time.perf_counter()
+            assert readers[0].task is not None
+            readers[0].task.cancel()
+            await waiting
+            return time.perf_counter() - stopped_at
+        finally:
+            waiting.cancel()
 
 
 async def _read(engine: EngineInProcess, text: str) -> None:

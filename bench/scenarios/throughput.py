@@ -7,15 +7,15 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from bench.lab import Findings, Lab
+from bench.lab import Findings, Lab, Opening
 from bench.measure import Reply, percentile, timed
-from bench.systems import System
+from bench.systems import APP, LLAMA_SERVER, System
 from bench.workload import SYSTEM_PROMPT, Conversation, conversations
 
-OURS = "app"
 THEIRS = "llama_cpp.server"
 COMPARED_USERS = 8
-"""The number of users at which the figures to reach are stated."""
+"""The number of users at which the figures to reach are stated against llama_cpp.server."""
+_COMPARED = ("tokens_per_second", "first_turn_p95", "later_turn_p95", "gap_p95")
 
 
 @dataclass
@@ -51,10 +51,11 @@ class Tally:
 async def run(lab: Lab) -> Findings:
     """One row for each system and number of users."""
     sizes = lab.sizes
+    systems: list[Opening] = [lab.engine, lab.llama, lab.llama_cpp_server, *lab.apps("prepare", "off"), *lab.others]
     tallies: dict[tuple[int, str], Tally] = {}
     for number in range(sizes.rounds):
         for users in sizes.users:
-            for opening in lab.systems if number % 2 == 0 else reversed(lab.systems):
+            for opening in systems if number % 2 == 0 else reversed(systems):
                 async with opening() as system:
                     lab.say(f"throughput: round {number + 1} of {sizes.rounds}, {users} users, {system.name}")
                     tally = tallies.setdefault((users, system.name), Tally())
@@ -87,12 +88,14 @@ async def _converse(system: System, conversation: Conversation, reply_tokens: in
 
 
 def _compare(rows: list[dict[str, Any]]) -> dict[str, float]:
-    """The app against llama_cpp.server, at the number of users for which the figures to reach are stated."""
-    found = {row["system"]: row for row in rows if row["users"] == COMPARED_USERS}
-    if not found:
-        return {}
-    ours, theirs = found[OURS], found[THEIRS]
-    return {
-        "tokens_per_second_ratio": ours["tokens_per_second"] / theirs["tokens_per_second"],
-        "later_turn_p95_ratio": ours["later_turn_p95"] / theirs["later_turn_p95"],
-    }
+    """The app against llama_cpp.server and llama-server, as ratios."""
+    found = {(row["users"], row["system"]): row for row in rows}
+    figures = {}
+    for users in sorted({row["users"] for row in rows}):
+        ours, theirs, llama_server = (found.get((users, name)) for name in (APP, THEIRS, LLAMA_SERVER))
+        if ours and theirs and users == COMPARED_USERS:
+            figures["tokens_per_second_ratio"] = ours["tokens_per_second"] / theirs["tokens_per_second"]
+            figures["later_turn_p95_ratio"] = ours["later_turn_p95"] / theirs["later_turn_p95"]
+        if ours and llama_server:
+            figures |= {f"{users}_users.{column}": ours[column] / llama_server[column] for column in _COMPARED}
+    return figures
