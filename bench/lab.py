@@ -78,7 +78,7 @@ class Sizes:
     overflow_turn_tokens: int = 100
     session_tokens: int = 2000
     restart_rounds: int = 3
-    echo_tokens: int = 300
+    echo_tokens: int = 220
 
 
 QUICK = Sizes(

@@ -80,7 +80,7 @@ def _restart(when: str, name: str, *, at_most: float | None = None) -> tuple[Fig
     return (
         Figure(key, f"{{system}}: {name}, first token", "seconds"),
         Figure(f"{key}_read", f"{{system}}: {name}, tokens read", "tokens"),
-        Figure(f"{key}_to_cold", f"{{system}}: {name}, first token / of the one that nobody has read", "ratio",
+        Figure(f"{key}_to_cold", f"{{system}}: {name}, first token / that of the first", "ratio",
                at_most=at_most),
     )  # fmt: skip
 
@@ -147,9 +147,9 @@ FIGURES = (
     Figure("overflow.read_to_llama_server", "tokens read, app / llama-server", "ratio", at_most=0.3),
     Figure("overflow.first_token_to_llama_server", "first token, app / llama-server", "ratio"),
     *_restart("cold", "a session that nobody has read"),
-    *_restart("warm", "its next turn, in the same process"),
-    *_restart("after_restart", "in a process that was started since", at_most=0.05),
-    *_restart("after_kill", "after one that was killed"),
+    *_restart("warm", "its next turn"),
+    *_restart("after_restart", "its next turn after a restart", at_most=0.05),
+    *_restart("after_kill", "its next turn after kill -9"),
     Figure("swa.*.first_read", "{system}: first turn, tokens read", "tokens"),
     Figure("swa.*.second_read", "{system}: second turn, tokens read", "tokens"),
     Figure("swa.*.second_first_token", "{system}: its first token", "seconds"),

@@ -38,7 +38,7 @@ async def run(lab: Lab) -> Findings:
         for when, replies in turns.items():
             figures[f"{name}.{when}"] = median([reply.first_token for reply in replies])
             figures[f"{name}.{when}_read"] = median([reply.tokens_read for reply in replies])
-        for when in ("warm", "after_restart", "after_kill"):
+        for when in turns.keys() - {"cold"}:
             figures[f"{name}.{when}_to_cold"] = figures[f"{name}.{when}"] / figures[f"{name}.cold"]
         raw[name] = {when: [reply.first_token for reply in replies] for when, replies in turns.items()}
     return Findings(figures=figures, raw=raw)

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator
 
 import pytest
 
-from bench.measure import NoReply, Reply, first_token, median, percentile, timed
+from bench.measure import NoReply, Reply, first_token, median, percentile, timed, to_llama_server
 from bench.scenarios.background import RunningStream
 from bench.systems import Piece
 from llm_core.events import Usage
@@ -72,6 +72,20 @@ async def test_who_waits_for_the_first_token_leaves_after_it() -> None:
 def test_the_rate_leaves_the_first_token_out() -> None:
     reply = Reply(asked_at=0.0, arrivals=(5.0, 5.1, 5.2, 5.3, 5.4, 5.5), text="", usage=None)
     assert reply.decode_rate == pytest.approx(10.0)
+
+
+def test_tokens_are_counted_where_a_piece_has_several_of_them() -> None:
+    reply = Reply(asked_at=0.0, arrivals=(5.0, 5.5), text="", usage=Usage(10, 4, completion_tokens=11))
+    assert reply.token_rate == pytest.approx(20.0)
+    assert reply.tokens_read == 6
+    assert math.isnan(Reply(0.0, (5.0,), "", None).token_rate)
+    with pytest.raises(NoReply):
+        _ = Reply(0.0, (5.0,), "", None).tokens_read
+
+
+def test_a_figure_is_compared_with_llama_servers_where_both_were_measured() -> None:
+    figures = {"app.gap": 1.0, "llama-server.gap": 4.0, "app.rate": 2.0}
+    assert to_llama_server(figures, "gap", "rate", "other") == {"gap_to_llama_server": 0.25}
 
 
 def test_gaps_are_counted_within_a_reply_and_in_the_time_that_is_looked_at() -> None:

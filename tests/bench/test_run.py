@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from bench.__main__ import SCENARIOS, main
+from bench.peers import PeersFailed
 from bench.report import TITLES
 from bench.targets import FIGURES, lines
 
@@ -43,6 +44,39 @@ def test_a_quick_run_over_http_says_what_http_adds(tmp_path: Path) -> None:
     told = json.loads((tmp_path / "bench.json").read_text())["figures"]
     figures = {key: math.nan if figure is None else figure for key, figure in told.items()}  # JSON has no NaN
     assert {line.key for line in lines(figures)} == {each.key for each in FIGURES if each.key.startswith("http.")}
+
+
+@pytest.mark.slow
+def test_a_quick_run_goes_on_after_an_overflow_and_after_a_restart(tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "bench",
+        "--quick",
+        "--only",
+        "structured,overflow,restart",
+        "--out",
+        str(tmp_path),
+    ]
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=RUN_SECONDS, check=False)
+
+    assert ran.returncode == 0, ran.stderr
+    figures = json.loads((tmp_path / "bench.json").read_text())["figures"]
+    assert 0 < figures["overflow.app.read"] <= figures["overflow.app.seen"]
+    assert figures["restart.app.warm_read"] < figures["restart.app.cold_read"]
+    assert {"restart.app.after_kill_to_cold", "structured.app.call_rate", "structured.app.reply_holds"} <= set(figures)
+    assert "llama-server is measured with --peers" in ran.stdout
+
+
+def test_peers_that_cannot_be_made_are_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail() -> None:
+        raise PeersFailed("there is no cmake")
+
+    monkeypatch.setattr("bench.__main__.prepare", fail)
+    assert main(["--quick", "--peers", "--out", str(tmp_path)]) == 1
+    assert "there is no cmake" in capsys.readouterr().err
 
 
 def test_every_scenario_has_a_title() -> None:

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from bench.systems import OpenAIServer, Piece, SystemFailed
+from bench.systems import AppSessions, OpenAIServer, Piece, SystemFailed
 from llm_core.events import Usage
 
 MESSAGES = [{"role": "user", "content": "Hi"}]
@@ -74,6 +74,34 @@ async def test_a_refusal_is_told_in_the_servers_own_words(server: OpenAIServer) 
 async def test_an_error_in_the_stream_is_no_short_reply(server: OpenAIServer) -> None:
     with pytest.raises(SystemFailed, match="out of memory"):
         await read(server, httpx.Response(200, text=sse(CHUNKS[1], {"error": {"message": "out of memory"}})))
+
+
+async def test_a_whole_answer_is_asked_for_with_more_than_messages(server: OpenAIServer) -> None:
+    asked = []
+
+    def respond(request: httpx.Request) -> httpx.Response:
+        asked.append(json.loads(request.content))
+        return httpx.Response(200 if len(asked) == 1 else 500, json={"usage": USAGE})
+
+    await server.close()
+    server._http = httpx.AsyncClient(base_url=server._http.base_url, transport=httpx.MockTransport(respond))
+
+    assert await server.whole(MESSAGES, 48, tool_choice="required") == {"usage": USAGE}
+    assert (asked[0]["tool_choice"], "stream" in asked[0]) == ("required", False)
+    with pytest.raises(SystemFailed, match="peer answered 500"):
+        await server.whole(MESSAGES, 48)
+
+
+async def test_a_turn_of_a_session_is_read_as_a_stream_with_its_usage() -> None:
+    events = [{"stream_id": "a", "queue_position": 0}, {"content": "Hel"}, {"content": "lo"}]
+    used = {"prompt_tokens": 9, "cached_tokens": 8, "completion_tokens": 3}
+    answer = httpx.Response(200, text=sse(*events, {"done": True, "usage": used}))
+    sessions = AppSessions("http://app")
+    await sessions.close()
+    sessions._http = httpx.AsyncClient(base_url="http://app", transport=httpx.MockTransport(lambda _request: answer))
+
+    assert [piece async for piece in sessions.stream("s", "Hi", 48)] == ["Hel", "lo", Usage(**used)]
+    await sessions.close()
 
 
 @pytest.mark.parametrize("module", ["bench.__main__", "bench.bare", "bench.systems"])

@@ -49,6 +49,18 @@ def test_the_report_says_for_each_figure_what_it_should_reach_and_whether_it_did
     assert "nan   target ≤ 1.02: not measured" in text
 
 
+def test_ratios_to_llama_server_are_held_to_a_figure_and_a_column_without_a_feature_is_not() -> None:
+    assert line_of({"throughput.8_users.gap_p95": 1.3}, "throughput.8_users.gap_p95").reached is False
+    figures = {"restart.app.after_restart_to_cold": 0.9, "restart.app LLM_KV_DISK_MB=0.after_restart_to_cold": 0.9}
+    assert {line.key: line.reached for line in lines(figures)} == {
+        key: None if "=0" in key else False for key in figures
+    }
+
+
+def test_what_was_not_measured_is_said_in_its_place() -> None:
+    assert "is not installed" in report.text({"swa": Findings(skipped="The model is not installed.")})
+
+
 def test_the_json_has_every_figure_and_null_for_what_is_no_number() -> None:
     found = {"single": Findings({"engine_to_bare": 0.98, "odd": math.nan}, raw={"rates": [1.0, math.inf]})}
     content = json.loads(report.document(found, QUICK, Path("a.gguf"), 2))
