@@ -73,9 +73,10 @@ class Chat:
         fitted = fit(
             request.messages,
             render,
+            self.template.measure,
             limit_tokens=limit_tokens - 1,  # the reply has at least one
             overflow=request.overflow,
-            # Whoever has old turns dropped wants an answer and not one token of it: a quarter is left for the reply.
+            # Whoever has old turns dropped wants an answer and not one token of it: up to a quarter is the reply's.
             reply_tokens=max(0, min(request.max_tokens, limit_tokens // 4) - 1),
         )
         parser = ReplyParser(

@@ -1,4 +1,8 @@
-"""Fits a conversation into the context: refuses it, or leaves out its oldest turns."""
+"""Fits a conversation into the context: refuses it, or leaves out its oldest turns.
+
+They are left out in strides, so that the prompt begins the same for many turns and the prefix cache has it
+(docs/decisions/009).
+"""
 
 from __future__ import annotations
 
@@ -24,6 +28,7 @@ class Fitted:
 def fit(
     messages: Sequence[Message],
     render: Callable[[Sequence[Message]], Prompt],
+    measure: Callable[[Message], int],
     *,
     limit_tokens: int,
     overflow: Overflow,
@@ -35,10 +40,12 @@ def fit(
 
     Args:
         messages: The whole conversation.
-        render: Makes the prompt of some of it. Called a logarithmic number of times, since rendering takes time.
+        render: Makes the prompt of some of it. Called a few times only, since rendering takes time.
+        measure: About how many tokens a message has in a prompt, whatever else is in it. Called once for each.
         limit_tokens: Tokens that the prompt may have.
         overflow: `error` refuses a longer conversation, `drop_oldest` leaves out its oldest turns.
-        reply_tokens: How many of those tokens `drop_oldest` keeps for the reply; the last turn may use them, though.
+        reply_tokens: How many of those tokens, at most a quarter, `drop_oldest` keeps for the reply; the last turn may
+            use them, though.
 
     Raises:
         ContextOverflow: It does not fit, or not even its last turn does.
@@ -60,18 +67,47 @@ def fit(
         kept = [*system, *chain.from_iterable(turns[turn:])]
         return Fitted(render(kept), len(messages) - len(kept))
 
-    best = render_from(last) if last > 0 else Fitted(full, 0)
-    if len(best.prompt.tokens) > limit_tokens:
-        raise _too_long("The last turn with the system prompt", best.prompt, limit_tokens, "Shorten it.")
-    low, high = 1, last
-    while low < high:
-        middle = (low + high) // 2
-        tried = render_from(middle)
+    shortest = render_from(last) if last > 0 else Fitted(full, 0)
+    if len(shortest.prompt.tokens) > limit_tokens:
+        raise _too_long("The last turn with the system prompt", shortest.prompt, limit_tokens, "Shorten it.")
+    sizes = [[measure(message) for message in turn] for turn in turns]
+    head = len(shortest.prompt.tokens) - sum(sizes[last])
+    room = _room(limit_tokens, head)
+    while (first := first_kept(turns, sizes, room)) < last and room:
+        tried = render_from(first)
         if len(tried.prompt.tokens) <= wanted_tokens:
-            best, high = tried, middle
-        else:
-            low = middle + 1
-    return best
+            return tried
+        room = room * 3 // 4  # the measure was too small, and in less room the cut stays for a stride as well
+    return shortest
+
+
+def first_kept(turns: Sequence[Sequence[Message]], sizes: Sequence[Sequence[int]], room: int) -> int:
+    """Which turn the prompt begins with, where each prompt that had more than `room` tokens of turns was cut to half.
+
+    Nothing is remembered: the conversation grows here once more as it has grown, so whoever tells all of it again is
+    cut at the same place until the next stride.
+
+    Args:
+        turns: All of them, whole ones but for the last.
+        sizes: Tokens of their messages.
+    """
+    first = kept = 0
+    for number, (turn, of_turn) in enumerate(zip(turns, sizes, strict=True)):
+        for message, size in zip(turn, of_turn, strict=True):
+            kept += size
+            if message.role == "assistant" or kept <= room:  # prompts end where the model is to speak
+                continue
+            while first < number and kept > room // 2:
+                kept -= sum(sizes[first])
+                first += 1
+    return first
+
+
+def _room(limit: int, head: int) -> int:
+    """Tokens for turns. Whatever `max_tokens` is, a quarter is the reply's: a cut must not move when that changes. Nor
+    when the system prompt changes a little, which is why its tokens count in sixteenths of the limit."""
+    sixteenth = max(1, limit // 16)
+    return limit - limit // 4 - -(-head // sixteenth) * sixteenth
 
 
 def _too_long(what: str, prompt: Prompt, limit: int, advice: str) -> ContextOverflow:

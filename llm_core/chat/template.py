@@ -74,6 +74,11 @@ _TRIED_CALLS = (
     Message(role="assistant", content="Done"),
     Message(role="user", content="Thanks"),
 )
+_TRIED_THOUGHT = (
+    Message(role="user", content="Hi"),
+    Message(role="assistant", content="Hello", reasoning="needle of thought"),
+    Message(role="user", content="Thanks"),
+)
 
 
 class ChatTemplate:
@@ -104,6 +109,8 @@ class ChatTemplate:
         bos = tokenizer.tokenize("", add_special=True, parse_special=False) if tokenizer.add_bos else []
         self._bos = tuple(bos[:1])
         self._dialect = self._find_dialect()
+        self._keeps_reasoning = "needle of thought" in self._tried(_TRIED_THOUGHT, self._dialect)
+        self._frame_tokens = self._count_frame()
 
     @property
     def can_switch_thinking(self) -> bool:
@@ -137,6 +144,26 @@ class ChatTemplate:
             shared_tokens=self._count_shared(tokens, messages[0], thinking, shared_system),
             starts_in_reasoning=text.rstrip().endswith(self.reasoning.opener),
         )
+
+    def measure(self, message: Message) -> int:
+        """About how many tokens a message has in a prompt, once another turn has come after it.
+
+        Nothing else of the conversation counts, so it stays the same while that grows.
+        """
+        texts = [message.content, *(call.model_dump_json() for call in message.tool_calls or ())]
+        if self._keeps_reasoning and message.reasoning:
+            texts.append(message.reasoning)
+        return self._frame_tokens + sum(map(self._count_plain, texts))
+
+    def _count_plain(self, text: str) -> int:
+        return len(self._tokenizer.tokenize(text, add_special=False, parse_special=False))
+
+    def _count_frame(self) -> int:
+        """Tokens that the template puts around a message, on average of a user's and a reply's."""
+        said = [message.model_copy(update={"reasoning": None}) for message in _TRIED_THOUGHT]
+        whole, last = (self._tokens(self._tried(messages, self._dialect)) for messages in (said, said[2:]))
+        words = sum(self._count_plain(message.content) for message in said[:2])
+        return max(0, len(whole) - len(last) - words + 1) // 2
 
     def _count_shared(
         self, tokens: tuple[int, ...], first: Message, thinking: bool | None, shared_system: Collection[str]

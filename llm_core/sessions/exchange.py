@@ -206,13 +206,15 @@ def _exchanges(messages: Iterable[Message]) -> list[tuple[Message, dict[str | No
 
 
 def _newest(messages: list[Message]) -> list[Message]:
-    """As many of the newest messages as a prompt may have.
+    """The newest messages, no more than a prompt may have.
 
-    They begin with a user's message, or, where that alone has more after it, with one of the model's: calls and results
-    stay together.
+    What is left out grows by half of that at a time, so that a prompt begins the same for many turns. They begin with a
+    user's message, or, where that alone has more after it, with one of the model's: calls and results stay together.
     """
-    first = len(messages) - MAX_PROMPT_MESSAGES
-    if first <= 0:
+    more = len(messages) - MAX_PROMPT_MESSAGES
+    if more <= 0:
         return messages
+    stride = MAX_PROMPT_MESSAGES // 2
+    first = -(-more // stride) * stride
     replies = (place for place in range(first, len(messages)) if messages[place].role == "assistant")
     return messages[next(iter(turn_starts(messages, first)), None) or next(replies) :]

@@ -1,14 +1,16 @@
-"""A conversation that is too long is refused with figures, or loses as few of its oldest turns as will do."""
+"""A conversation that is too long is refused with figures, or loses its oldest turns, in strides."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from itertools import chain
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_core.chat.fit import Fitted, fit
+from llm_core.chat.fit import Fitted, first_kept, fit
 from llm_core.chat.template import Prompt
 from llm_core.errors import ContextOverflow
 from llm_core.messages import Message
@@ -37,8 +39,12 @@ def messages(script: str) -> list[Message]:
     ]
 
 
+def measure(message: Message) -> int:
+    return len(message.content)
+
+
 def fitted(script: str, limit: int, *, overflow: Overflow = "drop_oldest", reply: int = 0) -> Fitted:
-    return fit(messages(script), Renderer(), limit_tokens=limit, overflow=overflow, reply_tokens=reply)
+    return fit(messages(script), Renderer(), measure, limit_tokens=limit, overflow=overflow, reply_tokens=reply)
 
 
 def outcome(script: str, limit: int, *, reply: int = 0) -> tuple[str, int]:
@@ -62,11 +68,10 @@ def test_what_does_not_fit_is_refused_with_both_figures_and_a_way_out() -> None:
 
 
 @pytest.mark.parametrize(
-    ("limit", "kept", "dropped"),
-    [(20, "S2222bbbb3333", 2), (13, "S2222bbbb3333", 2), (12, "S3333", 4), (5, "S3333", 4)],
+    ("limit", "kept", "dropped"), [(13, "S5e6f7", 8), (10, "S4d5e6f7", 6), (5, "S7", 12), (2, "S7", 12)]
 )
-def test_as_few_of_the_oldest_turns_are_left_out_as_will_do(limit: int, kept: str, dropped: int) -> None:
-    assert outcome(LONG, limit) == (kept, dropped)
+def test_whenever_turns_have_more_than_their_room_half_of_it_is_kept(limit: int, kept: str, dropped: int) -> None:
+    assert outcome("s:S u:1 a:a u:2 a:b u:3 a:c u:4 a:d u:5 a:e u:6 a:f u:7", limit) == (kept, dropped)
 
 
 @pytest.mark.parametrize(
@@ -98,7 +103,7 @@ def test_a_last_turn_that_does_not_fit_alone_is_refused() -> None:
         ("s:S s:T u:1111 a:aaaa u:2", 3, "ST2"),
         ("u:1111 a:aaaa t:tttt a:aaaa u:2 t:3", 8, "23"),
         ("a:hello u:1", 1, "1"),
-        ("u:1 u:2 u:3", 2, "23"),
+        ("u:1 u:2 u:3 u:4 u:5 u:6", 5, "456"),
     ],
     ids=["several system messages", "an exchange with a tool", "a greeting", "questions only"],
 )
@@ -111,32 +116,87 @@ def test_a_single_turn_has_nothing_to_leave_out() -> None:
         fitted("s:S u:11111", 5)
 
 
-def test_room_for_the_reply_is_made_by_leaving_out_turns() -> None:
-    assert outcome(LONG, 21, reply=5) == ("S2222bbbb3333", 2)
-
-
 def test_the_last_turn_may_use_the_replys_room() -> None:
     assert outcome(LONG, 5, reply=3) == ("S3333", 4)
 
 
 def test_a_long_history_is_rendered_a_few_times_only() -> None:
     render = Renderer()
-    fit(messages("s:S " + "u:1 a:2 " * 500 + "u:3"), render, limit_tokens=300, overflow="drop_oldest")
+    fit(messages("s:S " + "u:1 a:2 " * 500 + "u:3"), render, measure, limit_tokens=300, overflow="drop_oldest")
 
-    assert len(render.rendered) <= 12
+    assert len(render.rendered) <= 3
+
+
+def cuts(script: str, **options: int) -> list[int]:
+    """How many messages each prompt of a conversation lacks, if it is asked for at every user's message."""
+    whole = messages(script)
+    ends = [at + 1 for at, message in enumerate(whole) if message.role == "user"]
+    limit = options.pop("limit")
+    return [
+        fit(whole[:end], Renderer(), measure, limit_tokens=limit, overflow="drop_oldest", **options).dropped
+        for end in ends
+    ]
+
+
+def test_the_cut_stays_for_many_turns() -> None:
+    dropped = cuts("s:S " + "u:1111 a:22222 " * 60, limit=200)
+
+    assert dropped[-1] > 80
+    assert len(set(dropped)) == 1 + dropped[-1] // 14  # a stride is 73 tokens, or 8 turns at first and 7 from then on
+
+
+def test_neither_the_replys_length_nor_a_few_words_of_the_system_prompt_move_the_cut() -> None:
+    script = "u:1111 a:22222 " * 60
+    past = slice(25, None)  # what still fits is whole, however long the reply may be
+
+    expected = cuts(f"s:SSSS {script}", limit=200)[past]
+    assert cuts(f"s:SSSSSSSS {script}", limit=200)[past] == expected
+    assert cuts(f"s:SSSS {script}", limit=200, reply_tokens=49)[past] == expected
+
+
+@given(sizes=st.lists(st.tuples(st.integers(1, 30), st.lists(st.integers(0, 30), max_size=3)), max_size=40))
+def test_it_cuts_where_somebody_would_have_who_remembers_the_last_cut(sizes: list[tuple[int, list[int]]]) -> None:
+    room, cut, kept = 60, 0, [0]
+    turns: list[list[Message]] = []
+    for asked, steps in sizes:
+        turns.append(messages("u:" + "u" * asked))
+        for step in [*steps, None]:  # the model speaks after the question, and after each result of a tool
+            kept = [sum(map(measure, chain.from_iterable(turns[first:]))) for first in range(len(turns))]
+            if kept[cut] > room:
+                cut = next((first for first in range(cut, len(turns)) if kept[first] <= room // 2), len(turns) - 1)
+            of_turns = [[measure(message) for message in turn] for turn in turns]
+            assert first_kept(turns, of_turns, room) == cut
+            if step is not None:
+                turns[-1] += [*messages("a:" + "a" * step), *messages("t:" + "t" * step)]
+        turns[-1] += messages("a:" + "a" * asked)
 
 
 @given(
     lengths=st.lists(st.tuples(st.integers(1, 9), st.integers(1, 9)), min_size=1, max_size=12),
     limit=st.integers(1, 120),
+    error=st.floats(0.0, 3.0),
 )
-def test_it_finds_what_trying_every_turn_in_order_finds(lengths: list[tuple[int, int]], limit: int) -> None:
-    turns = [f"u:{'u' * asked} a:{'a' * answered} " for asked, answered in lengths]
-    ends = ["s:S " + "".join(turns[start:]) for start in range(len(turns))]
-    fitting = [end for end in ends if len(Renderer()(messages(end)).tokens) <= limit]
-    if not fitting:
-        with pytest.raises(ContextOverflow):
-            fitted(ends[0], limit)
-        return
+def test_however_wrong_the_measure_is_the_prompt_fits(lengths: list[tuple[int, int]], limit: int, error: float) -> None:
+    script = "s:S " + " ".join(f"u:{'u' * asked} a:{'a' * answered}" for asked, answered in lengths) + " u:u"
+    reply = limit // 4
 
-    assert outcome(ends[0], limit)[0] == "".join(message.content for message in messages(fitting[0]))
+    def measure_badly(message: Message) -> int:
+        return round(len(message.content) * error)
+
+    def prompt() -> str:
+        found = fit(
+            messages(script),
+            Renderer(),
+            measure_badly,
+            limit_tokens=limit,
+            overflow="drop_oldest",
+            reply_tokens=reply,
+        )
+        return "".join(map(chr, found.prompt.tokens))
+
+    if limit < 2:
+        with pytest.raises(ContextOverflow):
+            prompt()
+        return
+    assert prompt() == "Su" or len(prompt()) <= limit - reply
+    assert re.fullmatch("S.*u", prompt())

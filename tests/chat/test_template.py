@@ -383,3 +383,24 @@ class TestRefusals:
     def test_a_template_that_stumbles_is_an_invalid_request(self, source: str, vocabulary: Model) -> None:
         with pytest.raises(InvalidRequest, match="cannot render"):
             ChatTemplate(source, vocabulary).render(NORMAL)
+
+
+@ALL
+def test_messages_have_about_as_many_tokens_as_they_measure(source: str, vocabulary: Model) -> None:
+    template = ChatTemplate(source, vocabulary)
+    told = conversation(*(f"{number}. The sea is wide and the ship is small." for number in range(19)), "And now?")
+    growth = len(template.render(told).tokens) - len(template.render(told[-1:]).tokens)
+
+    assert sum(map(template.measure, told[:-1])) == pytest.approx(growth, rel=0.12)
+
+
+@pytest.mark.parametrize("shows_thinking", [True, False])
+def test_thinking_is_measured_where_the_template_shows_what_was_thought(
+    shows_thinking: bool, small_vocabulary: Callable[..., Any]
+) -> None:
+    shown = "message.reasoning_content | default('')" if shows_thinking else "''"
+    source = f"{{% for message in messages %}}{{{{ {shown} + message.content + '.' }}}}{{% endfor %}}"
+    template = ChatTemplate(source, small_vocabulary())
+
+    thought = Message(role="assistant", content="yes", reasoning="hm")
+    assert template.measure(thought) == len("hmyes." if shows_thinking else "yes.")

@@ -397,4 +397,15 @@ def test_an_exchange_longer_than_a_prompt_may_be_is_cut_between_its_steps(monkey
 
     told = prompt_messages([turn(user("u"), *reply_messages(steps))], [])
 
-    assert [message.role for message in told] == ["assistant", "tool"] * 2
+    assert [message.role for message in told] == ["assistant", "tool"]
+
+
+def test_a_conversation_longer_than_a_prompt_may_be_begins_the_same_for_many_turns(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(exchange, "MAX_PROMPT_MESSAGES", 20)
+    turns = [turn(user(f"{number}"), *reply_messages([ContentDelta("a")])) for number in range(60)]
+
+    firsts = [prompt_messages(turns[:count], [user("now")])[0].content for count in range(1, 60)]
+
+    assert sorted(set(firsts), key=int) == [str(number) for number in range(0, 51, 5)]
