@@ -188,6 +188,7 @@ class LocalBackend:
             host_bytes=settings.kv_host_mb * _MIB,
             threads=threads,
             step_seconds=settings.step_ms / 1e3,
+            drafts=settings.draft == "auto",
             self_check=settings.self_check,
         )
         return LoadedModel(info, Chat(model), ConstraintCompiler(model), Engine(model, options))

@@ -13,13 +13,16 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 
+import numpy as np
+
 from llm_core.engine.checkpoints import Checkpoints
+from llm_core.engine.draft import MOST_TOKENS, Drafter, learn
 from llm_core.engine.facts import EngineOptions, EngineStats
+from llm_core.engine.generation import advance
 from llm_core.engine.grouping import split_by_length
 from llm_core.engine.inbox import Close, Inbox, Job
 from llm_core.engine.integrity import check_integrity
-from llm_core.engine.llama import Batch, Context, DecodeFailed, Model
-from llm_core.engine.logprobs import token_logprob
+from llm_core.engine.llama import Batch, Context, DecodeFailed, Model, Tokens
 from llm_core.engine.pace import Pace
 from llm_core.engine.placement import Placement
 from llm_core.engine.prefix_cache import PrefixCache
@@ -33,8 +36,7 @@ from llm_core.errors import (
     LLMError,
     SequenceFailed,
 )
-from llm_core.events import FinishReason, TokenLogprob
-from llm_core.request import SamplingParams
+from llm_core.events import FinishReason
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +63,7 @@ class Engine:
         self._batch = Batch(max(_BATCH_TOKENS, options.slots))
         self._steps = self._prefilled = self._generated = self._rebuilds = 0
         self._was_interrupted = False
+        self._drafter = Drafter() if options.drafts and model.can_trim else None
         self._open_context()
         self._thread = threading.Thread(target=self._run, name="llm-engine", daemon=True)
         self._thread.start()
@@ -212,10 +215,37 @@ class Engine:
             sequence.report_position(place)
 
     def _decode_running(self) -> None:
-        """Every running sequence's next token."""
+        """Every running sequence's next tokens: one, or more where what comes next is sure or likely."""
         running = sorted(self._scheduler.decoding(), key=_slot_index)
+        drafts = self._drafter.drafts(running) if self._drafter else {}
+        for sequence, draft in drafts.items():
+            self._try(sequence, draft)
+        running = [each for each in running if each not in drafts]
         for group in split_by_length(running) if self._context.pads_to_longest else [running]:
-            self._compute(dict.fromkeys(group, 1))
+            started = time.monotonic()
+            most = self._batch.capacity // max(1, len(group))
+            tokens = self._compute({each: min(each.uncomputed, most) for each in group})
+            if self._drafter and tokens == 1:
+                self._drafter.observe(1, time.monotonic() - started)
+
+    def _try(self, sequence: Sequence, draft: Tokens) -> None:
+        """Decodes a sequence's next token and those that may follow it, and keeps them as far as they are sampled."""
+        started = time.monotonic()
+        slot = sequence.running_slot
+        tokens = np.append(sequence.tokens[slot.length : sequence.length], draft)
+        self._batch.clear()
+        first = self._batch.add(slot.index, slot.length, tokens, wants_logits=True, of_each=True) - len(draft)
+        self._context.decode(self._batch)
+        slot.extend(tokens[:1])
+        held = 0
+        while self._sample(sequence, first + held) and held < len(draft) and sequence.known[-1] == draft[held]:
+            slot.extend(draft[held : held + 1])
+            held += 1
+        slot.last_used = self._steps
+        self._context.trim(slot.index, slot.length)
+        learn(sequence, len(draft), held)
+        assert self._drafter is not None
+        self._drafter.observe(len(tokens), time.monotonic() - started)
 
     def _prefill_prompts(self, started: float) -> None:
         """Some of the prompts: docs/engine.md says how much of which.
@@ -279,43 +309,18 @@ class Engine:
         output = self._batch.add(slot.index, slot.length, tokens, wants_logits=is_last)
         return output if is_last else None
 
-    def _sample(self, sequence: Sequence, output: int) -> None:
+    def _sample(self, sequence: Sequence, output: int) -> bool:
+        """Advances a sequence by its next token. False: it has ended."""
+        before = sequence.generated
         try:
-            self._advance(sequence, output)
+            reason = advance(self.model, self._context, sequence, output)
         except Exception as error:
             self._fail(sequence, error)
-
-    def _advance(self, sequence: Sequence, output: int) -> None:
-        """Chooses one sequence's next token and hands out its text."""
-        request = sequence.request
-        token, logprobs = self._choose(sequence, output)
-        sequence.append(token)
-        self._generated += 1
-        if token in self.model.end_tokens:
-            self._finish(sequence, "stop")
-            return
-        if request.constraint is not None:
-            request.constraint.accept(token)
-        text = sequence.text.feed(self.model.token_bytes(token, special=token in request.visible_tokens))
-        if text or logprobs:
-            sequence.emit(Piece(text, logprobs))
-        if sequence.text.stopped or (request.constraint is not None and request.constraint.is_complete):
-            self._finish(sequence, "stop")
-        elif sequence.generated >= request.max_tokens or sequence.length >= sequence.capacity:
-            self._finish(sequence, "length")
-
-    def _choose(self, sequence: Sequence, output: int) -> tuple[int, tuple[TokenLogprob, ...]]:
-        """Samples from what the request's constraint leaves. Log probabilities are those before it took any away."""
-        constraint, wanted = sequence.request.constraint, sequence.request.sampling.logprobs
-        assert sequence.sampler is not None
-        if constraint is None and wanted is None:
-            return sequence.sampler.sample(self._context, output), ()
-        logits = self._context.logits(output)
-        unmasked = logits if constraint is None or wanted is None else logits.copy()
-        if constraint is not None:
-            constraint.mask(logits)  # the very memory that the sampler reads
-        token = sequence.sampler.sample(self._context, output)
-        return token, () if wanted is None else (token_logprob(self.model, unmasked, token, wanted),)
+            return False
+        self._generated += sequence.generated - before
+        if reason is not None:
+            self._finish(sequence, reason)
+        return reason is None
 
     # ── how a sequence ends ──────────────────────────────────────────────────────────────────────────────────────────
 
@@ -363,6 +368,7 @@ class Engine:
             context_tokens=options.context_tokens,
             batch_tokens=self._batch.capacity,
             threads=options.threads,
+            outputs=1 + MOST_TOKENS,
         )
         self._slots = [Slot(index, options.context_tokens) for index in range(options.slots)]
         self._cache = PrefixCache(self._slots, host_bytes=options.host_bytes, can_trim=self.model.can_trim)
@@ -370,15 +376,23 @@ class Engine:
         self._checkpoints = Checkpoints(self._context, self._cache, self.model.end_tokens)
 
     def _warm_up(self) -> None:
-        """Computes a few tokens, so that weights are paged in and the pace is known before the first request."""
-        tokens = Sequence(_WARM_UP, lambda _event: None, self.context_tokens).known
+        """Computes a few tokens, so that weights are paged in and calls have been timed before the first request."""
+        self._time_call(1)
         for _ in range(2):
-            self._batch.clear()
-            self._batch.add(0, 0, tokens, wants_logits=True)
-            started = time.monotonic()
-            self._context.decode(self._batch)
-            self._pace.observe(len(tokens), time.monotonic() - started)
-            self._context.trim(0, 0)
+            self._pace.observe(_WARM_UP_TOKENS, self._time_call(_WARM_UP_TOKENS))
+        if self._drafter:
+            for tokens in (1, 1 + MOST_TOKENS):
+                self._drafter.observe(tokens, min(self._time_call(tokens) for _ in range(3)))
+
+    def _time_call(self, tokens: int) -> float:
+        """Seconds that a call for so many tokens takes."""
+        self._batch.clear()
+        self._batch.add(0, 0, np.ones(tokens, np.int32), wants_logits=True, of_each=tokens <= 1 + MOST_TOKENS)
+        started = time.monotonic()
+        self._context.decode(self._batch)
+        seconds = time.monotonic() - started
+        self._context.trim(0, 0)
+        return seconds
 
     def _rebuild(self, error: DecodeFailed) -> None:
         """The context cannot be trusted: ends what was running, makes a new one, and goes on with what waits."""
@@ -394,7 +408,7 @@ class Engine:
         check_integrity(self._slots, self._cache, self._scheduler, self._inbox, self._context)
 
 
-_WARM_UP = GenerationRequest(prompt=(1,) * 16, sampling=SamplingParams(), max_tokens=1, timeout=1)
+_WARM_UP_TOKENS = 16
 
 
 def _slot_index(sequence: Sequence) -> int:

@@ -16,6 +16,7 @@ class EngineOptions:
         host_bytes: Host memory for idle prefixes.
         threads: CPU threads.
         step_seconds: Target time of a step while prompts arrive.
+        drafts: Tokens that were said before are tried again, where that pays.
         self_check: Looks whether slots, cache and queue agree whenever there is nothing left to do.
     """
 
@@ -25,6 +26,7 @@ class EngineOptions:
     host_bytes: int
     threads: int
     step_seconds: float
+    drafts: bool = False
     self_check: bool = False
 
 

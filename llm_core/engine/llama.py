@@ -289,13 +289,14 @@ class Batch:
     def clear(self) -> None:
         self.size = 0
 
-    def add(self, slot: int, position: int, tokens: Tokens, *, wants_logits: bool) -> int:
-        """Appends consecutive tokens of one sequence; returns the index whose logits were asked for (the last one)."""
+    def add(self, slot: int, position: int, tokens: Tokens, *, wants_logits: bool, of_each: bool = False) -> int:
+        """Appends consecutive tokens of one sequence; returns the index of the last one. Logits are asked for of that
+        one, or of each."""
         start, end = self.size, self.size + len(tokens)
         self._token[start:end] = tokens
         self._position[start:end] = np.arange(position, position + len(tokens))
         self._slot[start:end] = slot
-        self._wants_logits[start:end] = 0
+        self._wants_logits[start:end] = wants_logits and of_each
         self._wants_logits[end - 1] = wants_logits
         self.size = end
         return end - 1
@@ -316,16 +317,19 @@ class Context:
         context_tokens: Cells of each slot.
         batch_tokens: The largest batch.
         threads: CPU threads.
+        outputs: The most tokens whose logits are asked for in one decode.
     """
 
-    def __init__(self, model: Model, *, slots: int, context_tokens: int, batch_tokens: int, threads: int) -> None:
+    def __init__(
+        self, model: Model, *, slots: int, context_tokens: int, batch_tokens: int, threads: int, outputs: int = 1
+    ) -> None:
         params = lib.llama_context_default_params()
         params.n_ctx = context_tokens * slots
         params.n_seq_max = slots
         params.n_batch = batch_tokens
         # An interrupted call loses the part that it was at. Larger parts gain nothing on a CPU.
         params.n_ubatch = min(batch_tokens, 512 if model.on_gpu else 128)
-        params.n_outputs_max = slots
+        params.n_outputs_max = max(slots, outputs)
         params.n_threads = params.n_threads_batch = threads
         params.kv_unified = False
         params.swa_full = True  # all of a sliding window's cells, so that a sequence can be cut anywhere

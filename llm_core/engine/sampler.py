@@ -41,6 +41,11 @@ class Sampler:
             return int(context.logits(index).argmax())
         return int(_sample(self._address, context._pointer, index))
 
+    def accept(self, token: int) -> None:
+        """Remembers a token that was not sampled."""
+        if self._chain is not None:
+            lib.llama_sampler_accept(self._chain, token)
+
     def close(self) -> None:
         if self._chain is not None:
             lib.llama_sampler_free(self._chain)

@@ -21,6 +21,9 @@ from llm_core.request import SamplingParams
 
 log = logging.getLogger(__name__)
 
+FIRST_DRAFT_RATE = 0.6
+"""The share of what is tried that is expected to hold, before there has been a trial."""
+
 
 class Constraint(Protocol):
     """What a reply is held to. It serves one sequence; the engine's thread alone touches it."""
@@ -34,6 +37,9 @@ class Constraint(Protocol):
 
     def accept(self, token: int) -> None:
         """Takes the token that was chosen."""
+
+    def forced(self) -> list[int]:
+        """The tokens that must come next, as many as are sure; often none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +105,8 @@ class Sequence:
 
     Attributes:
         stops: Lengths of the prompt at which a checkpoint is taken.
+        draft_tokens, accepted_tokens: Tokens of the reply that were tried before they were known, and how many held.
+        draft_rate: The share of them that is expected to hold.
     """
 
     request: GenerationRequest
@@ -111,6 +119,9 @@ class Sequence:
     position: int = -1
     cached_tokens: int = 0
     generated: int = 0
+    draft_tokens: int = 0
+    accepted_tokens: int = 0
+    draft_rate: float = FIRST_DRAFT_RATE
     submitted_at: float = field(default_factory=time.monotonic)
     admitted_at: float | None = None
     first_token_at: float | None = None

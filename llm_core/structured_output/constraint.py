@@ -109,6 +109,17 @@ class Constraint:
             self._matcher.consume_token(token)
         self._check()
 
+    def forced(self) -> list[int]:
+        """The tokens that the grammar leaves no choice about, such as a key and its quotes; none where there is one.
+
+        Raises:
+            SequenceFailed: The grammar turned out too costly.
+        """
+        with no_panics(SequenceFailed):
+            tokens = self._matcher.compute_ff_tokens()
+        self._check()
+        return tokens
+
     def _check(self) -> None:
         if self._matcher.is_error():
             raise SequenceFailed(f"The reply cannot be held to its form any more: {reason(self._matcher.get_error())}")

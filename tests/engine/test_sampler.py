@@ -40,3 +40,17 @@ def test_the_likeliest_token_is_that_of_llama_cpps_greedy_sampler(context: Conte
     assert len(chosen) > 5
     short.close()
     chain.close()
+
+
+def test_a_token_that_was_not_sampled_counts_for_the_penalties(context: Context, model: Model) -> None:
+    batch = Batch(64)
+    prompt = model.tokenize("Once upon a time", add_special=False, parse_special=False)
+    output = batch.add(0, 0, np.array(prompt, np.int32), wants_logits=True)
+    context.decode(batch)
+    sampler = Sampler(model, SamplingParams(temperature=0, frequency_penalty=2), NOTHING)
+    likeliest = int(context.logits(output).argmax())
+    for _ in range(10):
+        sampler.accept(likeliest)
+
+    assert sampler.sample(context, output) != likeliest
+    sampler.close()

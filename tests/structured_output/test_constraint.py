@@ -12,6 +12,7 @@ import pytest
 
 from llm_core.engine.engine import Engine
 from llm_core.engine.llama import Model
+from llm_core.engine.sampler import Sampler
 from llm_core.errors import EngineClosed, InvalidRequest, SequenceFailed
 from llm_core.request import SamplingParams
 from llm_core.structured_output import constraint as module
@@ -31,6 +32,20 @@ CITY = json_grammar(
         "type": "object",
         "properties": {"city": {"type": "string", "maxLength": 30}, "warm": {"type": "boolean"}},
         "required": ["city", "warm"],
+        "additionalProperties": False,
+    }
+)
+
+
+FORM = json_grammar(
+    {
+        "type": "object",
+        "properties": {
+            "departure_airport": {"enum": ["Frankfurt", "Heathrow"]},
+            "number_of_passengers": {"type": "integer", "minimum": 1, "maximum": 9},
+            "needs_wheelchair_assistance": {"type": "boolean"},
+        },
+        "required": ["departure_airport", "number_of_passengers", "needs_wheelchair_assistance"],
         "additionalProperties": False,
     }
 )
@@ -272,6 +287,34 @@ class TestInTheEngine:
         assert set(json.loads(calls[0].finish().text)) == {"city", "warm"}
         assert calls[1].finish().text == "a" * 30
 
+    @pytest.mark.parametrize(
+        "grammar", [CITY, FORM, 'start: "Yours faithfully, the undersigned"\n', 'start: "a"{30}\n']
+    )
+    def test_what_leaves_no_choice_is_not_sampled(
+        self, engine: Engine, compiler: ConstraintCompiler, grammar: str
+    ) -> None:
+        sampled = held(engine, compiler, grammar, max_tokens=80, sampling=SamplingParams(temperature=0, logprobs=0))
+        sampled.finish()
+        before = engine.stats()
+        call = held(engine, compiler, grammar, max_tokens=80).finish()
+        after = engine.stats()
+
+        assert call.text == sampled.text
+        assert call.done.finish_reason == "stop"
+        assert after.generated_tokens - before.generated_tokens == call.done.usage.completion_tokens
+        assert after.steps - before.steps < 0.7 * call.done.usage.completion_tokens
+
+    def test_what_leaves_no_choice_counts_for_the_penalties(
+        self, engine: Engine, compiler: ConstraintCompiler, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        remembered: list[int] = []
+        monkeypatch.setattr(Sampler, "accept", lambda _self, token: remembered.append(token))
+        call = held(engine, compiler, 'start: "Yours faithfully, the " ("captain" | "cook")\n').finish()
+
+        said = b"".join(engine.model.token_bytes(token) for token in remembered).decode()
+        assert call.text in ("Yours faithfully, the captain", "Yours faithfully, the cook")
+        assert said.startswith("Yours faithfully, the")
+
     def test_a_reply_cut_by_max_tokens_ends_with_length(self, engine: Engine, compiler: ConstraintCompiler) -> None:
         call = held(engine, compiler, CITY, max_tokens=3).finish()
 
@@ -284,7 +327,9 @@ class TestInTheEngine:
         assert (call.text, call.done.finish_reason) == ('{"city', "stop")
 
     def test_a_cancel_ends_it(self, engine: Engine, compiler: ConstraintCompiler) -> None:
-        call = held(engine, compiler, "start: /a{1000}/\n", max_tokens=500).wait_for(lambda call: len(call.pieces) > 2)
+        call = held(engine, compiler, "start: /[ab]{1000}/\n", max_tokens=500).wait_for(
+            lambda call: len(call.pieces) > 2
+        )
 
         assert call.cancel().finish().done.finish_reason == "cancelled"
 
