@@ -74,7 +74,7 @@ class LLMClient(ChatClient):
         self.backend: Backend[Any] = backend if backend is not None else _backend_of(self.settings)
         self._watch: tuple[Callable[[], Watcher], ...] = ()
         self._refusing = False
-        self._sessions = Sessions(self.settings, self._request, self._reply)
+        self._sessions = Sessions(self.settings, self._request, self._reply, self.backend.forget)
         atexit.register(self.close)  # a thread inside llama.cpp must not outlive the interpreter
 
     # ── the model ────────────────────────────────────────────────────────────────────────────────────────────────────

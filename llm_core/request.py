@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Annotated, Any, Literal, Unpack
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from llm_core.complaints import invalid_request
 from llm_core.messages import Message, MessageLike, Text, parse_messages
@@ -141,6 +150,7 @@ class ChatRequest(BaseModel):
     max_steps: MaxSteps = 8
     on_tool_call: OnToolCall | None = None
     owner: Annotated[str, Field(max_length=200)] = ""
+    _session: str = PrivateAttr("")  # no option: a session says so itself
 
     @field_validator("response_format", mode="before")
     @classmethod
@@ -170,6 +180,17 @@ class ChatRequest(BaseModel):
         if choice == "required" and not tools:
             raise ValueError("'required' needs tools to choose from, and there are none")
         return choice
+
+    @property
+    def session(self) -> str:
+        """The session whose turn this is, empty where it is none's. What the engine keeps of it is deleted with it."""
+        return self._session
+
+    def of_session(self, session_id: str) -> ChatRequest:
+        """The same, as a turn of a session."""
+        turn = self.model_copy()
+        turn._session = session_id
+        return turn
 
     @property
     def callable_tools(self) -> tuple[ToolSpec, ...]:

@@ -107,6 +107,7 @@ class Settings(BaseSettings):
         context_tokens: Tokens that one request, prompt and reply, may use. None: 4096, or what the model was trained
             for where that is less.
         kv_host_mb: Host memory for the KV state of idle conversations, in MiB; 0 keeps them in the slots only.
+        kv_disk_mb: Disk for that of sessions, in MiB, so that it is there after a restart; 0: none.
         parallel: Slots: sequences decoded together.
         queue_limit: Requests that may wait for a slot; one more is refused at once.
         threads: CPU threads of the engine. None: as many as physical cores.
@@ -155,6 +156,7 @@ class Settings(BaseSettings):
     server_token: SecretStr | None = None
     context_tokens: Annotated[int, Field(ge=64, le=4_194_304)] | None = None
     kv_host_mb: Annotated[int, Field(ge=0, le=1_048_576)] = 1024
+    kv_disk_mb: Annotated[int, Field(ge=0, le=16_777_216)] = 2048
     parallel: Annotated[int, Field(ge=1, le=64)] = 8
     queue_limit: Annotated[int, Field(ge=0, le=10_000)] = 64
     threads: Annotated[int, Field(ge=1, le=512)] | None = None

@@ -91,6 +91,9 @@ class ScriptedBackend:
     def stats(self) -> EngineStats | None:
         return None
 
+    def forget(self, owner: str, session: str) -> None:
+        """Keeps nothing."""
+
     def clear_cache(self) -> None:
         """There is none."""
 

@@ -69,5 +69,8 @@ class Backend(Protocol[Event]):
     def clear_cache(self) -> None:
         """Forgets every cached prefix, where the backend keeps any."""
 
+    def forget(self, owner: str, session: str) -> None:
+        """Forgets what was kept for a session that is deleted. Never waits for the engine."""
+
     def close(self) -> None:
         """Ends running requests and frees what is held. Calling it again does nothing."""

@@ -22,6 +22,7 @@ from llm_core.engine.facts import EngineOptions, EngineStats
 from llm_core.engine.llama import Model
 from llm_core.engine.prepared import FORM, folder_of, prepared_file
 from llm_core.engine.sequence import EngineEvent, GenerationRequest, Sequence
+from llm_core.engine.state_path import remove_state, state_folder
 from llm_core.errors import EngineClosed, LLMError, ModelError
 from llm_core.events import ChatEvent
 from llm_core.models.info import ModelInfo, describe
@@ -120,6 +121,7 @@ class LocalBackend:
             owner=request.owner,
             visible_tokens=prepared.visible_tokens,
             constraint=grammar.compile(loaded.compiler) if grammar else None,
+            session=request.session,
         )
         return LocalSubmission(ReplyTranslator(prepared), engine, engine.submit(generation, sink))
 
@@ -128,6 +130,11 @@ class LocalBackend:
 
     def clear_cache(self) -> None:
         self._wait().engine.clear_cache()
+
+    def forget(self, owner: str, session: str) -> None:
+        remove_state(self._settings.data_dir, owner, session)
+        if (loaded := self._loaded) is not None:
+            loaded.engine.forget(owner, session)
 
     def _wait(self) -> LoadedModel:
         self.start().result()
@@ -189,6 +196,8 @@ class LocalBackend:
             threads=threads,
             step_seconds=settings.step_ms / 1e3,
             drafts=settings.draft == "auto",
+            kv_folder=state_folder(settings.data_dir),
+            disk_bytes=settings.kv_disk_mb * _MIB,
             self_check=settings.self_check,
         )
         return LoadedModel(info, Chat(model), ConstraintCompiler(model), Engine(model, options))

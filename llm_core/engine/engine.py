@@ -7,6 +7,7 @@ Callers talk to it through `submit` and `cancel` alone, from any thread; what th
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -15,8 +16,10 @@ from contextlib import suppress
 
 import numpy as np
 
+from llm_core.engine.archive import Archive
 from llm_core.engine.checkpoints import Checkpoints
 from llm_core.engine.draft import MOST_TOKENS, Drafter, learn
+from llm_core.engine.entry import HostEntry
 from llm_core.engine.facts import EngineOptions, EngineStats
 from llm_core.engine.generation import advance
 from llm_core.engine.grouping import split_by_length
@@ -34,6 +37,7 @@ from llm_core.errors import (
     EngineClosed,
     EngineFailed,
     LLMError,
+    ModelError,
     SequenceFailed,
 )
 from llm_core.events import FinishReason
@@ -41,6 +45,7 @@ from llm_core.events import FinishReason
 log = logging.getLogger(__name__)
 
 _BATCH_TOKENS = 512
+_FETCH_SECONDS = 0.05  # a sequence that waits for a file is looked after so often
 
 
 class Engine:
@@ -64,8 +69,13 @@ class Engine:
         self._steps = self._prefilled = self._generated = self._rebuilds = 0
         self._was_interrupted = False
         self._drafter = Drafter() if options.drafts and model.can_trim else None
-        self._open_context()
         self._thread = threading.Thread(target=self._run, name="llm-engine", daemon=True)
+        self._archive = Archive.open(model, options, unwritten=self._unwritten, post=self._post)
+        try:
+            self._open_context()
+        except ModelError:
+            self._close_archive()
+            raise
         self._thread.start()
 
     # ── from any thread ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -116,8 +126,12 @@ class Engine:
         )
 
     def clear_cache(self) -> None:
-        """Forgets every cached prefix, in free slots and in host memory; returns once that is done."""
+        """Forgets every cached prefix, in free slots, in host memory and on disk; returns once that is done."""
         self._do(lambda: self._placement.clear())
+
+    def forget(self, owner: str, session: str) -> None:
+        """Forgets a session's prefixes soon, wherever they are. Whoever deletes one needs not wait for a step."""
+        self._post(lambda: self._placement.forget(owner, session))
 
     def check_integrity(self) -> None:
         """Whether slots, cache and queue agree; returns once that is known.
@@ -131,16 +145,25 @@ class Engine:
             raise self._inbox.refusal
 
     def _do(self, work: Callable[[], None]) -> None:
-        done: Future[None] = Future()
-        self._inbox.put(Job(work, done))
+        done = self._post(work)
         self._context.interrupt()
         while self._thread.is_alive():
             with suppress(TimeoutError):
                 return done.result(0.1)
 
+    def _post(self, work: Callable[[], None]) -> Future[None]:
+        """Has something done on the engine's thread, between two steps. Without that thread it is not done."""
+        done: Future[None] = Future()
+        if self._thread.is_alive():
+            self._inbox.put(Job(work, done))
+        else:
+            done.set_result(None)
+        return done
+
     def close(self) -> None:
         """Stops the thread and frees the context. Requests that have not ended get `EngineClosed`."""
         self._inbox.refuse(EngineClosed("The engine has been shut down."))
+        self._close_archive()
         self._inbox.put(Close())
         self._context.interrupt()
         self._thread.join()
@@ -175,10 +198,12 @@ class Engine:
 
     def _take_commands(self) -> bool:
         """Reads the inbox; waits there while there is nothing to do."""
-        idle = not self._scheduler.all()
-        if idle and self.options.self_check:
+        idle, pause = not self._scheduler.all(), None
+        if not self._scheduler.running and self._archive and self._archive.is_fetching:
+            idle, pause = True, _FETCH_SECONDS
+        if idle and pause is None and self.options.self_check:
             self._check_integrity()
-        while (command := self._inbox.take(wait=idle)) is not None:
+        while (command := self._inbox.take(wait=idle, seconds=pause)) is not None:
             idle = False
             match command:
                 case Sequence():
@@ -342,6 +367,8 @@ class Engine:
         self._scheduler.remove(sequence)
         if sequence.slot is not None:
             sequence.slot.is_free = True
+            if self._archive and sequence.request.session:
+                self._archive.wake()
         if sequence.sampler is not None:
             sequence.sampler.close()
         self._inbox.release()
@@ -360,6 +387,10 @@ class Engine:
 
     # ── the context ──────────────────────────────────────────────────────────────────────────────────────────────────
 
+    def _close_archive(self) -> None:
+        if self._archive is not None:
+            self._archive.close()
+
     def _open_context(self) -> None:
         options = self.options
         self._context = Context(
@@ -371,9 +402,14 @@ class Engine:
             outputs=1 + MOST_TOKENS,
         )
         self._slots = [Slot(index, options.context_tokens) for index in range(options.slots)]
-        self._cache = PrefixCache(self._slots, host_bytes=options.host_bytes, can_trim=self.model.can_trim)
-        self._placement = Placement(self._context, self._slots, self._cache)
+        disk = self._archive.entries if self._archive is not None else ()
+        self._cache = PrefixCache(self._slots, disk, host_bytes=options.host_bytes, can_trim=self.model.can_trim)
+        self._placement = Placement(self._context, self._slots, self._cache, self._archive)
         self._checkpoints = Checkpoints(self._context, self._cache, self.model.end_tokens)
+
+    def _unwritten(self) -> tuple[HostEntry | None, bool]:
+        """Where nothing runs, nobody waits for a state to be copied."""
+        return self._placement.unwritten(self.options.step_seconds / 2 if self._scheduler.all() else math.inf)
 
     def _warm_up(self) -> None:
         """Computes a few tokens, so that weights are paged in and calls have been timed before the first request."""

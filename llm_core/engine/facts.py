@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +18,8 @@ class EngineOptions:
         threads: CPU threads.
         step_seconds: Target time of a step while prompts arrive.
         drafts: Tokens that were said before are tried again, where that pays.
+        kv_folder: Where sessions' idle prefixes are kept on disk; None: nowhere.
+        disk_bytes: The most that they take there.
         self_check: Looks whether slots, cache and queue agree whenever there is nothing left to do.
     """
 
@@ -27,6 +30,8 @@ class EngineOptions:
     threads: int
     step_seconds: float
     drafts: bool = False
+    kv_folder: Path | None = None
+    disk_bytes: int = 0
     self_check: bool = False
 
 

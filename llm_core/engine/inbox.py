@@ -95,10 +95,15 @@ class Inbox:
         """Whether there is nothing to take."""
         return self._commands.empty()
 
-    def take(self, *, wait: bool) -> Command | None:
-        """The next command, None where there is none."""
+    def take(self, *, wait: bool, seconds: float | None = None) -> Command | None:
+        """The next command, None where there is none.
+
+        Args:
+            wait: Until there is one.
+            seconds: The longest wait; None for any.
+        """
         try:
-            return self._commands.get(block=wait)
+            return self._commands.get(block=wait, timeout=seconds)
         except queue.Empty:
             return None
 

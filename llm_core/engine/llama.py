@@ -428,6 +428,10 @@ class Context:
         length = self.length(slot)
         return self._state(slot, lib.LLAMA_STATE_SEQ_FLAGS_NONE), length if 0 < self._model.window < length else 0
 
+    def size(self, slot: int) -> int:
+        """Bytes that `save` would take."""
+        return int(lib.llama_state_seq_get_size(self._pointer, slot))
+
     def checkpoint(self, slot: int) -> State:
         """A copy of the part of the slot's state that cannot be cut, shape (bytes,)."""
         return self._state(slot, lib.LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY)

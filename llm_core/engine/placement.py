@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Sequence as Row
 
+from llm_core.engine.archive import LEAST_TOKENS, Archive
 from llm_core.engine.checkpoint import last_of
+from llm_core.engine.entry import DiskEntry, HostEntry
 from llm_core.engine.llama import Context
-from llm_core.engine.prefix_cache import HostEntry, Match, PrefixCache
+from llm_core.engine.prefix_cache import Match, PrefixCache
 from llm_core.engine.sequence import Sequence
 from llm_core.engine.slot import Slot
 
@@ -18,12 +21,17 @@ MIN_MOVED_TOKENS = 32
 
 
 class Placement:
-    """Chooses slots and moves KV state between slots and host memory. Runs on the engine's thread, between decodes."""
+    """Chooses slots, and moves KV state between slots, host memory and the archive.
 
-    def __init__(self, context: Context, slots: list[Slot], cache: PrefixCache) -> None:
+    Runs on the engine's thread, between decodes.
+    """
+
+    def __init__(self, context: Context, slots: list[Slot], cache: PrefixCache, archive: Archive | None) -> None:
         self._context = context
         self._slots = slots
         self._cache = cache
+        self._archive = archive
+        self._seconds_per_byte = 1e-9
 
     def try_place(self, sequence: Sequence, prefilling: Row[Sequence], now: int) -> bool:
         """Gives the sequence a slot. False: it is better to wait, for a slot or for a prefix that is being computed.
@@ -34,9 +42,15 @@ class Placement:
             now: The number of this step, for the order of last use.
         """
         free = [slot for slot in self._slots if slot.is_free]
+        if sequence.fetch is not None and not sequence.fetch.is_over:
+            return False
         if not free or self._cache.worth_waiting(sequence, prefilling, MIN_MOVED_TOKENS):
             return False
         match = self._cache.best(sequence)
+        if isinstance(match.source, DiskEntry):
+            assert self._archive is not None
+            self._archive.fetch(match.source, sequence)
+            return False
         if isinstance(match.source, Slot) and match.source.is_free and self._take_over(match, free):
             slot = match.source
         else:
@@ -48,12 +62,48 @@ class Placement:
             self._keep(slot)
             self._fill(slot, match)
         slot.is_free, slot.owner, slot.last_used = False, sequence.owner, now
+        slot.session, slot.is_on_disk = sequence.request.session, False
         slot.shared_tokens = sequence.request.shared_tokens
         sequence.slot, sequence.cached_tokens = slot, slot.length
         return True
 
+    def unwritten(self, seconds: float) -> tuple[HostEntry | None, bool]:
+        """The state of an idle conversation that is not on disk, and whether there are more.
+
+        Args:
+            seconds: How long it may take to copy it; where it would take longer there is none now.
+        """
+        wanted: list[Slot | HostEntry] = [entry for entry in self._cache.host if _is_unwritten(entry)]
+        wanted += [slot for slot in self._slots if slot.is_free and _is_unwritten(slot)]
+        if not wanted:
+            return None, False
+        first = min(wanted, key=lambda each: each.last_used)
+        if isinstance(first, Slot):
+            if self._context.size(first.index) * self._seconds_per_byte > seconds:
+                return None, True
+            started = time.monotonic()
+            entry = self._saved(first)
+            self._seconds_per_byte = (time.monotonic() - started) / entry.size
+        else:
+            entry = first
+        first.is_on_disk = True
+        return entry, len(wanted) > 1
+
+    def forget(self, owner: str, session: str) -> None:
+        """Forgets what belongs to a session, wherever it is."""
+        if self._archive is not None:
+            self._archive.forget(owner, session)
+        self._cache.forget(owner, session)
+        for slot in self._slots:
+            if (slot.owner, slot.session) == (owner, session):
+                slot.session = ""  # one that runs is not written when it ends
+                if slot.is_free:
+                    self._trim(slot, 0)
+
     def clear(self) -> None:
-        """Forgets what is in free slots and in host memory."""
+        """Forgets what is in free slots, in host memory and on disk."""
+        if self._archive is not None:
+            self._archive.clear()
         self._cache.clear()
         for slot in self._slots:
             if slot.is_free:
@@ -82,11 +132,20 @@ class Placement:
         """Moves what the slot holds to host memory, where it is worth that and nothing else holds it."""
         if slot.length < MIN_MOVED_TOKENS or self._cache.covers(slot):
             return
+        self._cache.add(self._saved(slot))
+
+    def _saved(self, slot: Slot) -> HostEntry:
         state, shortest = self._context.save(slot.index)
-        self._cache.add(
-            HostEntry(
-                slot.known.copy(), slot.owner, slot.shared_tokens, shortest, slot.checkpoints, state, slot.last_used
-            )
+        return HostEntry(
+            slot.known.copy(),
+            slot.owner,
+            slot.session,
+            slot.shared_tokens,
+            shortest,
+            slot.checkpoints,
+            state,
+            slot.last_used,
+            slot.is_on_disk,
         )
 
     def _fill(self, slot: Slot, match: Match) -> None:
@@ -95,12 +154,15 @@ class Placement:
         source = match.source
         if source is None or match.length < MIN_MOVED_TOKENS:
             return
+        assert not isinstance(source, DiskEntry)
         prefix = source.known[: match.length].copy()
         if isinstance(source, Slot):
             self._context.copy(source.index, slot.index)
         elif not self._context.restore(slot.index, source.state):
             log.warning("a saved prefix of %d tokens could not be restored; it is computed afresh", match.length)
             self._cache.remove(source)
+            if self._archive is not None and source.is_on_disk:
+                self._archive.forget(source.owner, source.session)
             return
         elif match.length == len(source.known):
             self._cache.remove(source)
@@ -121,3 +183,7 @@ class Placement:
         slot.checkpoints = tuple(each for each in slot.checkpoints if each.length <= length)
         if not length:
             slot.shortest = 0
+
+
+def _is_unwritten(source: Slot | HostEntry) -> bool:
+    return bool(source.session) and not source.is_on_disk and len(source.known) >= LEAST_TOKENS

@@ -1,41 +1,29 @@
-"""Which computed prefixes exist and who may use them: the slots' contents and, behind them, host memory.
+"""Which computed prefixes exist and who may use them: the slots' contents and, behind them, host memory and the disk.
 
-One index over both places: token ids, owner, where. A few hundred arrays compare in microseconds, so there is no tree.
-It keeps books only; moving KV state between the places is `placement`'s work. A third place, such as disk, would be one
-more list of entries here and one more case there.
+One index over all places: token ids, owner, where. A few hundred arrays compare in microseconds, so there is no tree.
+It keeps books only; moving KV state between the places is `placement`'s work. The disk is looked at only where it has
+much more than the other two, and for its owner alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 
 from llm_core.engine.checkpoint import Checkpoint, last_of, size_of, thinned
-from llm_core.engine.llama import State, Tokens
+from llm_core.engine.entry import DiskEntry, HostEntry
+from llm_core.engine.llama import Tokens
 from llm_core.engine.sequence import Sequence
 from llm_core.engine.slot import Slot
 
+Source = Slot | HostEntry | DiskEntry
 
-@dataclass(eq=False)
-class HostEntry:
-    """The KV state of an idle conversation in host memory. Its fields are those of a slot."""
-
-    known: Tokens
-    owner: str
-    shared_tokens: int
-    shortest: int
-    checkpoints: tuple[Checkpoint, ...]
-    state: State
-    last_used: int
-
-    @property
-    def size(self) -> int:
-        return self.state.nbytes + self.known.nbytes + size_of(self.checkpoints)
-
-
-Source = Slot | HostEntry
+LEAST_FROM_DISK = 64
+"""Tokens that a file has to have more than memory; else they are computed in about the time that it takes to read."""
+_SHARE_FROM_DISK = 8  # and this part of all that is in it
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +39,13 @@ class PrefixCache:
 
     Args:
         slots: All slots of the engine; their contents are entries as they stand.
+        disk: What is there now; kept by `archive`.
         host_bytes: The most memory that `HostEntry`s and checkpoints may use; the least recently used leave first.
         can_trim: The model's memory can be cut. Else (recurrent, hybrid) an entry is usable whole or to a checkpoint.
     """
 
-    def __init__(self, slots: list[Slot], *, host_bytes: int, can_trim: bool) -> None:
-        self._slots = slots
+    def __init__(self, slots: list[Slot], disk: Iterable[DiskEntry], *, host_bytes: int, can_trim: bool) -> None:
+        self._slots, self._disk = slots, disk
         self.host_limit = host_bytes
         self._can_trim = can_trim
         self.host: list[HostEntry] = []
@@ -67,14 +56,25 @@ class PrefixCache:
 
     def best(self, sequence: Sequence) -> Match:
         """The longest prefix of the prompt that is computed already. Of equals a free slot comes first: it is free.
+        A sequence looks at the disk once.
 
         At least the prompt's last token is never taken from the cache: its logits are what the reply starts from.
         """
         best = Match(None, 0)
-        for source in self._sources():
+        found = [sequence.fetch.found] if sequence.fetch and sequence.fetch.found else []
+        for source in chain(self._sources(), found):
             length = self._usable(sequence, source.known, source)
             if length > best.length:
                 best = Match(source, length)
+        return best if sequence.fetch else self._best_on_disk(sequence, best)
+
+    def _best_on_disk(self, sequence: Sequence, best: Match) -> Match:
+        least = best.length + LEAST_FROM_DISK
+        for entry in self._disk:
+            if entry.owner == sequence.owner:
+                length = self._usable(sequence, entry.known, entry)
+                if length >= max(least, best.length + len(entry.known) // _SHARE_FROM_DISK):
+                    best, least = Match(entry, length), length + 1
         return best
 
     def worth_waiting(self, sequence: Sequence, prefilling: Iterable[Sequence], least: int) -> bool:
@@ -128,10 +128,14 @@ class PrefixCache:
         """Forgets an entry; one that has left already is no error."""
         self.host = [other for other in self.host if other is not entry]
 
+    def forget(self, owner: str, session: str) -> None:
+        """Forgets a session's entries."""
+        self.host = [entry for entry in self.host if (entry.owner, entry.session) != (owner, session)]
+
     def clear(self) -> None:
         self.host.clear()
 
-    def _sources(self) -> Iterable[Source]:
+    def _sources(self) -> Iterable[Slot | HostEntry]:
         yield from (slot for slot in self._slots if slot.is_free)
         yield from (slot for slot in self._slots if not slot.is_free)
         yield from self.host

@@ -11,6 +11,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from llm_core.engine.entry import Fetch
 from llm_core.engine.llama import Tokens
 from llm_core.engine.sampler import Sampler
 from llm_core.engine.slot import Slot
@@ -54,6 +55,7 @@ class GenerationRequest:
         timeout: Seconds from submission.
         visible_tokens: Control tokens that are to be shown as text, for a parser that looks for them.
         constraint: What the reply is held to; it serves this one request.
+        session: Whose turn this is, where it is a session's: what is computed is kept on disk, and deleted with it.
     """
 
     prompt: tuple[int, ...]
@@ -65,6 +67,7 @@ class GenerationRequest:
     owner: str = ""
     visible_tokens: frozenset[int] = frozenset()
     constraint: Constraint | None = None
+    session: str = ""
 
     def check(self, *, vocab_size: int, context_tokens: int) -> None:
         """Refuses what can never run.
@@ -107,6 +110,7 @@ class Sequence:
         stops: Lengths of the prompt at which a checkpoint is taken.
         draft_tokens, accepted_tokens: Tokens of the reply that were tried before they were known, and how many held.
         draft_rate: The share of them that is expected to hold.
+        fetch: Its look at the disk, once it has had one.
     """
 
     request: GenerationRequest
@@ -114,6 +118,7 @@ class Sequence:
     capacity: int
     cancel_requested: bool = False
     stops: tuple[int, ...] = ()
+    fetch: Fetch | None = None
     slot: Slot | None = None
     sampler: Sampler | None = None
     position: int = -1

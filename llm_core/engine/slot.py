@@ -21,6 +21,8 @@ class Slot:
         shared_tokens: How many of the first tokens any owner may reuse.
         shortest: The least number of tokens to which the content can be cut, where the model's can be cut at all.
         checkpoints: To where it can be cut beside that, in the order of their lengths.
+        session: Whose turn it is, where it is a session's.
+        is_on_disk: The content is, or will be; it is of no use to write it again.
         last_used: When it was last worked on, in engine steps.
         is_free: No sequence runs in it.
     """
@@ -32,6 +34,8 @@ class Slot:
     shared_tokens: int = 0
     shortest: int = 0
     checkpoints: tuple[Checkpoint, ...] = ()
+    session: str = ""
+    is_on_disk: bool = False
     last_used: int = 0
     is_free: bool = True
 

@@ -75,6 +75,7 @@ class Sessions:
         settings: Where the database is, and the limits.
         prepare: Checks messages and options and makes the request of them.
         generate: Makes the reply of a request.
+        forget: Forgets what was kept for a session that is deleted: its owner and its id.
     """
 
     def __init__(
@@ -82,9 +83,10 @@ class Sessions:
         settings: Settings,
         prepare: Callable[[Iterable[Message], Mapping[str, Any]], ChatRequest],
         generate: Callable[[ChatRequest, Cancellation], Generator[ChatEvent]],
+        forget: Callable[[str, str], None],
     ) -> None:
         self._settings = settings
-        self._prepare, self._generate = prepare, generate
+        self._prepare, self._generate, self._forget = prepare, generate, forget
         self._lock = threading.Lock()
         self._opened: SessionStore | None = None
         self._live: dict[str, _Live] = {}
@@ -149,7 +151,7 @@ class Sessions:
             self._store().discard_turn(turn)
             raise
         reply = LiveReply(turn, self._store(), resume_seconds=self._settings.resume_seconds)
-        self._start(owner, reply, request)
+        self._start(owner, reply, request.of_session(session_id))
         return reply
 
     def begin_once(
@@ -360,6 +362,7 @@ class Sessions:
                     open_database(settings.sessions_url()),
                     session_limit=settings.session_limit,
                     session_days=settings.session_days,
+                    forget=self._forget,
                 )
             return self._opened
 

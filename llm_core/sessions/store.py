@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, Engine, RowMapping, delete, func, or_, select, update
@@ -82,12 +82,21 @@ class SessionStore:
         engine: Of `open_database`.
         session_limit: Sessions an owner may have; the one that was used least recently makes room. 0: any number.
         session_days: Days after which an unused session is deleted. 0: never.
+        forget: Called with the owner and the id of each session that was deleted, whatever for.
     """
 
-    def __init__(self, engine: Engine, *, session_limit: int = 0, session_days: float = 0) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        session_limit: int = 0,
+        session_days: float = 0,
+        forget: Callable[[str, str], None] = lambda _owner, _session_id: None,
+    ) -> None:
         self._engine = engine
         self._reads = engine.execution_options(**{ONLY_READS: True})
         self._session_limit, self._session_days = session_limit, session_days
+        self._forget = forget
         self._worker = this_worker()
 
     def close(self) -> None:
@@ -124,14 +133,14 @@ class SessionStore:
         now = time.time()
         with storage_errors(), self._engine.begin() as connection:
             hold(connection, "open a turn")  # other processes make sessions and tidy up too
-            forget_old(connection, now, session_days=self._session_days)
+            deleted = forget_old(connection, now, session_days=self._session_days)
             are_results = opening[0].role == "tool"
             find = get_session if are_results else find_session
             found = find(connection, owner, session_id)
             seen = found["version"] if found is not None else 0
             _check_version(seen, version)
             if found is None:
-                make_room(connection, owner, self._session_limit)
+                deleted += make_room(connection, owner, self._session_limit)
                 key = insert_session(connection, owner, session_id, title_of(opening[0].content), system_prompt, now)
             else:
                 key = found["id"]
@@ -153,6 +162,8 @@ class SessionStore:
             connection.execute(update(sessions).where(sessions.c.id == key).values(changed))
             if place is None:
                 seen = raise_version(connection, key)
+        for each in deleted:
+            self._forget(*each)
         is_first = found is None
         return OpenTurn(turn, stream_id, session_id, system_prompt, earlier, is_first, seen, replaces=place is not None)
 
@@ -369,6 +380,7 @@ class SessionStore:
         with storage_errors(), self._engine.begin() as connection:
             found = self._get_idle(connection, owner, session_id)
             connection.execute(delete(sessions).where(sessions.c.id == found["id"]))
+        self._forget(owner, session_id)
 
     def _get_idle(self, connection: Connection, owner: str, session_id: str) -> RowMapping:
         found = get_session(connection, owner, session_id)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import ColumnElement, Connection, delete, select, update
 
 from llm_core.errors import ReplyInterrupted
 from llm_core.sessions.exchange import reply_messages
@@ -14,7 +14,11 @@ EVENTS_KEPT_SECONDS = 3600.0  # how long an ended stream can still be read from 
 _INTERRUPTED = "The server ended while it made this reply. What had been saved of it is kept."
 
 
-def forget_old(connection: Connection, now: float, *, session_days: float) -> None:
+Deleted = list[tuple[str, str]]
+"""The owners and ids of sessions."""
+
+
+def forget_old(connection: Connection, now: float, *, session_days: float) -> Deleted:
     """Forgets what is kept for a time only.
 
     Args:
@@ -22,25 +26,33 @@ def forget_old(connection: Connection, now: float, *, session_days: float) -> No
     """
     old = select(turns.c.id).where(turns.c.ended_at < now - EVENTS_KEPT_SECONDS)
     connection.execute(delete(stream_events).where(stream_events.c.turn.in_(old)))
-    if session_days:
-        connection.execute(delete(sessions).where(sessions.c.updated_at < now - session_days * 86_400, is_idle()))
+    if not session_days:
+        return []
+    return _delete(connection, sessions.c.updated_at < now - session_days * 86_400)
 
 
-def make_room(connection: Connection, owner: str, session_limit: int) -> None:
+def make_room(connection: Connection, owner: str, session_limit: int) -> Deleted:
     """Forgets an owner's sessions that were used least recently, so that one more is within the limit.
 
     Args:
         session_limit: 0: any number.
     """
     if not session_limit:
-        return
+        return []
     kept = (
         select(sessions.c.id)
         .where(sessions.c.owner == owner)
         .order_by(sessions.c.updated_at.desc(), sessions.c.id.desc())
         .limit(session_limit - 1)
     )
-    connection.execute(delete(sessions).where(sessions.c.owner == owner, sessions.c.id.not_in(kept), is_idle()))
+    return _delete(connection, sessions.c.owner == owner, sessions.c.id.not_in(kept))
+
+
+def _delete(connection: Connection, *which: ColumnElement[bool]) -> Deleted:
+    found = connection.execute(select(sessions.c.owner, sessions.c.session_id).where(*which, is_idle())).all()
+    if found:
+        connection.execute(delete(sessions).where(*which, is_idle()))
+    return [(owner, session_id) for owner, session_id in found]
 
 
 def end_orphans(connection: Connection, session: int, now: float) -> bool:

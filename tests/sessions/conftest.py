@@ -82,7 +82,7 @@ def make_sessions(url: str) -> Iterator[Callable[..., Sessions]]:
     made = []
 
     def make(generate: Generate, **settings: Any) -> Sessions:
-        made.append(Sessions(Settings(database_url=url, **settings), prepare, generate))
+        made.append(Sessions(Settings(database_url=url, **settings), prepare, generate, lambda *_session: None))
         return made[-1]
 
     yield make

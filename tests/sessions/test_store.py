@@ -256,13 +256,15 @@ def test_a_session_in_which_a_reply_is_made_makes_no_room(url: str) -> None:
 
 
 def test_an_unused_session_is_deleted_after_its_days(url: str) -> None:
-    store = SessionStore(open_database(url), session_days=30)
+    forgotten: list[tuple[str, str]] = []
+    store = SessionStore(open_database(url), session_days=30, forget=lambda *session: forgotten.append(session))
     say(store, "old", "Hello")
     with store._engine.begin() as connection:
         connection.execute(update(sessions).values(updated_at=sessions.c.updated_at - 31 * 86_400))
     say(store, "new", "Hello")
 
     assert [each.session_id for each in store.list_sessions("ann")] == ["new"]
+    assert forgotten == [("ann", "old")]
     store.close()
 
 

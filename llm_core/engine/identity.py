@@ -1,0 +1,43 @@
+"""What has to be the same for llama.cpp to go on from a state that was saved by another process."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import llama_cpp
+
+from llm_core.engine.facts import EngineOptions
+from llm_core.engine.llama import Model
+
+_SAMPLES = 256
+_SAMPLE_BYTES = 1 << 16
+
+
+def identity(model: Model, options: EngineOptions) -> str:
+    """As text, to be compared. The number of slots is in a state too: it has a part for each stream of the context.
+
+    Raises:
+        OSError: The model's file cannot be read any more.
+    """
+    return json.dumps(
+        {
+            "model": digest_of(model.path),
+            "llama-cpp-python": llama_cpp.__version__,
+            "on_gpu": model.on_gpu,
+            "slots": options.slots,
+        }
+    )
+
+
+def digest_of(path: Path) -> str:
+    """SHA-256 of a file's size and of 256 pieces of it, 16 MiB in all: two models differ everywhere, and a file of many
+    gigabytes is not read for this."""
+    size = path.stat().st_size
+    digest = hashlib.sha256(str(size).encode())
+    with path.open("rb") as file:
+        for number in range(_SAMPLES):
+            file.seek(max(0, size - _SAMPLE_BYTES) * number // (_SAMPLES - 1))
+            digest.update(file.read(_SAMPLE_BYTES))
+    return digest.hexdigest()

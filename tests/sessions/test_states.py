@@ -1,0 +1,117 @@
+"""What the engine keeps on disk of a session: it is there after `kill -9`, and gone with the session."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from llm_core import LLMClient
+from llm_core.engine.state_path import state_folder, state_path
+from llm_core.settings import Settings
+from tests.waiting import wait_until
+
+ROOT = Path(__file__).resolve().parents[2]
+LONG = "Tell me about the lighthouse, the storm and the ship that came too late. " * 40
+TURN = """
+import json, sys
+from llm_core import LLMClient
+client = LLMClient()
+reply = client.chat_session("trip", sys.argv[1], max_tokens=6, temperature=0)
+print(json.dumps([reply.usage.prompt_tokens, reply.usage.cached_tokens, reply.content]), flush=True)
+sys.stdin.read()
+client.close()
+"""
+
+pytestmark = pytest.mark.local_engine
+
+
+class Process:
+    """A process that has said one thing in a session, and waits."""
+
+    def __init__(self, data_dir: Path, message: str, **variables: str) -> None:
+        self.popen = subprocess.Popen(
+            [sys.executable, "-c", TURN, message],
+            cwd=ROOT,
+            env=os.environ | {"LLM_DATA_DIR": str(data_dir), "LLM_PARALLEL": "2"} | variables,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self.popen.stdout is not None
+        line = self.popen.stdout.readline()
+        self.prompt_tokens, self.cached_tokens, self.text = json.loads(line)
+
+    def kill(self) -> None:
+        self.popen.send_signal(signal.SIGKILL)
+        self.popen.communicate()
+
+    def end(self) -> None:
+        self.popen.communicate("")
+        assert self.popen.returncode == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("end", [Process.kill, Process.end])
+def test_after_a_kill_or_a_restart_the_next_turn_goes_on_from_the_disk(tmp_path: Path, end: object) -> None:
+    first = Process(tmp_path, LONG)
+    if end is Process.kill:
+        wait_until(state_path(state_folder(tmp_path), "", "trip").exists, "the state is on disk", seconds=60)
+        first.kill()
+    else:
+        first.end()
+    assert first.prompt_tokens > 600
+    second = Process(tmp_path, "And then?")
+    second.end()
+    assert second.cached_tokens >= first.prompt_tokens
+    # A state is there again, and cut for another message: what is said twice is read once.
+    third = Process(tmp_path, "Thank you.", LLM_KV_DISK_MB="0")
+    third.end()
+    assert third.cached_tokens == 0
+    assert not list(state_folder(tmp_path).glob("*.kv"))
+
+
+@pytest.fixture
+def client(tmp_path: Path) -> Iterator[LLMClient]:
+    settings = Settings(data_dir=tmp_path, parallel=2, context_tokens=512, session_limit=2)
+    with LLMClient(settings) as client:
+        yield client
+
+
+def say(client: LLMClient, session: str, owner: str = "ann") -> Path:
+    client.chat_session(session, LONG[:600], owner=owner, max_tokens=2)
+    path = state_path(state_folder(client.settings.data_dir), owner, session)
+    wait_until(path.exists, "the state is on disk", seconds=60)
+    return path
+
+
+def test_a_session_that_is_deleted_takes_its_state_with_it(client: LLMClient) -> None:
+    hers, his = say(client, "trip"), say(client, "trip", "bob")
+    client.delete_session("trip", owner="ann")
+    assert not hers.exists()
+    assert his.exists()
+
+
+def test_a_session_that_makes_room_takes_its_state_with_it(client: LLMClient) -> None:
+    paths = [say(client, name) for name in ("a", "b", "c")]
+    assert [path.exists() for path in paths] == [False, True, True]
+
+
+def test_a_state_goes_with_its_session_though_no_model_is_loaded(client: LLMClient, tmp_path: Path) -> None:
+    path = say(client, "trip")
+    client.close()
+    with LLMClient(client.settings) as other:
+        other.delete_session("trip", owner="ann")
+    assert not path.exists()
+
+
+def test_what_is_asked_in_no_session_leaves_nothing_on_disk(client: LLMClient, tmp_path: Path) -> None:
+    client.generate([{"role": "user", "content": LONG[:600]}], owner="ann", max_tokens=2)
+    client.close()
+    assert not list(state_folder(tmp_path).glob("*.kv"))
