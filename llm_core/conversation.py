@@ -26,6 +26,13 @@ def split_turns(messages: Sequence[Message]) -> tuple[list[Message], list[list[M
     return list(messages[:head]), [list(messages[start:end]) for start, end in pairwise(ends) if start < end]
 
 
+def said_now(messages: Sequence[Message]) -> Sequence[Message]:
+    """What comes after the last reply; where there is none yet, after the system messages."""
+    head = count_leading_system(messages)
+    replies = (at for at in reversed(range(head, len(messages))) if messages[at].role == "assistant")
+    return messages[next(replies, head - 1) + 1 :]
+
+
 def merged(messages: Sequence[Message]) -> Message:
     """Messages of one speaker as one."""
     if len(messages) == 1:

@@ -10,6 +10,8 @@ from llm_core.messages import FunctionCall, ToolCall
 
 FinishReason = Literal["stop", "length", "tool_calls", "cancelled", "timeout"]
 
+CacheMiss = Literal["new", "trimmed", "evicted", "model_changed"]
+
 
 @dataclass(frozen=True, slots=True)
 class Usage:
@@ -19,11 +21,15 @@ class Usage:
         prompt_tokens: Tokens of the whole prompt.
         cached_tokens: Those of them that were found in the prefix cache and not computed again.
         completion_tokens: Tokens that were generated, the end-of-turn token included.
+        cache_miss: Why more of the prompt was computed than what was said just now. `new`: it was not known; `trimmed`:
+            older turns were left out, so that it begins otherwise; `evicted`: it was known and had made room for
+            others; `model_changed`: it was computed by another model. None: no more was, or the engine does not say.
     """
 
     prompt_tokens: int = 0
     cached_tokens: int = 0
     completion_tokens: int = 0
+    cache_miss: CacheMiss | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from llm_core.events import Done, FinishReason
+from llm_core.events import CacheMiss, Done, FinishReason, Usage
 
 _ENDINGS: dict[FinishReason, str] = {
     "length": "stopped at the length limit",
     "timeout": "timed out",
     "cancelled": "stopped",
+}
+_READ_AGAIN: dict[CacheMiss | None, str] = {
+    "trimmed": "older turns were left out",
+    "evicted": "other conversations needed the room",
+    "model_changed": "the model is another one",
 }
 
 
@@ -26,7 +31,9 @@ def done_line(done: Done) -> str:
         parts.append(f"{timings.tokens_per_second:.0f} tokens/s")
     if timings.ttft_ms > 0:
         parts.append(f"first token after {seconds(timings.ttft_ms / 1e3)}")
-    if usage.cached_tokens > 0:
+    if why := read_again(usage):
+        parts.append(why)
+    elif usage.cached_tokens > 0:
         parts.append(f"{usage.cached_tokens:,} of {usage.prompt_tokens:,} prompt tokens from the cache")
     if done.dropped_messages > 0:
         parts.append(f"{_count(done.dropped_messages, 'earlier message')} left out")
@@ -35,6 +42,14 @@ def done_line(done: Done) -> str:
     if done.not_kept:
         parts.append("not kept")
     return " · ".join(parts)
+
+
+def read_again(usage: Usage) -> str:
+    """How much of a prompt was read, and why it was more than what is new; "" where there is nothing to tell."""
+    if usage.cache_miss not in _READ_AGAIN:
+        return ""
+    read = usage.prompt_tokens - usage.cached_tokens
+    return f"read {read:,} of {usage.prompt_tokens:,} tokens: {_READ_AGAIN[usage.cache_miss]}"
 
 
 def seconds(duration: float) -> str:

@@ -17,6 +17,7 @@ from typing import Any, TextIO
 
 from llm_core.errors import LLMError
 from llm_core.events import ChatEvent, ContentDelta, Done, ReasoningDelta
+from llm_core.figures import read_again
 from llm_core.messages import Message
 
 ChatStream = Callable[..., Generator[ChatEvent]]
@@ -257,7 +258,7 @@ def figures(done: Done) -> str:
         f"{usage.completion_tokens} tokens",
         f"{timings.tokens_per_second:.1f} tokens/s" if timings.tokens_per_second else "",
         f"first after {timings.ttft_ms:.0f} ms" if timings.ttft_ms else "",
-        f"{usage.cached_tokens} of {usage.prompt_tokens} prompt tokens cached",
+        read_again(usage) or f"{usage.cached_tokens} of {usage.prompt_tokens} prompt tokens cached",
     ]
     return " · ".join(filter(None, parts))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from llm_core.events import Done, FinishReason, Timings, Usage
+from llm_core.events import CacheMiss, Done, FinishReason, Timings, Usage
 from llm_core.figures import done_line, seconds, waiting_line
 
 
@@ -25,6 +25,20 @@ def test_a_reply_is_told_with_rate_first_token_and_cache() -> None:
     done = Done("stop", Usage(1300, 1200, 54), Timings(10, 420, 52.3))
 
     assert done_line(done) == "52 tokens/s · first token after 0.4 s · 1,200 of 1,300 prompt tokens from the cache"
+
+
+@pytest.mark.parametrize(
+    ("why", "words"),
+    [
+        ("trimmed", "read 1,204 of 2,310 tokens: older turns were left out"),
+        ("evicted", "read 1,204 of 2,310 tokens: other conversations needed the room"),
+        ("model_changed", "read 1,204 of 2,310 tokens: the model is another one"),
+        ("new", "1,106 of 2,310 prompt tokens from the cache"),
+        (None, "1,106 of 2,310 prompt tokens from the cache"),
+    ],
+)
+def test_why_a_prompt_was_read_again_is_told(why: CacheMiss | None, words: str) -> None:
+    assert done_line(Done("stop", Usage(2310, 1106, 1, why), Timings())) == words
 
 
 def test_what_did_not_happen_is_not_mentioned() -> None:

@@ -64,12 +64,14 @@ def without_a_session(_client: LLMClient, http: httpx.Client) -> Say:
 def test_most_turns_past_the_context_read_only_what_is_new(
     doorway: Callable[[LLMClient, httpx.Client], Say], client: LLMClient, http: httpx.Client
 ) -> None:
+    client.clear_cache()  # of what was said through another doorway
     say = doorway(client, http)
     number, dropped, read_again = 0, [0], 0
     while len(dropped) <= PAST:
         number += 1
         words = "The ship sails north, and the wind is cold." * (1 if dropped[-1] else 6)
         usage, left_out = say(f"{number}. {words}")
+        assert usage["cache_miss"] == ("trimmed" if left_out != dropped[-1] else None), usage
         if not left_out:
             continue
         read = usage["prompt_tokens"] - usage["cached_tokens"]

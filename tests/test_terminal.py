@@ -206,6 +206,10 @@ class TestScreen:
     def test_figures_that_there_are_not_are_left_out(self) -> None:
         assert figures(Done("stop", Usage(9, 0, 1), Timings())) == "1 tokens · 0 of 9 prompt tokens cached"
 
+    def test_why_a_prompt_was_read_again_is_in_its_place(self) -> None:
+        again = Done("stop", Usage(90, 9, 1, "trimmed"), Timings())
+        assert figures(again) == "1 tokens · read 81 of 90 tokens: older turns were left out"
+
     def test_thinking_is_dim_and_apart_from_the_reply(self) -> None:
         shown = talk(ScriptedModel([ReasoningDelta("Hm."), "Yes."]), "Hi")
 

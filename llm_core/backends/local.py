@@ -117,6 +117,7 @@ class LocalBackend:
             max_tokens=request.max_tokens,
             timeout=request.timeout,
             shared_tokens=prepared.prompt.shared_tokens,
+            new_tokens=prepared.new_tokens,
             stop=request.stop,
             owner=request.owner,
             visible_tokens=prepared.visible_tokens,

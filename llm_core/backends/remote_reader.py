@@ -6,8 +6,8 @@ import json
 import time
 import uuid
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, get_args
 
 from llm_core.backends.remote_calls import demanded
 from llm_core.backends.remote_errors import Uncalled
@@ -16,6 +16,7 @@ from llm_core.chat.formats import DEFAULT_REASONING
 from llm_core.chat.parser import ReplyParser
 from llm_core.chat.tool_formats import JSON
 from llm_core.events import (
+    CacheMiss,
     ChatEvent,
     ContentDelta,
     Done,
@@ -191,6 +192,8 @@ class ChunkReader:
     def done(self, finish_reason: FinishReason, dropped_messages: int = 0) -> Done:
         """The last event. Of a reply that was cut short the engine gives no counts: then pieces count as tokens."""
         usage = self._usage or Usage(completion_tokens=self._pieces)
+        if usage.cache_miss == "new" and dropped_messages:  # the engine was told the rest only
+            usage = replace(usage, cache_miss="trimmed")
         seconds = self._last - self._first
         rate = (usage.completion_tokens - 1) / seconds if usage.completion_tokens > 1 and seconds > 0 else 0.0
         ttft_ms = (self._first - self._submitted) * 1e3 if self._first else 0.0
@@ -214,8 +217,12 @@ def _is_complete(arguments: str) -> bool:
 
 def _usage(usage: dict[str, Any]) -> Usage:
     details = usage.get("prompt_tokens_details") or {}
+    why = usage.get("cache_miss")  # this app's own
     return Usage(
-        usage.get("prompt_tokens") or 0, details.get("cached_tokens") or 0, usage.get("completion_tokens") or 0
+        usage.get("prompt_tokens") or 0,
+        details.get("cached_tokens") or 0,
+        usage.get("completion_tokens") or 0,
+        why if why in get_args(CacheMiss) else None,
     )
 
 

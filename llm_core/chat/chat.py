@@ -10,6 +10,7 @@ from llm_core.chat.parser import ReplyParser
 from llm_core.chat.reply_syntax import ReplySyntax
 from llm_core.chat.template import CHATML, ChatTemplate, Prompt
 from llm_core.chat.tokenizer import Tokenizer
+from llm_core.conversation import said_now
 from llm_core.messages import Message
 from llm_core.request import ChatRequest
 
@@ -22,12 +23,16 @@ class PreparedChat:
         prompt: The token ids.
         parser: For the text that comes back; it serves this one reply.
         dropped: How many of the oldest messages were left out.
+        has_moved: They are more than in the prompt before.
+        new_tokens: About how many of the prompt's last tokens are said just now, after the last reply.
         visible_tokens: Control tokens that the parser looks for, so that the engine must show them as text.
     """
 
     prompt: Prompt
     parser: ReplyParser
     dropped: int
+    has_moved: bool
+    new_tokens: int
     visible_tokens: frozenset[int]
 
 
@@ -86,7 +91,8 @@ class Chat:
             {tool.name for tool in tools},
         )
         visible = self._visible_with_tools if tools else self._visible
-        return PreparedChat(fitted.prompt, parser, fitted.dropped, visible)
+        new_tokens = sum(map(self.template.measure, said_now(request.messages)))
+        return PreparedChat(fitted.prompt, parser, fitted.dropped, fitted.has_moved, new_tokens, visible)
 
 
 def _control_tokens(tokenizer: Tokenizer, texts: Collection[str]) -> dict[str, int]:

@@ -7,11 +7,11 @@ They are left out in strides, so that the prompt begins the same for many turns 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 
 from llm_core.chat.template import Prompt
-from llm_core.conversation import split_turns
+from llm_core.conversation import said_now, split_turns
 from llm_core.errors import OVERFLOW_CODE, ContextOverflow
 from llm_core.messages import Message
 from llm_core.options import Overflow
@@ -19,10 +19,16 @@ from llm_core.options import Overflow
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """A prompt that fits, and how many of the oldest messages were left out for it."""
+    """A prompt that fits.
+
+    Attributes:
+        dropped: How many of the oldest messages were left out for it.
+        has_moved: They are more than in the prompt before, which ended before the last reply.
+    """
 
     prompt: Prompt
     dropped: int
+    has_moved: bool = False
 
 
 def fit(
@@ -72,17 +78,20 @@ def fit(
         raise _too_long("The last turn with the system prompt", shortest.prompt, limit_tokens, "Shorten it.")
     sizes = [[measure(message) for message in turn] for turn in turns]
     head = len(shortest.prompt.tokens) - sum(sizes[last])
+    since = sum([*chain.from_iterable(sizes)][-len(said_now(messages)) - 1 :])  # the prompt before
+    was_whole = len(full.tokens) - since <= wanted_tokens
     room = _room(limit_tokens, head)
-    while (first := first_kept(turns, sizes, room)) < last and room:
-        tried = render_from(first)
-        if len(tried.prompt.tokens) <= wanted_tokens:
-            return tried
+    while True:
+        first, has_moved = first_kept(turns, sizes, room)
+        tried = render_from(first) if room and first < last else shortest
+        if tried is shortest or len(tried.prompt.tokens) <= wanted_tokens:
+            return replace(tried, has_moved=has_moved or was_whole)
         room = room * 3 // 4  # the measure was too small, and in less room the cut stays for a stride as well
-    return shortest
 
 
-def first_kept(turns: Sequence[Sequence[Message]], sizes: Sequence[Sequence[int]], room: int) -> int:
-    """Which turn the prompt begins with, where each prompt that had more than `room` tokens of turns was cut to half.
+def first_kept(turns: Sequence[Sequence[Message]], sizes: Sequence[Sequence[int]], room: int) -> tuple[int, bool]:
+    """Which turn the prompt begins with, where each prompt that had more than `room` tokens of turns was cut to half;
+    and whether it was another one before the last reply.
 
     Nothing is remembered: the conversation grows here once more as it has grown, so whoever tells all of it again is
     cut at the same place until the next stride.
@@ -92,15 +101,17 @@ def first_kept(turns: Sequence[Sequence[Message]], sizes: Sequence[Sequence[int]
         sizes: Tokens of their messages.
     """
     first = kept = 0
+    has_moved = False
     for number, (turn, of_turn) in enumerate(zip(turns, sizes, strict=True)):
         for message, size in zip(turn, of_turn, strict=True):
             kept += size
-            if message.role == "assistant" or kept <= room:  # prompts end where the model is to speak
-                continue
-            while first < number and kept > room // 2:
-                kept -= sum(sizes[first])
-                first += 1
-    return first
+            if message.role == "assistant":  # a prompt ended before it
+                has_moved = False
+            elif kept > room:
+                while first < number and kept > room // 2:
+                    kept -= sum(sizes[first])
+                    first, has_moved = first + 1, True
+    return first, has_moved
 
 
 def _room(limit: int, head: int) -> int:

@@ -28,7 +28,10 @@ class ReplyTranslator:
                 return list(self._parser.feed(event.text, event.logprobs))
             case Done():
                 rest = self._parser.finish(is_cut=event.finish_reason != "stop")
-                return [*rest, replace(event, finish_reason=self._why(event), dropped_messages=self._prepared.dropped)]
+                usage, dropped = event.usage, self._prepared.dropped
+                if usage.cache_miss == "new" and self._prepared.has_moved:
+                    usage = replace(usage, cache_miss="trimmed")
+                return [*rest, replace(event, finish_reason=self._why(event), usage=usage, dropped_messages=dropped)]
             case LLMError():
                 raise event
             case _:

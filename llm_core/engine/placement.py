@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence as Row
 
 from llm_core.engine.archive import LEAST_TOKENS, Archive
+from llm_core.engine.cache_miss import cache_miss
 from llm_core.engine.checkpoint import last_of
 from llm_core.engine.entry import DiskEntry, HostEntry
 from llm_core.engine.llama import Context
@@ -65,6 +66,7 @@ class Placement:
         slot.session, slot.is_on_disk = sequence.request.session, False
         slot.shared_tokens = sequence.request.shared_tokens
         sequence.slot, sequence.cached_tokens = slot, slot.length
+        sequence.cache_miss = cache_miss(sequence, self._cache)
         return True
 
     def unwritten(self, seconds: float) -> tuple[HostEntry | None, bool]:

@@ -7,6 +7,7 @@ much more than the other two, and for its owner alone.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import chain
@@ -20,6 +21,7 @@ from llm_core.engine.sequence import Sequence
 from llm_core.engine.slot import Slot
 
 Source = Slot | HostEntry | DiskEntry
+EVICTED_KEPT = 128
 
 LEAST_FROM_DISK = 64
 """Tokens that a file has to have more than memory; else they are computed in about the time that it takes to read."""
@@ -42,6 +44,9 @@ class PrefixCache:
         disk: What is there now; kept by `archive`.
         host_bytes: The most memory that `HostEntry`s and checkpoints may use; the least recently used leave first.
         can_trim: The model's memory can be cut. Else (recurrent, hybrid) an entry is usable whole or to a checkpoint.
+
+    Attributes:
+        evicted: Tokens and owner of what had to make room last, to tell its owner why it is computed again.
     """
 
     def __init__(self, slots: list[Slot], disk: Iterable[DiskEntry], *, host_bytes: int, can_trim: bool) -> None:
@@ -49,6 +54,7 @@ class PrefixCache:
         self.host_limit = host_bytes
         self._can_trim = can_trim
         self.host: list[HostEntry] = []
+        self.evicted: deque[tuple[Tokens, str]] = deque(maxlen=EVICTED_KEPT)
 
     @property
     def host_bytes(self) -> int:
@@ -108,6 +114,7 @@ class PrefixCache:
             if old.owner != entry.owner or common_prefix(old.known, entry.known) < len(old.known)
         ]
         if entry.size > self.host_limit:
+            self.evicted.append((entry.known, entry.owner))
             return
         self.host.append(entry)
         self._make_room()
@@ -119,7 +126,9 @@ class PrefixCache:
 
     def _make_room(self) -> None:
         while self.host and self.host_bytes > self.host_limit:
-            self.remove(min(self.host, key=lambda old: old.last_used))
+            oldest = min(self.host, key=lambda old: old.last_used)
+            self.evicted.append((oldest.known, oldest.owner))
+            self.remove(oldest)
         for slot in sorted(self._slots, key=lambda slot: slot.last_used):
             while slot.checkpoints and self.host_bytes > self.host_limit:
                 slot.checkpoints = slot.checkpoints[1:]
@@ -131,9 +140,11 @@ class PrefixCache:
     def forget(self, owner: str, session: str) -> None:
         """Forgets a session's entries."""
         self.host = [entry for entry in self.host if (entry.owner, entry.session) != (owner, session)]
+        self.evicted = deque((past for past in self.evicted if past[1] != owner), maxlen=EVICTED_KEPT)
 
     def clear(self) -> None:
         self.host.clear()
+        self.evicted.clear()
 
     def _sources(self) -> Iterable[Slot | HostEntry]:
         yield from (slot for slot in self._slots if slot.is_free)

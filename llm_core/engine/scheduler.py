@@ -73,9 +73,9 @@ def share_budget(
     queue = list(prompts)
     shares: dict[Sequence, int] = {}
     left = min(max(budget, burst), capacity)
-    for sequence in (each for each in queue if each.new_tokens <= burst):
+    for sequence in (each for each in queue if each.uncached_tokens <= burst):
         left -= _give(shares, sequence, left)
-    long = [each for each in queue if each.new_tokens > burst]
+    long = [each for each in queue if each.uncached_tokens > burst]
     if not long:
         return shares
     given = sum(shares.values())

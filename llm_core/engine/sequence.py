@@ -17,7 +17,7 @@ from llm_core.engine.sampler import Sampler
 from llm_core.engine.slot import Slot
 from llm_core.engine.text import TextStream
 from llm_core.errors import ContextOverflow, InvalidRequest, LLMError
-from llm_core.events import Done, FinishReason, Queued, Timings, TokenLogprob, Usage
+from llm_core.events import CacheMiss, Done, FinishReason, Queued, Timings, TokenLogprob, Usage
 from llm_core.request import SamplingParams
 
 log = logging.getLogger(__name__)
@@ -50,6 +50,7 @@ class GenerationRequest:
     Attributes:
         prompt: Token ids.
         shared_tokens: How many of the first of them any owner may share: the operator's own prompt.
+        new_tokens: About how many of the last of them are said just now, so that nobody can have computed them.
         max_tokens: The most tokens to generate.
         stop: Texts that end the reply.
         timeout: Seconds from submission.
@@ -63,6 +64,7 @@ class GenerationRequest:
     max_tokens: int
     timeout: float
     shared_tokens: int = 0
+    new_tokens: int = 0
     stop: tuple[str, ...] = ()
     owner: str = ""
     visible_tokens: frozenset[int] = frozenset()
@@ -123,6 +125,7 @@ class Sequence:
     sampler: Sampler | None = None
     position: int = -1
     cached_tokens: int = 0
+    cache_miss: CacheMiss | None = None
     generated: int = 0
     draft_tokens: int = 0
     accepted_tokens: int = 0
@@ -159,7 +162,7 @@ class Sequence:
         return self.length - (self.slot.length if self.slot else 0)
 
     @property
-    def new_tokens(self) -> int:
+    def uncached_tokens(self) -> int:
         """Tokens of the prompt that nobody had computed when it got its slot."""
         return len(self.request.prompt) - self.cached_tokens
 
@@ -201,6 +204,7 @@ class Sequence:
             prompt_tokens=len(self.request.prompt),
             cached_tokens=self.cached_tokens,
             completion_tokens=self.generated,
+            cache_miss=self.cache_miss,
         )
         return Done(finish_reason=reason, usage=usage, timings=self._timings())
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
-from llm_core.events import FinishReason
+from llm_core.events import CacheMiss, FinishReason
 from llm_core.http import shapes
 from llm_core.messages import MAX_CALLS, MAX_MESSAGES, Message, Text, ToolCall
 from llm_core.options import Overflow
@@ -136,6 +136,7 @@ class UsageAnswer(BaseModel):
     prompt_tokens: int
     cached_tokens: int
     completion_tokens: int
+    cache_miss: CacheMiss | None = Field(None, description="Why more of the prompt was computed than what is new")
 
 
 class TimingsAnswer(BaseModel):

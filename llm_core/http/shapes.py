@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import JsonValue
 
+from llm_core.events import CacheMiss
 from llm_core.messages import MAX_CALLS, MAX_NAME_CHARS, MAX_TEXT_CHARS, UNREAD_FIELDS
 from llm_core.request import MAX_LOGIT_BIASES
 from llm_core.tool_spec import MAX_DESCRIPTION_CHARS, TOOL_NAME_PATTERN
@@ -206,6 +207,8 @@ def _figures(names: str, figure: Schema) -> Schema:
 
 
 _STRING: Schema = {"type": "string"}
+_USAGE = _figures("prompt_tokens cached_tokens completion_tokens", _COUNT)
+_USAGE["properties"] |= {"cache_miss": {"enum": [*get_args(CacheMiss), None]}}
 EVENT: Schema = {
     "anyOf": [
         _event(queue_position=_COUNT, stream_id=_STRING),
@@ -215,7 +218,7 @@ EVENT: Schema = {
         _event(
             done={"const": True},
             finish_reason={"enum": ["stop", "length", "tool_calls", "cancelled", "timeout"]},
-            usage=_figures("prompt_tokens cached_tokens completion_tokens", _COUNT),
+            usage=_USAGE,
             timings=_figures("queue_ms ttft_ms tokens_per_second", _TIME),
         ),
         _event(error=_STRING, code=_STRING),

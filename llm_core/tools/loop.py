@@ -182,6 +182,7 @@ def _sum(usages: list[Usage]) -> Usage:
         sum(each.prompt_tokens for each in usages),
         sum(each.cached_tokens for each in usages),
         sum(each.completion_tokens for each in usages),
+        next((each.cache_miss for each in usages if each.cache_miss), None),
     )
 
 

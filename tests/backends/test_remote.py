@@ -122,6 +122,21 @@ class TestWhatIsRead:
         assert done.usage.completion_tokens == 2
         assert done.timings.ttft_ms > 0
 
+    @pytest.mark.parametrize(
+        ("said", "refused", "told"),
+        [("new", 0, "new"), ("evicted", 0, "evicted"), ("new", 1, "trimmed"), ("?", 0, None)],
+    )
+    def test_why_the_prompt_was_read_again_where_the_engine_is_another_copy_of_this_app(
+        self, client: LLMClient, engine: FakeEngine, said: str, refused: int, told: str | None
+    ) -> None:
+        *chunks, last = reply("Hi")
+        answer = streams([*chunks, last | {"usage": last["usage"] | {"cache_miss": said}}])
+        engine.answers = [*[refuses(400, OVERFLOWS[0])] * refused, answer]
+
+        reply_ = client.chat([*HELLO, {"role": "assistant", "content": "a"}, *HELLO], overflow="drop_oldest")
+
+        assert reply_.usage.cache_miss == told
+
     @pytest.mark.parametrize("name", ["reasoning_content", "reasoning"])
     def test_thinking_under_either_name(self, client: LLMClient, engine: FakeEngine, name: str) -> None:
         engine.answers = [streams([chunk({name: "hm"}), chunk({"content": "42"}), chunk({}, "stop")])]

@@ -62,7 +62,7 @@ class TestStreams:
         whole = {
             "object": "chat.completion",
             "choices": [{"index": 0, "message": message, "finish_reason": "tool_calls"}],
-            "usage": {"prompt_tokens": 3, "completion_tokens": 4},
+            "usage": {"prompt_tokens": 3, "completion_tokens": 4, "cache_miss": "unheard of"},
         }
         engine.answers = [writes(json.dumps(whole, indent=indent), "application/json")]
 

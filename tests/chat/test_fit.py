@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from itertools import chain
+from itertools import chain, pairwise
 
 import pytest
 from hypothesis import given
@@ -127,15 +127,19 @@ def test_a_long_history_is_rendered_a_few_times_only() -> None:
     assert len(render.rendered) <= 3
 
 
-def cuts(script: str, **options: int) -> list[int]:
-    """How many messages each prompt of a conversation lacks, if it is asked for at every user's message."""
+def prompts(script: str, **options: int) -> list[Fitted]:
+    """The prompts of a conversation that is asked for at every user's message."""
     whole = messages(script)
     ends = [at + 1 for at, message in enumerate(whole) if message.role == "user"]
     limit = options.pop("limit")
     return [
-        fit(whole[:end], Renderer(), measure, limit_tokens=limit, overflow="drop_oldest", **options).dropped
-        for end in ends
+        fit(whole[:end], Renderer(), measure, limit_tokens=limit, overflow="drop_oldest", **options) for end in ends
     ]
+
+
+def cuts(script: str, **options: int) -> list[int]:
+    """How many messages each of them lacks."""
+    return [prompt.dropped for prompt in prompts(script, **options)]
 
 
 def test_the_cut_stays_for_many_turns() -> None:
@@ -143,6 +147,15 @@ def test_the_cut_stays_for_many_turns() -> None:
 
     assert dropped[-1] > 80
     assert len(set(dropped)) == 1 + dropped[-1] // 14  # a stride is 73 tokens, or 8 turns at first and 7 from then on
+
+
+@pytest.mark.parametrize("reply_tokens", [0, 20, 49])
+def test_it_says_whether_more_was_left_out_than_before(reply_tokens: int) -> None:
+    fitted = prompts("s:S " + "u:1111 a:22222 " * 60, limit=200, reply_tokens=reply_tokens)
+
+    moved = [after.dropped > before.dropped for before, after in pairwise(fitted)]
+    assert [prompt.has_moved for prompt in fitted[1:]] == moved
+    assert 3 < sum(moved) < 10
 
 
 def test_neither_the_replys_length_nor_a_few_words_of_the_system_prompt_move_the_cut() -> None:
@@ -165,7 +178,7 @@ def test_it_cuts_where_somebody_would_have_who_remembers_the_last_cut(sizes: lis
             if kept[cut] > room:
                 cut = next((first for first in range(cut, len(turns)) if kept[first] <= room // 2), len(turns) - 1)
             of_turns = [[measure(message) for message in turn] for turn in turns]
-            assert first_kept(turns, of_turns, room) == cut
+            assert first_kept(turns, of_turns, room)[0] == cut
             if step is not None:
                 turns[-1] += [*messages("a:" + "a" * step), *messages("t:" + "t" * step)]
         turns[-1] += messages("a:" + "a" * asked)

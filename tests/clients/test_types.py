@@ -8,7 +8,7 @@ from typing import get_args
 import pytest
 from pydantic import BaseModel
 
-from llm_core.events import FinishReason
+from llm_core.events import CacheMiss, FinishReason
 from llm_core.http import bodies
 from llm_core.messages import Message
 from llm_core.sessions.records import TurnStatus
@@ -49,7 +49,9 @@ def test_a_session_request_has_the_fields_of_the_api() -> None:
     assert fields("SessionOptions") | {"message", "tool_results"} == set(bodies.SessionBody.model_fields)
 
 
-@pytest.mark.parametrize(("name", "values"), [("FinishReason", FinishReason), ("TurnStatus", TurnStatus)])
+@pytest.mark.parametrize(
+    ("name", "values"), [("FinishReason", FinishReason), ("TurnStatus", TurnStatus), ("CacheMiss", CacheMiss)]
+)
 def test_a_vocabulary_has_the_words_of_the_api(name: str, values: object) -> None:
     found = re.search(rf"^export type {name} = (.*);$", TYPES, re.M)
 

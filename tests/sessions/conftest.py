@@ -25,7 +25,7 @@ from tests.missing import skip_unless_ci
 from tests.sessions.postgres import Postgres, running_postgres
 
 Generate = Callable[[ChatRequest, Cancellation], Generator[ChatEvent]]
-DONE = Done("stop", Usage(10, 4, 2), Timings(1.0, 20.0, 50.0))
+DONE = Done("stop", Usage(10, 4, 2, "evicted"), Timings(1.0, 20.0, 50.0))
 
 
 def user(text: str) -> Message:

@@ -247,10 +247,10 @@ def test_who_is_asked_must_be_callable() -> None:
 
 
 def test_tokens_are_counted_over_all_steps_and_the_beginning_is_the_first_ones() -> None:
-    first = [*calling(ADD)[:-1], Done("tool_calls", Usage(100, 0, 11), Timings(5.0, 80.0, 10.0))]
+    first = [*calling(ADD)[:-1], Done("tool_calls", Usage(100, 0, 11, "new"), Timings(5.0, 80.0, 10.0))]
     second = [ContentDelta("Five."), Done("stop", Usage(120, 110, 41), Timings(0.5, 9.0, 40.0), dropped_messages=2)]
     last = end(ask(ScriptedClient(first, second), tools=[add]))
-    assert last.usage == Usage(220, 110, 52)
+    assert last.usage == Usage(220, 110, 52, "new")
     assert (last.timings.queue_ms, last.timings.ttft_ms) == (5.0, 80.0)
     assert last.timings.tokens_per_second == pytest.approx(25.0), "50 tokens in 1 s and 1 s"
     assert last.dropped_messages == 2

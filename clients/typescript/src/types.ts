@@ -101,11 +101,19 @@ export interface ToolCallDelta {
 
 export type FinishReason = "stop" | "length" | "cancelled" | "timeout" | "tool_calls";
 
+/**
+ * Why more of a prompt was computed than what was said just now: it was not known; older turns were left out, so that it
+ * begins otherwise; it had made room for others; it was computed by another model.
+ */
+export type CacheMiss = "new" | "trimmed" | "evicted" | "model_changed";
+
 /** Counts of tokens; `cached_tokens` of the prompt were not computed again. */
 export interface Usage {
   prompt_tokens: number;
   cached_tokens: number;
   completion_tokens: number;
+  /** `null` where no more was computed than what is new, or the engine does not say. */
+  cache_miss?: CacheMiss | null;
 }
 
 /** Times as the engine saw them. */

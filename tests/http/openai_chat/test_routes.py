@@ -97,6 +97,7 @@ def test_usage_comes_with_the_whole_answer_and_last_in_a_stream_that_asked_for_i
     details = last.usage.prompt_tokens_details
     assert details is not None
     assert details.cached_tokens == last.usage.prompt_tokens - 1, "the same prompt again is cached"
+    assert last.usage.model_dump()["cache_miss"] is None, "and nothing of it was read again"
 
 
 def test_a_stream_ends_with_done_on_the_wire(url: str) -> None:

@@ -26,7 +26,7 @@ from tests.waiting import free_port
 
 from ..conftest import QUESTION, STORY, Broker, wait_until
 
-USAGE = {"prompt_tokens": 3, "cached_tokens": 0, "completion_tokens": 2}
+USAGE = {"prompt_tokens": 3, "cached_tokens": 0, "completion_tokens": 2, "cache_miss": "new"}
 DONE = {"type": "done", "seq": 3, "content": "Hello", "finish_reason": "stop", "usage": USAGE}
 SHORT: dict[str, Any] = {"max_tokens": 8}
 

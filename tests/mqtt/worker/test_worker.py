@@ -189,6 +189,7 @@ def test_a_session_remembers_and_belongs_to_its_client(
     assert [message.role for message in history] == ["user", "assistant"] * 2
     assert history[-1].content == last["content"]
     assert last["usage"]["cached_tokens"] > last["usage"]["prompt_tokens"] / 2
+    assert last["usage"]["cache_miss"] is None
 
 
 def test_a_busy_session_says_when_to_try_again(device: Device) -> None:

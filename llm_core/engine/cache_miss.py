@@ -1,0 +1,25 @@
+"""Why more of a prompt has to be computed than what is said just now."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from llm_core.engine.prefix_cache import PrefixCache, common_prefix
+from llm_core.engine.sequence import Sequence
+from llm_core.events import CacheMiss
+
+MIN_MISSED_TOKENS = 32
+"""Fewer need no reason: the ends of a reply and what the template writes around the next turn are counted roughly."""
+
+
+def cache_miss(sequence: Sequence, cache: PrefixCache) -> CacheMiss | None:
+    """The reason for a sequence that has its slot; None where what was found reaches up to what is said just now.
+
+    Nothing of other owners has a part in it, not even that they had asked the same.
+    """
+    request, found = sequence.request, sequence.cached_tokens
+    if len(request.prompt) - request.new_tokens - found < MIN_MISSED_TOKENS:
+        return None
+    prompt = np.asarray(request.prompt, np.int32)
+    lost = max((common_prefix(known, prompt) for known, owner in cache.evicted if owner == sequence.owner), default=0)
+    return "evicted" if lost - found >= MIN_MISSED_TOKENS else "new"
