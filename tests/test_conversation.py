@@ -7,7 +7,7 @@ from itertools import chain, pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_core.conversation import count_leading_system, merge_neighbours, split_turns, turn_starts
+from llm_core.conversation import count_leading_system, merge_neighbours, said_now, split_turns, turn_starts
 from llm_core.messages import FunctionCall, Message, ToolCall
 
 CALL = ToolCall(id="call_1", function=FunctionCall(name="add"))
@@ -32,6 +32,16 @@ def test_the_system_messages_and_the_turns_are_the_whole_conversation(messages: 
     assert all(turn_starts(turn, 1) == [] for turn in turns)
     assert all(turn[0].role == "user" for turn in turns[1:])
     assert all(turns)
+
+
+@given(conversations)
+def test_what_is_said_now_comes_after_the_last_reply_or_the_system_messages(messages: list[Message]) -> None:
+    now = said_now(messages)
+    before = messages[: len(messages) - len(now)]
+
+    assert messages[len(before) :] == now
+    assert all(message.role != "assistant" for message in now)
+    assert before[-1:] == [] or before[-1].role == "assistant" or len(before) == count_leading_system(messages)
 
 
 @given(conversations)

@@ -16,6 +16,8 @@ from llm_core.errors import OVERFLOW_CODE, ContextOverflow
 from llm_core.messages import Message
 from llm_core.options import Overflow
 
+_HARDLY_ANYTHING = Message(role="user", content="-")
+
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
@@ -76,8 +78,10 @@ def fit(
     shortest = render_from(last) if last > 0 else Fitted(full, 0)
     if len(shortest.prompt.tokens) > limit_tokens:
         raise _too_long("The last turn with the system prompt", shortest.prompt, limit_tokens, "Shorten it.")
+    if last <= 0:
+        return shortest
     sizes = [[measure(message) for message in turn] for turn in turns]
-    head = len(shortest.prompt.tokens) - sum(sizes[last])
+    head = len(render([*system, _HARDLY_ANYTHING]).tokens)  # whatever is said last
     since = sum([*chain.from_iterable(sizes)][-len(said_now(messages)) - 1 :])  # the prompt before
     was_whole = len(full.tokens) - since <= wanted_tokens
     room = _room(limit_tokens, head)
