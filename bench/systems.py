@@ -143,8 +143,8 @@ class OpenAIServer:
     def __init__(self, name: str, url: str, model: str = "default") -> None:
         self.name = name
         self._model = model
-        # Servers that run on uvicorn close what is idle for 5 s, which is what httpx has too: a request may meet that.
-        limits = httpx.Limits(max_connections=None, keepalive_expiry=2)
+        # A connection for each request: servers close idle ones when they like, and a request may meet that.
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
         self._http = httpx.AsyncClient(base_url=url.rstrip("/").removesuffix("/v1"), timeout=None, limits=limits)
 
     async def use_first_model(self) -> None:
@@ -194,7 +194,7 @@ class AppSessions:
     name = APP
 
     def __init__(self, url: str) -> None:
-        self._http = httpx.AsyncClient(base_url=url, timeout=None)
+        self._http = httpx.AsyncClient(base_url=url, timeout=None, limits=httpx.Limits(max_keepalive_connections=0))
 
     async def stream(self, session_id: str, message: str, max_tokens: int) -> AsyncGenerator[Piece]:
         """The next turn of a session, greedy."""
