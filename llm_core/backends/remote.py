@@ -14,12 +14,13 @@ from concurrent.futures import Future
 from contextlib import aclosing, suppress
 
 from llm_core.backends.backend import LoadStatus
-from llm_core.backends.remote_calls import as_json
+from llm_core.backends.remote_calls import as_json, as_text
 from llm_core.backends.remote_engines import Engine, Engines
 from llm_core.backends.remote_errors import EngineFault, Uncalled, broken_off, fault_of, uncalled
 from llm_core.backends.remote_reader import ChunkReader
 from llm_core.backends.remote_stream import chunks_of
 from llm_core.backends.remote_wire import body_of, shorter_ones
+from llm_core.chat.tool_formats import HERMES, JSON
 from llm_core.engine.facts import EngineStats
 from llm_core.engine.state_path import remove_state
 from llm_core.errors import ContextOverflow, EngineClosed, EngineFailed, EngineUnreachable, InvalidRequest, LLMError
@@ -271,16 +272,21 @@ class RemoteBackend:
     async def _stream(self, engine: Engine, request: ChatRequest, outbox: _Outbox, reader: ChunkReader) -> FinishReason:
         """One try; where a call is demanded and the engine ignores that, one more that holds it by a JSON schema.
 
+        Tools are told in words where the engine would drop them.
+
         Raises:
             EngineFault: It failed.
         """
+        if not engine.knows_tools and not reader.demands_call:
+            reader.restart(HERMES if request.callable_tools else None)
+            return await self._read(engine, as_text(request), outbox, reader)
         if not (reader.demands_call and engine.ignores_choice):
             try:
                 return await self._read(engine, request, outbox, reader)
             except Uncalled:
                 log.warning("the engine at %s ignores tool_choice; calls are asked for as JSON", engine.name)
                 engine.ignores_choice = True
-        reader.restart(as_json=True)
+        reader.restart(JSON)
         try:
             return await self._read(engine, as_json(request), outbox, reader)
         except Uncalled:

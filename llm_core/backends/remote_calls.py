@@ -1,7 +1,9 @@
-"""A call that is demanded of an engine whose `tool_choice` does nothing: it is asked for as JSON, by a schema.
+"""Calls of engines that know no tools, or not all that is said of them.
 
-Seen with llama-server where the model's template knows no tools. The tools stand in the system prompt then, and the
-reply is read as one that begins a call without a mark.
+llama-server drops tools where the model's template knows none: then they stand in the system prompt, and calls in the
+text. A call that is demanded where `tool_choice` does nothing is asked for as JSON, by a schema, and the reply is read
+as one that begins a call without a mark. So it is with a template that knows tools too, if the model writes no call:
+llama-server lets any text stand before it.
 """
 
 from __future__ import annotations
@@ -19,6 +21,12 @@ def demanded(request: ChatRequest) -> tuple[ToolSpec, ...]:
     if isinstance(choice, NamedTool):
         return tuple(tool for tool in request.tools if tool.name == choice.name)
     return request.tools if choice == "required" else ()
+
+
+def as_text(request: ChatRequest) -> ChatRequest:
+    """The request with its tools, and the calls of earlier turns, in its texts."""
+    messages = tuple(in_words(request.messages, request.callable_tools))
+    return request.model_copy(update={"messages": messages, "tools": (), "tool_choice": "auto"})
 
 
 def as_json(request: ChatRequest) -> ChatRequest:

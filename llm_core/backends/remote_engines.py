@@ -10,6 +10,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -35,10 +36,11 @@ class Engine:
 
     Attributes:
         name: For people: its address without what is secret or the same for all.
-        model: What to ask for; None until it has answered.
+        model: What to ask for, by the engine's own name for it; None until it has answered.
         in_flight: Requests that it has.
         down: Why it is left out; None while it answers.
-        ignores_choice: It has answered with text where a call was demanded, since it began to answer.
+        knows_tools: What its model is told of tools reaches it; else they have to stand in the text.
+        ignores_choice: It has answered with text where a call was demanded, since it began to answer, or must.
     """
 
     url: str
@@ -46,6 +48,7 @@ class Engine:
     model: str | None = None
     in_flight: int = 0
     down: str | None = "it has not answered yet"
+    knows_tools: bool = True
     ignores_choice: bool = False
 
     @property
@@ -101,7 +104,7 @@ class Engines:
         """How they are, in a sentence for people."""
         down = [f"{engine.name}: {engine.down}" for engine in self._engines if engine.down]
         if not self.are_down:
-            names = ", ".join(sorted({engine.model or "" for engine in self._engines if not engine.down}))
+            names = ", ".join(sorted({model_name(engine.model or "") for engine in self._engines if not engine.down}))
             return f"{names} is ready." + (f" Left out until it answers again: {'; '.join(down)}." if down else "")
         return f"No engine answers, and it is tried again and again. {'; '.join(down)}."
 
@@ -150,31 +153,45 @@ class Engines:
     async def _probe(self, engine: Engine) -> None:
         """Asks an engine what it serves."""
         try:
-            info = await self._ask(engine)
+            model = await self._ask(engine)
         except EngineFault as fault:
             # One that is busy making replies may well take its time; what breaks under them is seen by themselves.
             if not engine.in_flight:
                 self.mark_down(engine, fault.error.message)
             return
-        if engine.down:
-            engine.ignores_choice = False  # it may have another model, or other options
+        info = remote_info(engine.url, model)
+        if engine.down:  # it may have another model, or other options
+            engine.knows_tools = await self._knows_tools(engine)
+            engine.ignores_choice = not engine.knows_tools
             log.info("the engine at %s answers; it serves %s", engine.name, info.name)
-        engine.model, engine.down = info.name, None
+        engine.model, engine.down = str(model["id"]), None
         self._on_answer(info)
         self._changed.set()
 
-    async def _ask(self, engine: Engine) -> ModelInfo:
+    async def _ask(self, engine: Engine) -> Mapping[str, Any]:
+        """The model that it serves, as its list has it."""
         try:
             async with asyncio.timeout(PROBE_TIMEOUT_SECONDS):
                 response = await self._connections.get(f"{engine.api}/models")
                 if response.status_code == 404:  # an engine of one model need not list it
-                    return remote_info(engine.url, {"id": engine.name})
+                    return {"id": engine.name}
                 response.raise_for_status()
-                return remote_info(engine.url, self._choose(response.json()["data"]))
+                return self._choose(response.json()["data"])
         except TimeoutError:
             raise fault_of(httpx2.ConnectTimeout("no answer"), engine.name) from None
         except Exception as error:
             raise fault_of(error, engine.name) from None
+
+    async def _knows_tools(self, engine: Engine) -> bool:
+        """Whether its model's template does. llama-server says so, and drops tools silently where it does not; of any
+        other engine it is taken for granted."""
+        try:
+            async with asyncio.timeout(PROBE_TIMEOUT_SECONDS):
+                response = await self._connections.get(f"{engine.api.removesuffix('/v1')}/props")
+                told = response.json()["chat_template_caps"]
+                return bool(told["supports_tools"] or told["supports_tool_calls"])
+        except (TimeoutError, httpx2.HTTPError, ValueError, LookupError, TypeError):
+            return True
 
     def _choose(self, served: list[dict[str, Any]]) -> dict[str, Any]:
         return next((model for model in served if model["id"] == self._wanted), served[0])
@@ -186,7 +203,7 @@ def remote_info(url: str, model: Mapping[str, Any]) -> ModelInfo:
     trained = meta.get("n_ctx_train") if isinstance(meta, Mapping) else None  # llama-server
     context = model.get("max_model_len") or trained  # vLLM
     return ModelInfo(
-        name=str(model["id"]),
+        name=model_name(str(model["id"])),
         source=url,
         path=None,
         revision=None,
@@ -199,6 +216,11 @@ def remote_info(url: str, model: Mapping[str, Any]) -> ModelInfo:
         has_chat_template=True,
         can_switch_thinking=False,
     )
+
+
+def model_name(id: str) -> str:
+    """A model's name for people: llama-server calls one that it has as a file after the file, with its whole path."""
+    return PurePath(id.replace("\\", "/")).stem if id.endswith(".gguf") else id
 
 
 async def _read_refusal(response: httpx2.Response) -> None:

@@ -14,7 +14,7 @@ from llm_core.backends.remote_errors import Uncalled
 from llm_core.backends.remote_stream import Chunk
 from llm_core.chat.formats import DEFAULT_REASONING
 from llm_core.chat.parser import ReplyParser
-from llm_core.chat.tool_formats import JSON
+from llm_core.chat.tool_formats import JSON, ToolFormat
 from llm_core.events import (
     CacheMiss,
     ChatEvent,
@@ -69,21 +69,22 @@ class ChunkReader:
 
     def __init__(self, request: ChatRequest) -> None:
         self._demanded = frozenset(tool.name for tool in demanded(request))
+        self._callable = frozenset(tool.name for tool in request.callable_tools)
         self._several = request.parallel_tool_calls and not isinstance(request.tool_choice, NamedTool)
         self._submitted = time.perf_counter()
         self._first = self._last = 0.0
         self._pieces = 0
         self.restart()
 
-    def restart(self, *, as_json: bool = False) -> None:
+    def restart(self, calls: ToolFormat | None = None) -> None:
         """Forgets a try that came to nothing.
 
         Args:
-            as_json: The call that is demanded comes as JSON in the text.
+            calls: How calls stand in the text; None where they have a field of their own.
         """
-        self._as_json = as_json
-        calls, names = (JSON, self._demanded) if as_json else (None, frozenset[str]())
-        self._parser = ReplyParser(DEFAULT_REASONING, False, calls, names)
+        self._as_json = calls is JSON
+        self._calls_in_text = calls is not None
+        self._parser = ReplyParser(DEFAULT_REASONING, False, calls, self._demanded or self._callable)
         self._marks_thinking = False  # in a field of its own, so that no marks of it stand in the text
         self._held: list[ContentDelta] = []
         self._calls: dict[int | None, _Call] = {}
@@ -144,7 +145,7 @@ class ChunkReader:
             self._marks_thinking = True
             yield from [] if self._as_json else [ReasoningDelta(_text(reasoning))]
         text, tokens = delta.get("content"), _logprobs(logprobs)
-        if text and self._marks_thinking and not self._as_json:
+        if text and self._marks_thinking and not self._calls_in_text:
             yield from self._content([ContentDelta(_text(text), tokens)])
         elif text:
             yield from self._content(self._parser.feed(_text(text), tokens))
@@ -154,6 +155,8 @@ class ChunkReader:
     def _content(self, deltas: Iterable[ContentDelta | ReasoningDelta | ToolCallDelta]) -> Iterator[ChatEvent]:
         for delta in deltas:
             if isinstance(delta, ToolCallDelta):
+                if delta.index and not self._several:
+                    continue
                 self._called = delta.index + 1
             elif self._demanded and not self._called and isinstance(delta, ContentDelta):
                 if delta.text.strip():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import chain
+from itertools import chain, count
 from typing import Any
 
 from llm_core.conversation import split_turns
@@ -85,16 +85,26 @@ def _message(message: Message) -> dict[str, Any]:
 
 
 def shorter_ones(messages: tuple[Message, ...]) -> Iterator[tuple[Message, ...]]:
-    """The conversation without its oldest turn, the oldest two, four, eight and so on, at last the last turn alone.
+    """The conversation without its oldest turn, the oldest two, three, four, six, eight, twelve and so on, at last the
+    last turn alone.
 
-    How long a text is in tokens only the engine knows, so this is tried out. Steps that double are few, and the prompt
+    How long a text is in tokens only the engine knows, so this is tried out. Steps that grow are few, and the prompt
     of a growing session begins at the same place for many turns, so that the engine finds it in its prefix cache.
     System messages at the start stay.
     """
     system, turns = split_turns(messages)
-    dropped, last = 1, len(turns) - 1
-    while dropped < last:
+    last = len(turns) - 1
+    for dropped in _steps():
+        if dropped >= last:
+            break
         yield (*system, *chain.from_iterable(turns[dropped:]))
-        dropped *= 2
     if last > 0:
         yield (*system, *turns[last])
+
+
+def _steps() -> Iterator[int]:
+    """1, 2, 3, 4, 6, 8, 12, 16, 24 and so on. Steps that double would leave nothing but the last turn of a conversation
+    of which a little more than half has to go."""
+    yield 1
+    for power in count():
+        yield from (2 << power, 3 << power)

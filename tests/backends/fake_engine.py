@@ -96,8 +96,9 @@ async def hangs_up(writer: asyncio.StreamWriter) -> None:
 class FakeEngine:
     """Answers requests for completions with `answers`, one after the other, the last one again and again."""
 
-    def __init__(self, *, model: str = MODEL) -> None:
+    def __init__(self, *, model: str = MODEL, props: dict[str, Any] | None = None) -> None:
         self.model = model
+        self.props = props  # of llama-server; others have none
         self.answers: list[Answer] = [streams(reply("Hello", " there"))]
         self.asked: list[Asked] = []
         self.looks: list[Asked] = []
@@ -165,6 +166,9 @@ class FakeEngine:
         if asked.path.endswith("/models"):
             self.looks.append(asked)
             _write_json(writer, 200, {"data": [{"id": self.model, "max_model_len": 4096}]}, {})
+            return True
+        if asked.path == "/props":
+            _write_json(writer, 200 if self.props else 404, self.props or {"detail": "Not Found"}, {})
             return True
         self.asked.append(asked)
         answer = self.answers[min(self._served, len(self.answers) - 1)]

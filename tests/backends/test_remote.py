@@ -373,9 +373,21 @@ class TestFailing:
 
         reply_ = client.chat([{"role": "system", "content": "S"}, *turns, *HELLO], overflow="drop_oldest")
 
-        assert reply_.dropped_messages == 8
-        assert [len(asked.body["messages"]) for asked in engine.asked] == [20, 18, 16, 12]
-        assert [message["content"] for message in engine.asked[-1].body["messages"][:2]] == ["S", "4"]
+        assert reply_.dropped_messages == 6
+        assert [len(asked.body["messages"]) for asked in engine.asked] == [20, 18, 16, 14]
+        assert [message["content"] for message in engine.asked[-1].body["messages"][:2]] == ["S", "3"]
+
+    def test_it_keeps_some_of_its_turns_where_a_little_more_than_half_have_to_go(
+        self, client: LLMClient, engine: FakeEngine
+    ) -> None:
+        engine.answers = [*[refuses(400, OVERFLOWS[0])] * 9, streams(reply("Hi"))]
+        turns = [{"role": role, "content": f"{n}"} for n in range(30) for role in ("user", "assistant")]
+
+        dropped = client.chat([*turns, *HELLO], overflow="drop_oldest").dropped_messages
+
+        tried = [(61 - len(asked.body["messages"])) // 2 for asked in engine.asked]
+        assert tried == [0, 1, 2, 3, 4, 6, 8, 12, 16, 24]
+        assert dropped == 48
 
     def test_the_last_turn_is_the_last_try(self, client: LLMClient, engine: FakeEngine) -> None:
         engine.answers = [refuses(400, OVERFLOWS[0])]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, ClassVar
 
 import jsonschema
 import pytest
@@ -255,6 +256,101 @@ class TestChoices:
         engine.answers = [streams([chunk({"reasoning": "hm"}), chunk({}, "length")])]
 
         assert client.chat(HELLO, tools=[NOW], tool_choice="required").finish_reason == "length"
+
+
+class TestLlamaServer:
+    """What llama-server b1 (0c1e570) said and did, with SmolLM2's own template, which knows no tools."""
+
+    CAPS: ClassVar = {"chat_template_caps": {"supports_tools": False, "supports_tool_calls": False}}
+    CALL = ('<tool_call>\n{"name": "weather", ', '"arguments": {"city": "Oslo"}}\n', "</tool_call>")
+
+    @pytest.fixture
+    def engine(self, quick: None) -> Iterator[FakeEngine]:
+        engine = FakeEngine(model="/models/SmolLM2-135M-Instruct.Q4_1.gguf", props=self.CAPS)
+        yield engine
+        engine.close()
+
+    def test_tools_that_it_would_drop_are_told_in_words_and_calls_read_from_the_text(
+        self, client: LLMClient, engine: FakeEngine
+    ) -> None:
+        engine.answers = [streams(reply("I look. ", *self.CALL))]
+
+        said = client.chat(HELLO, tools=[WEATHER, NOW])
+
+        assert said.content.strip() == "I look."
+        assert [(call.name, call.arguments) for call in said.tool_calls] == [("weather", '{"city": "Oslo"}')]
+        assert said.finish_reason == "tool_calls"
+        body = engine.asked[0].body
+        assert {"tools", "tool_choice"} & set(body) == set()
+        assert "weather" in body["messages"][0]["content"]
+
+    def test_earlier_calls_and_their_results_are_told_in_words_too(self, client: LLMClient, engine: FakeEngine) -> None:
+        called = {"id": "a", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Oslo"}'}}
+        result = {"role": "tool", "tool_call_id": "a", "content": "rain"}
+        client.chat([*HELLO, {"role": "assistant", "content": "", "tool_calls": [called]}, result])
+
+        roles = [message["role"] for message in engine.asked[0].body["messages"]]
+        texts = [message["content"] for message in engine.asked[0].body["messages"]]
+        assert roles == ["user", "assistant", "user"]
+        assert '"Oslo"' in texts[1]
+        assert "rain" in texts[2]
+
+    def test_one_call_where_the_caller_wants_no_more(self, client: LLMClient, engine: FakeEngine) -> None:
+        engine.answers = [streams(reply(*self.CALL, "\n", *self.CALL))]
+
+        assert len(client.chat(HELLO, tools=[WEATHER]).tool_calls) == 2
+        assert len(client.chat(HELLO, tools=[WEATHER], parallel_tool_calls=False).tool_calls) == 1
+
+    def test_text_that_looks_like_a_call_is_text_where_there_are_no_tools(
+        self, client: LLMClient, engine: FakeEngine
+    ) -> None:
+        engine.answers = [streams(reply(*self.CALL))]
+
+        said = client.chat(HELLO, tools=[WEATHER], tool_choice="none")
+
+        assert (said.content, said.tool_calls) == ("".join(self.CALL), ())
+
+    def test_a_call_that_is_demanded_is_asked_for_as_json_at_once(self, client: LLMClient, engine: FakeEngine) -> None:
+        engine.answers = [streams(reply(TestChoices.OSLO))]
+
+        said = client.chat(HELLO, tools=[WEATHER, NOW], tool_choice="required")
+
+        assert [call.name for call in said.tool_calls] == ["weather"]
+        assert [asked.body["response_format"]["type"] for asked in engine.asked] == ["json_schema"]
+
+    def test_a_demanded_call_that_text_stands_before_until_the_limit_is_asked_for_as_json(
+        self, make_client: Callable[..., LLMClient], quick: None
+    ) -> None:
+        knows = FakeEngine(props={"chat_template_caps": {"supports_tools": True, "supports_tool_calls": True}})
+        knows.answers = [
+            streams(reply("You can use", " the following code", finish_reason="length")),
+            streams(reply(TestChoices.OSLO)),
+        ]
+        client = make_client(knows)
+        client.wait_ready(10)
+
+        said = client.chat(HELLO, tools=[WEATHER], tool_choice="required")
+
+        assert (said.content, [call.name for call in said.tool_calls]) == ("", ["weather"])
+        assert ["tools" in asked.body for asked in knows.asked] == [True, False]
+        knows.close()
+
+    def test_a_model_is_called_after_its_file_and_asked_for_by_the_engines_name(
+        self, client: LLMClient, engine: FakeEngine
+    ) -> None:
+        client.chat(HELLO)
+
+        assert client.wait_ready(10).name == "SmolLM2-135M-Instruct.Q4_1"
+        assert "/models" not in client.status().message
+        assert engine.asked[0].body["model"] == engine.model
+
+    def test_a_conversation_that_is_too_long(self, client: LLMClient, engine: FakeEngine) -> None:
+        said = "request (3031 tokens) exceeds the available context size (1024 tokens), try increasing it"
+        more = {"type": "exceed_context_size_error", "n_prompt_tokens": 3031, "n_ctx": 1024}
+        engine.answers = [refuses(400, {"error": {"code": 400, "message": said} | more})]
+
+        with pytest.raises(ContextOverflow, match="1024 tokens"):
+            client.chat(HELLO)
 
 
 class TestNumbers:
