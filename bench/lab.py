@@ -25,7 +25,7 @@ from llm_core.settings import Settings, variable_of
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """How much is measured. The defaults take about 40 minutes on two cores with the bundled model.
+    """How much is measured. The defaults take about an hour on two cores with the bundled model.
 
     Attributes:
         users: Numbers of users who chat at once.
@@ -275,6 +275,7 @@ class Lab:
             "model": str(self.model),
             "context_tokens": self.sizes.context_tokens,
             "threads": self.threads,
+            "parallel": self.slots,
             "system_prompt": SYSTEM_PROMPT,
             "rate_limit": "none",
             "data_dir": self._out / "data",

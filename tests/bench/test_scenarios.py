@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,13 @@ import pytest
 
 from bench import lab
 from bench.lab import QUICK, Lab, app_name, ways
-from bench.scenarios import swa
+from bench.scenarios import stop, swa
 from bench.scenarios.echo import _copied
 from bench.scenarios.overflow import fitting
 from bench.scenarios.structured import holds
 from bench.scenarios.swa import joined, model_parts
 from bench.scenarios.throughput import _compare
+from bench.systems import Messages, Piece
 from llm_core.models.resolve import find
 from llm_core.models.source import BundledModel
 from llm_core.settings import Settings
@@ -75,6 +77,32 @@ def test_the_users_figures_are_compared_with_each_peer_that_was_measured() -> No
 )
 def test_an_object_counts_only_where_it_holds_to_the_schema(message: dict[str, Any], form: str, right: bool) -> None:
     assert holds(message, form) is right
+
+
+class Slots:
+    """A system that serves so many readers at once, without an end."""
+
+    name = "slots"
+
+    def __init__(self, slots: int) -> None:
+        self.free = asyncio.Semaphore(slots)
+
+    async def stream(self, messages: Messages, max_tokens: int, user: str = "") -> AsyncGenerator[Piece]:
+        async with self.free:
+            while True:
+                await asyncio.sleep(0)
+                yield "text"
+
+
+async def test_who_waits_gets_the_slot_of_the_reader_who_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stop, "_WAITS_SECONDS", 0.01)
+    system = Slots(2)
+
+    took = await stop._next_in_line(system, 2, 0)
+    assert took is not None
+    assert took > 0
+    assert system.free._value == 2, "all have left"
+    assert await stop._next_in_line(Slots(3), 2, 0) is None, "nobody had to wait"
 
 
 def test_what_a_reply_has_copied_is_told_in_words() -> None:
