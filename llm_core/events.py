@@ -24,12 +24,16 @@ class Usage:
         cache_miss: Why more of the prompt was computed than what was said just now. `new`: it was not known; `trimmed`:
             older turns were left out, so that it begins otherwise; `evicted`: it was known and had made room for
             others; `model_changed`: it was computed by another model. None: no more was, or the engine does not say.
+        draft_tokens: Tokens that were tried before it was known whether they come next.
+        accepted_tokens: Those of them that came next.
     """
 
     prompt_tokens: int = 0
     cached_tokens: int = 0
     completion_tokens: int = 0
     cache_miss: CacheMiss | None = None
+    draft_tokens: int = 0
+    accepted_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)

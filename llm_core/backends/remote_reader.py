@@ -221,11 +221,15 @@ def _is_complete(arguments: str) -> bool:
 def _usage(usage: dict[str, Any]) -> Usage:
     details = usage.get("prompt_tokens_details") or {}
     why = usage.get("cache_miss")  # this app's own
+    tried = usage.get("completion_tokens_details") or {}
+    accepted = tried.get("accepted_prediction_tokens") or 0
     return Usage(
         usage.get("prompt_tokens") or 0,
         details.get("cached_tokens") or 0,
         usage.get("completion_tokens") or 0,
         why if why in get_args(CacheMiss) else None,
+        accepted + (tried.get("rejected_prediction_tokens") or 0),
+        accepted,
     )
 
 

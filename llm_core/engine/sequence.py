@@ -205,6 +205,8 @@ class Sequence:
             cached_tokens=self.cached_tokens,
             completion_tokens=self.generated,
             cache_miss=self.cache_miss,
+            draft_tokens=self.draft_tokens,
+            accepted_tokens=self.accepted_tokens,
         )
         return Done(finish_reason=reason, usage=usage, timings=self._timings())
 

@@ -137,6 +137,8 @@ class UsageAnswer(BaseModel):
     cached_tokens: int
     completion_tokens: int
     cache_miss: CacheMiss | None = Field(None, description="Why more of the prompt was computed than what is new")
+    draft_tokens: int = Field(0, description="Tokens that were tried before it was known whether they come next")
+    accepted_tokens: int = Field(0, description="Those of them that came next")
 
 
 class TimingsAnswer(BaseModel):

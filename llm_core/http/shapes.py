@@ -207,7 +207,7 @@ def _figures(names: str, figure: Schema) -> Schema:
 
 
 _STRING: Schema = {"type": "string"}
-_USAGE = _figures("prompt_tokens cached_tokens completion_tokens", _COUNT)
+_USAGE = _figures("prompt_tokens cached_tokens completion_tokens draft_tokens accepted_tokens", _COUNT)
 _USAGE["properties"] |= {"cache_miss": {"enum": [*get_args(CacheMiss), None]}}
 EVENT: Schema = {
     "anyOf": [

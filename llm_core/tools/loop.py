@@ -183,6 +183,8 @@ def _sum(usages: list[Usage]) -> Usage:
         sum(each.cached_tokens for each in usages),
         sum(each.completion_tokens for each in usages),
         next((each.cache_miss for each in usages if each.cache_miss), None),
+        sum(each.draft_tokens for each in usages),
+        sum(each.accepted_tokens for each in usages),
     )
 
 

@@ -114,6 +114,9 @@ export interface Usage {
   completion_tokens: number;
   /** `null` where no more was computed than what is new, or the engine does not say. */
   cache_miss?: CacheMiss | null;
+  /** Tokens that were tried before it was known whether they come next, and those of them that did. */
+  draft_tokens?: number;
+  accepted_tokens?: number;
 }
 
 /** Times as the engine saw them. */

@@ -43,7 +43,7 @@ IdempotencyKey = Annotated[
 _EXAMPLE = (
     'id: 1\ndata: {"stream_id":"…","queue_position":0}\n\nid: 2\ndata: {"content":"Hello"}\n\n'
     'id: 3\ndata: {"done":true,"finish_reason":"stop","usage":{"prompt_tokens":31,"cached_tokens":18,'
-    '"completion_tokens":2,"cache_miss":null},"timings":{"queue_ms":0.1,"ttft_ms":52.0,'
+    '"completion_tokens":2,"cache_miss":null,"draft_tokens":0,"accepted_tokens":0},"timings":{"queue_ms":0.1,"ttft_ms":52.0,'
     '"tokens_per_second":61.3}}\n\n'
 )
 _STREAM: dict[int | str, dict[str, Any]] = {
