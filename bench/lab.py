@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -195,12 +197,13 @@ class Lab:
     async def app(self, **settings: object) -> AsyncIterator[OpenAIServer]:
         """(c) Our app, over HTTP. It stays up from first use to the end; `settings` are fields of `Settings`."""
         name = app_name(settings)
-        yield await self._server(name, self.app_process(name.replace(" ", "-"), **settings))
+        yield await self._server(name, partial(self.app_process, name.replace(" ", "-"), **settings))
 
     @asynccontextmanager
     async def llama_cpp_server(self) -> AsyncIterator[OpenAIServer]:
         """(c) `llama_cpp.server`, over HTTP. It stays up from first use to the end."""
-        process = llama_cpp_server(
+        process = partial(
+            llama_cpp_server,
             self.model,
             context_tokens=self.sizes.context_tokens,
             threads=self.threads,
@@ -211,13 +214,14 @@ class Lab:
     @asynccontextmanager
     async def llama_server(self) -> AsyncIterator[OpenAIServer]:
         """(d) llama.cpp's own server. It stays up from first use to the end."""
-        yield await self._server(LLAMA_SERVER, self.llama_server_process(LLAMA_SERVER))
+        yield await self._server(LLAMA_SERVER, partial(self.llama_server_process, LLAMA_SERVER))
 
     @asynccontextmanager
     async def batching_server(self) -> AsyncIterator[OpenAIServer]:
         """(d) The newer server of llama-cpp-python. It stays up from first use to the end."""
         assert self.made is not None
-        process = batching_server(
+        process = partial(
+            batching_server,
             self.made.batching_server,
             self.model,
             context_tokens=self.sizes.context_tokens,
@@ -278,8 +282,14 @@ class Lab:
             "parallel": self.slots,
             "system_prompt": SYSTEM_PROMPT,
             "rate_limit": "none",
-            "data_dir": self._out / "data",
+            "data_dir": self._new_folder(),
         }
+
+    def _new_folder(self) -> Path:
+        """A folder of its own for each: what one has read must not be found by another, nor by the next run."""
+        folder = Path(tempfile.mkdtemp(prefix="data-", dir=self._out))
+        self._stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        return folder
 
     # ── what scenarios share ─────────────────────────────────────────────────────────────────────────────────────────
 
@@ -294,9 +304,9 @@ class Lab:
         """Tells whoever waits how far it is."""
         print(text, file=sys.stderr, flush=True)
 
-    async def _server(self, name: str, process: AbstractAsyncContextManager[Server]) -> OpenAIServer:
+    async def _server(self, name: str, start: Callable[[], AbstractAsyncContextManager[Server]]) -> OpenAIServer:
         if name not in self._servers:
-            server = await self._stack.enter_async_context(process)
+            server = await self._stack.enter_async_context(start())
             self._servers[name] = self._connect(name, server.url)
         return self._servers[name]
 

@@ -14,7 +14,6 @@ from bench.measure import Reply, median, timed, to_llama_server
 from bench.servers import Server
 from bench.systems import APP, LLAMA_SERVER, AppSessions, Messages, OpenAIServer, Piece
 from bench.workload import SYSTEM_PROMPT, long_text
-from llm_core.chat.fit import fit
 from llm_core.chat.template import CHATML, ChatTemplate
 from llm_core.messages import Message
 
@@ -41,7 +40,7 @@ async def run(lab: Lab) -> Findings:
     figures: dict[str, float] = {}
     raw = {}
     context = lab.sizes.overflow_context
-    async with lab.app_process("app-overflow", context_tokens=context, data_dir=lab.logs / "overflow-data") as server:
+    async with lab.app_process("app-overflow", context_tokens=context) as server:
         sessions = AppSessions(server.url)
         name = f"overflow-{server.pid}"
         grown = await _converse(lab, APP, lambda said: sessions.stream(name, said[-1]["content"], _REPLY_TOKENS))
@@ -83,11 +82,14 @@ async def _converse(lab: Lab, name: str, say: Say) -> Grown:
 
 def fitting(lab: Lab, messages: Messages) -> tuple[Messages, int]:
     """As much of a conversation as leaves room for the reply, its system message kept, and how many messages that
-    leaves out."""
+    leaves out. This is a client's doing: it must not change with how our app fits a conversation.
+    """
     template = ChatTemplate(lab.vocabulary.chat_template or CHATML, lab.vocabulary)
-    said = [Message.model_validate(each) for each in messages]
     limit = lab.sizes.overflow_context - _REPLY_TOKENS - _MARGIN_TOKENS
-    dropped = fit(said, template.render, limit_tokens=limit, overflow="drop_oldest").dropped
+    system, *said = map(Message.model_validate, messages)
+    dropped = 0
+    while len(template.render([system, *said[dropped:]]).tokens) > limit and dropped < len(said) - 1:
+        dropped += 2
     return [messages[0], *messages[1 + dropped :]], dropped
 
 

@@ -14,7 +14,7 @@ import jsonschema
 
 from bench.lab import Findings, Lab, Opening
 from bench.measure import median, to_llama_server
-from bench.systems import APP, OpenAIServer, SystemFailed
+from bench.systems import APP, LLAMA_SERVER, OpenAIServer, SystemFailed
 
 TICKET: dict[str, Any] = {
     "type": "object",
@@ -85,7 +85,8 @@ async def run(lab: Lab) -> Findings:
                     f"{key}_holds": sum(each.holds for each in made) / len(made),
                 }
     for form in _OPTIONS:
-        figures |= to_llama_server(figures, f"{form}_rate", f"{form}_seconds")
+        if figures.get(f"{LLAMA_SERVER}.{form}_holds"):  # else it did something else, at whatever rate
+            figures |= to_llama_server(figures, f"{form}_rate", f"{form}_seconds")
         figures |= {
             f"{form}_to_without": figures[f"{APP}.{form}_rate"] / value
             for key, value in list(figures.items())
