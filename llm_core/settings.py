@@ -238,6 +238,15 @@ class Settings(BaseSettings):
         # Not written as text: a ? or # of the folder's name would end the path, and the file would be elsewhere.
         return URL.create("sqlite", database=str((self.data_dir / "sessions.db").absolute()))
 
+    def keeps_sessions(self) -> bool:
+        """Whether sessions outlive the process; those of `sqlite://` are in memory.
+
+        Raises:
+            SettingsError: `database_url` is no URL.
+        """
+        url = self.sessions_url()
+        return url.get_backend_name() != "sqlite" or url.database not in (None, "", ":memory:")
+
     def storage_notice(self) -> str:
         """What users should know of how long conversations are kept; empty where a restart does not lose them."""
         if self.sessions_url() != self._default_sessions_url() or outlives_restart(self.data_dir):

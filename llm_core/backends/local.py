@@ -198,7 +198,7 @@ class LocalBackend:
             step_seconds=settings.step_ms / 1e3,
             drafts=settings.draft == "auto",
             kv_folder=state_folder(settings.data_dir),
-            disk_bytes=settings.kv_disk_mb * _MIB,
+            disk_bytes=settings.kv_disk_mb * _MIB if settings.keeps_sessions() else 0,
             self_check=settings.self_check,
         )
         return LoadedModel(info, Chat(model), ConstraintCompiler(model), Engine(model, options))

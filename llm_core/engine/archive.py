@@ -148,8 +148,8 @@ class Archive:
         self._deadline = time.monotonic() + _CLOSE_SECONDS
         self._closing.set()
         self._ended.set()
-        self._writer.join()
-        self._reader.shutdown(cancel_futures=True)
+        self._writer.join(_CLOSE_SECONDS)
+        self._reader.shutdown(wait=False, cancel_futures=True)
         self._folder.close()
 
     # ── the writer's thread ──────────────────────────────────────────────────────────────────────────────────────────

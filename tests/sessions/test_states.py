@@ -115,3 +115,10 @@ def test_what_is_asked_in_no_session_leaves_nothing_on_disk(client: LLMClient, t
     client.generate([{"role": "user", "content": LONG[:600]}], owner="ann", max_tokens=2)
     client.close()
     assert not list(state_folder(tmp_path).glob("*.kv"))
+
+
+def test_where_sessions_are_in_memory_nothing_is_on_disk(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path, database_url="sqlite://", parallel=1, context_tokens=512)
+    with LLMClient(settings) as client:
+        client.chat_session("trip", LONG[:600], owner="ann", max_tokens=2)
+    assert not list(tmp_path.rglob("*.kv"))
