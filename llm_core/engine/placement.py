@@ -172,6 +172,7 @@ class Placement:
         slot.shortest, slot.checkpoints = source.shortest, source.checkpoints
         if match.length < len(source.known):
             self._trim(slot, match.length)
+        self._cache.make_room()  # its checkpoints are in two places now
 
     def _trim(self, slot: Slot, length: int) -> None:
         """Cuts what the slot holds, or goes back to a checkpoint; where neither can be done after all, it is empty."""

@@ -117,14 +117,15 @@ class PrefixCache:
             self.evicted.append((entry.known, entry.owner))
             return
         self.host.append(entry)
-        self._make_room()
+        self.make_room()
 
     def add_checkpoint(self, slot: Slot, checkpoint: Checkpoint) -> None:
         """Takes a checkpoint of a slot in; old entries go until it fits, then old checkpoints."""
         slot.checkpoints = thinned((*slot.checkpoints, checkpoint))
-        self._make_room()
+        self.make_room()
 
-    def _make_room(self) -> None:
+    def make_room(self) -> None:
+        """Has old entries go until the rest is within the limit, then old checkpoints."""
         while self.host and self.host_bytes > self.host_limit:
             oldest = min(self.host, key=lambda old: old.last_used)
             self.evicted.append((oldest.known, oldest.owner))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import logging
 import os
 import shutil
@@ -211,6 +210,10 @@ def remove_states(folder: Path) -> None:
 
 def _hold(lock: Path) -> int:
     """Holds the folder as long as the process lives, however it ends."""
+    try:
+        import fcntl
+    except ImportError:  # on Windows
+        raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP)) from None
     descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

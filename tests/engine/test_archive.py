@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from llm_core.engine import archive as archive_module
 from llm_core.engine.engine import Engine
 from llm_core.engine.llama import Model
 from llm_core.engine.state_path import state_path
@@ -24,8 +26,9 @@ Start = Callable[..., Engine]
 
 
 @pytest.fixture
-def start(model: Model, tmp_path: Path) -> Iterator[Start]:
+def start(model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
     """Starts an engine that keeps states in one folder; the one before has ended."""
+    monkeypatch.setattr(archive_module, "_SETTLE_SECONDS", 0.05)
     running: list[Engine] = []
 
     def start(model: Model = model, **options: object) -> Engine:
@@ -142,6 +145,36 @@ def test_a_file_that_is_gone_is_no_error(start: Start, tmp_path: Path) -> None:
     engine = start()
     state_path(tmp_path, "ann", "trip").unlink()
     assert next_turn(engine, earlier).done.usage.cached_tokens == 0
+
+
+@pytest.fixture
+def slow_disk(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Call, threading.Event]]:
+    """A next turn that waits for its file, and what lets it be read."""
+    earlier, may_read = first_turn(start(), tmp_path), threading.Event()
+    engine = start()
+    assert engine._archive is not None
+    folder = engine._archive._folder
+    read = folder.read
+    monkeypatch.setattr(folder, "read", lambda entry: read(entry) if may_read.wait(60) else None)
+    prompt = earlier + user_turn(engine.model, "And then?")
+    yield ask(engine, prompt, owner="ann", session="trip", max_tokens=2), may_read
+    may_read.set()
+
+
+def test_nobody_else_waits_for_a_slow_disk_and_who_does_can_leave(slow_disk: tuple[Call, threading.Event]) -> None:
+    waiting, _ = slow_disk
+    assert ask(waiting.engine, "Hello", owner="bob", max_tokens=2).finish().done.usage.completion_tokens == 2
+    assert waiting.end is None
+    assert waiting.cancel().finish().done.finish_reason == "cancelled"
+
+
+def test_a_session_that_is_deleted_while_it_is_read_is_not_used(slow_disk: tuple[Call, threading.Event]) -> None:
+    waiting, may_read = slow_disk
+    ask(waiting.engine, "Hello", owner="bob", max_tokens=2).finish()
+    waiting.engine.forget("ann", "trip")
+    waiting.engine.check_integrity()  # it is done when this is
+    may_read.set()
+    assert waiting.finish().done.usage.cached_tokens == 0
 
 
 def test_it_is_fetched_where_host_memory_has_no_room(start: Start, tmp_path: Path) -> None:
