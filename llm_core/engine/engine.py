@@ -14,23 +14,19 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 
-import numpy as np
-
 from llm_core.engine.archive import Archive
 from llm_core.engine.checkpoints import Checkpoints
-from llm_core.engine.draft import MOST_TOKENS, Drafter, learn
+from llm_core.engine.decoder import Decoder
+from llm_core.engine.draft import MOST_TOKENS
 from llm_core.engine.entry import HostEntry
 from llm_core.engine.facts import EngineOptions, EngineStats
-from llm_core.engine.generation import advance
-from llm_core.engine.grouping import split_by_length
 from llm_core.engine.inbox import Close, Inbox, Job
 from llm_core.engine.integrity import check_integrity
-from llm_core.engine.llama import Batch, Context, DecodeFailed, Model, Tokens
-from llm_core.engine.pace import Pace
+from llm_core.engine.llama import Context, DecodeFailed, Model
 from llm_core.engine.placement import Placement
 from llm_core.engine.prefix_cache import PrefixCache
 from llm_core.engine.sampler import Sampler
-from llm_core.engine.scheduler import Scheduler, share_budget
+from llm_core.engine.scheduler import Scheduler
 from llm_core.engine.sequence import GenerationRequest, Piece, Sequence, Sink
 from llm_core.engine.slot import Slot
 from llm_core.errors import (
@@ -44,7 +40,6 @@ from llm_core.events import FinishReason
 
 log = logging.getLogger(__name__)
 
-_BATCH_TOKENS = 512
 _FETCH_SECONDS = 0.05  # a sequence that waits for a file is looked after so often
 
 
@@ -64,11 +59,8 @@ class Engine:
         self.options = options
         self._inbox = Inbox(slots=options.slots, queue_limit=options.queue_limit)
         self._scheduler = Scheduler()
-        self._pace = Pace(options.step_seconds)
-        self._batch = Batch(max(_BATCH_TOKENS, options.slots))
-        self._steps = self._prefilled = self._generated = self._rebuilds = 0
-        self._was_interrupted = False
-        self._drafter = Drafter() if options.drafts and model.can_trim else None
+        self._decoder = Decoder(model, options, end=self._end)
+        self._steps = self._rebuilds = 0
         self._thread = threading.Thread(target=self._run, name="llm-engine", daemon=True)
         self._archive = Archive.open(model, options, unwritten=self._unwritten, post=self._post)
         try:
@@ -119,8 +111,8 @@ class Engine:
             kv_cells_used=sum(slot.length for slot in slots),
             host_entries=len(self._cache.host),
             host_bytes=self._cache.host_bytes,
-            prefilled_tokens=self._prefilled,
-            generated_tokens=self._generated,
+            prefilled_tokens=self._decoder.prefilled,
+            generated_tokens=self._decoder.generated,
             steps=self._steps,
             rebuilds=self._rebuilds,
         )
@@ -172,7 +164,7 @@ class Engine:
 
     def _run(self) -> None:
         try:
-            self._warm_up()
+            self._decoder.warm_up()
             while self._step():
                 pass
         except Exception as error:
@@ -189,8 +181,8 @@ class Engine:
         try:
             self._end_cancelled_and_late(started)
             self._admit(started)
-            self._decode_running()
-            self._prefill_prompts(started)
+            self._decoder.decode(self._scheduler.decoding(), step=self._steps)
+            self._read_prompts(started)
         except DecodeFailed as error:
             self._rebuild(error)
         self._steps += 1
@@ -239,115 +231,23 @@ class Engine:
         for place, sequence in enumerate(self._scheduler.order(), start=1):
             sequence.report_position(place)
 
-    def _decode_running(self) -> None:
-        """Every running sequence's next tokens: one, or more where what comes next is sure or likely."""
-        running = sorted(self._scheduler.decoding(), key=_slot_index)
-        drafts = self._drafter.drafts(running) if self._drafter else {}
-        for sequence, draft in drafts.items():
-            self._try(sequence, draft)
-        running = [each for each in running if each not in drafts]
-        for group in split_by_length(running) if self._context.pads_to_longest else [running]:
-            started = time.monotonic()
-            most = self._batch.capacity // max(1, len(group))
-            tokens = self._compute({each: min(each.uncomputed, most) for each in group})
-            if self._drafter and tokens == 1:
-                self._drafter.observe(1, time.monotonic() - started)
+    def _read_prompts(self, started: float) -> None:
+        if prompts := self._scheduler.prefilling():
+            is_wanted = self._is_wanted if len(self._scheduler.running) == 1 and self.model.can_trim else None
+            streams = len(self._scheduler.running) - len(prompts)
+            self._decoder.read(prompts, streams=streams, started=started, step=self._steps, is_wanted=is_wanted)
 
-    def _try(self, sequence: Sequence, draft: Tokens) -> None:
-        """Decodes a sequence's next token and those that may follow it, and keeps them as far as they are sampled."""
-        started = time.monotonic()
-        slot = sequence.running_slot
-        tokens = np.append(sequence.tokens[slot.length : sequence.length], draft)
-        self._batch.clear()
-        first = self._batch.add(slot.index, slot.length, tokens, wants_logits=True, of_each=True) - len(draft)
-        self._context.decode(self._batch)
-        slot.extend(tokens[:1])
-        held = 0
-        while self._sample(sequence, first + held) and held < len(draft) and sequence.known[-1] == draft[held]:
-            slot.extend(draft[held : held + 1])
-            held += 1
-        slot.last_used = self._steps
-        self._context.trim(slot.index, slot.length)
-        learn(sequence, len(draft), held)
-        assert self._drafter is not None
-        self._drafter.observe(len(tokens), time.monotonic() - started)
-
-    def _prefill_prompts(self, started: float) -> None:
-        """Some of the prompts: docs/engine.md says how much of which.
-
-        They have a batch of their own, after the running sequences' tokens have been handed out: what is left of the
-        step is measured and not guessed, and no running sequence is computed as if it were as long as the prompt.
-        """
-        prompts = self._scheduler.prefilling()
-        if not prompts:
-            return
-        now = time.monotonic()
-        # Who has been interrupted gets on undisturbed once, so that no series of newcomers can keep it from its end.
-        is_alone = len(self._scheduler.running) == 1 and self.model.can_trim and not self._was_interrupted
-        if is_alone:
-            budget = self._pace.tokens_in(prompts[0].deadline - now)
-        elif len(prompts) == len(self._scheduler.running):
-            budget = self._pace.burst
-        else:
-            budget = self._pace.prefill_budget(now - started)
-        shares = share_budget(prompts, budget, burst=self._pace.burst, capacity=self._batch.capacity)
-        shares = self._checkpoints.limit(shares)
-        tokens = self._compute(shares, may_be_interrupted=is_alone)
-        self._checkpoints.take(shares)
-        self._prefilled += tokens
-        self._was_interrupted = tokens < sum(shares.values())
-        if not self._was_interrupted:
-            self._pace.observe(tokens, time.monotonic() - now)
-
-    def _compute(self, shares: dict[Sequence, int], *, may_be_interrupted: bool = False) -> int:
-        """Decodes the next tokens of some sequences, so many of each, and samples where a sequence's last one is among
-        them. Returns how many were decoded: less where it was interrupted."""
-        if not shares:
-            return 0
-        self._batch.clear()
-        outputs = [(each, self._add_chunk(each, shares[each])) for each in sorted(shares, key=_slot_index)]
-        is_whole = self._decode_unless_wanted() if may_be_interrupted else self._context.decode(self._batch)
-        computed = 0
-        for sequence, share in shares.items():
-            slot = sequence.running_slot
-            count = share if is_whole else self._context.length(slot.index) - slot.length
-            slot.extend(sequence.tokens[slot.length : slot.length + count])
-            slot.last_used = self._steps
-            computed += count
-        for sequence, output in outputs if is_whole else ():
-            if output is not None:
-                self._sample(sequence, output)
-        return computed
-
-    def _decode_unless_wanted(self) -> bool:
-        """Decodes the batch until somebody has something for this thread. False: not to the end."""
-        with self._context.interruptible():
-            # What came before this could not interrupt.
-            is_wanted = not self._inbox.is_empty or any(each.cancel_requested for each in self._scheduler.running)
-            return not is_wanted and self._context.decode(self._batch)
-
-    def _add_chunk(self, sequence: Sequence, count: int) -> int | None:
-        """Adds tokens to the batch; returns the index to sample from, None in the middle of a prompt."""
-        slot = sequence.running_slot
-        is_last = count == sequence.uncomputed
-        tokens = sequence.tokens[slot.length : slot.length + count]
-        output = self._batch.add(slot.index, slot.length, tokens, wants_logits=is_last)
-        return output if is_last else None
-
-    def _sample(self, sequence: Sequence, output: int) -> bool:
-        """Advances a sequence by its next token. False: it has ended."""
-        before = sequence.generated
-        try:
-            reason = advance(self.model, self._context, sequence, output)
-        except Exception as error:
-            self._fail(sequence, error)
-            return False
-        self._generated += sequence.generated - before
-        if reason is not None:
-            self._finish(sequence, reason)
-        return reason is None
+    def _is_wanted(self) -> bool:
+        """Whether somebody has something for this thread."""
+        return not self._inbox.is_empty or any(each.cancel_requested for each in self._scheduler.running)
 
     # ── how a sequence ends ──────────────────────────────────────────────────────────────────────────────────────────
+
+    def _end(self, sequence: Sequence, outcome: FinishReason | Exception) -> None:
+        if isinstance(outcome, Exception):
+            self._fail(sequence, outcome)
+        else:
+            self._finish(sequence, outcome)
 
     def _finish(self, sequence: Sequence, reason: FinishReason) -> None:
         if rest := sequence.text.finish():
@@ -397,7 +297,7 @@ class Engine:
             self.model,
             slots=options.slots,
             context_tokens=options.context_tokens,
-            batch_tokens=self._batch.capacity,
+            batch_tokens=self._decoder.batch.capacity,
             threads=options.threads,
             outputs=1 + MOST_TOKENS,
         )
@@ -406,29 +306,11 @@ class Engine:
         self._cache = PrefixCache(self._slots, disk, host_bytes=options.host_bytes, can_trim=self.model.can_trim)
         self._placement = Placement(self._context, self._slots, self._cache, self._archive)
         self._checkpoints = Checkpoints(self._context, self._cache, self.model.end_tokens)
+        self._decoder.use(self._context, self._checkpoints)
 
     def _unwritten(self) -> tuple[HostEntry | None, bool]:
         """Where nothing runs, nobody waits for a state to be copied."""
         return self._placement.unwritten(self.options.step_seconds / 2 if self._scheduler.all() else math.inf)
-
-    def _warm_up(self) -> None:
-        """Computes a few tokens, so that weights are paged in and calls have been timed before the first request."""
-        self._time_call(1)
-        for _ in range(2):
-            self._pace.observe(_WARM_UP_TOKENS, self._time_call(_WARM_UP_TOKENS))
-        if self._drafter:
-            for tokens in (1, 1 + MOST_TOKENS):
-                self._drafter.observe(tokens, min(self._time_call(tokens) for _ in range(3)))
-
-    def _time_call(self, tokens: int) -> float:
-        """Seconds that a call for so many tokens takes."""
-        self._batch.clear()
-        self._batch.add(0, 0, np.ones(tokens, np.int32), wants_logits=True, of_each=tokens <= 1 + MOST_TOKENS)
-        started = time.monotonic()
-        self._context.decode(self._batch)
-        seconds = time.monotonic() - started
-        self._context.trim(0, 0)
-        return seconds
 
     def _rebuild(self, error: DecodeFailed) -> None:
         """The context cannot be trusted: ends what was running, makes a new one, and goes on with what waits."""
@@ -442,10 +324,3 @@ class Engine:
 
     def _check_integrity(self) -> None:
         check_integrity(self._slots, self._cache, self._scheduler, self._inbox, self._context)
-
-
-_WARM_UP_TOKENS = 16
-
-
-def _slot_index(sequence: Sequence) -> int:
-    return sequence.running_slot.index
