@@ -25,7 +25,8 @@ class Fitted:
 
     Attributes:
         dropped: How many of the oldest messages were left out for it.
-        has_moved: They are more than in the prompt before, which ended before the last reply.
+        has_moved: They are more than in the prompt before, which ended before the last reply; or may be, where messages
+            were measured too small.
     """
 
     prompt: Prompt
@@ -83,14 +84,15 @@ def fit(
     sizes = [[measure(message) for message in turn] for turn in turns]
     head = len(render([*system, _HARDLY_ANYTHING]).tokens)  # whatever is said last
     since = sum([*chain.from_iterable(sizes)][-len(said_now(messages)) - 1 :])  # the prompt before
-    was_whole = len(full.tokens) - since <= wanted_tokens
+    may_have_moved = len(full.tokens) - since <= wanted_tokens  # that one was whole
     room = _room(limit_tokens, head)
     while True:
         first, has_moved = first_kept(turns, sizes, room)
         tried = render_from(first) if room and first < last else shortest
         if tried is shortest or len(tried.prompt.tokens) <= wanted_tokens:
-            return replace(tried, has_moved=has_moved or was_whole)
-        room = room * 3 // 4  # the measure was too small, and in less room the cut stays for a stride as well
+            return replace(tried, has_moved=has_moved or may_have_moved)
+        # The measure was too small. In less room the cut stays for a stride as well.
+        room, may_have_moved = room * 3 // 4, True
 
 
 def first_kept(turns: Sequence[Sequence[Message]], sizes: Sequence[Sequence[int]], room: int) -> tuple[int, bool]:
