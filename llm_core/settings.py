@@ -113,7 +113,8 @@ class Settings(BaseSettings):
         threads: CPU threads of the engine. None: as many as physical cores.
         gpu_layers: Layers of the model put on a GPU, -1 for all. It does nothing in a build without a GPU backend.
         step_ms: Target time of one engine step while prompts are prefilled, in milliseconds.
-        draft: `auto`: what a reply's last tokens were followed by earlier is tried again where that pays. `off`: never.
+        draft: Which tokens get no step of their own. `sure`: those that a form leaves no choice about. `auto`: also
+            those that were said before, which are tried again where that pays. `off`: none.
         self_check: The engine looks whether slots, cache and queue agree whenever it goes idle, and stops where not.
         system_prompt: Put before conversations that bring no system message of their own.
         temperature, top_p, max_tokens, timeout: Defaults of a request; the timeout is in seconds.
@@ -162,7 +163,7 @@ class Settings(BaseSettings):
     threads: Annotated[int, Field(ge=1, le=512)] | None = None
     gpu_layers: Annotated[int, Field(ge=-1, le=10_000)] = -1
     step_ms: Annotated[float, Field(ge=5, le=10_000), Finite] = 100.0
-    draft: Literal["auto", "off"] = "auto"
+    draft: Literal["auto", "sure", "off"] = "auto"
     self_check: bool = False
     system_prompt: Text = DEFAULT_SYSTEM_PROMPT
     temperature: Temperature = 0.7

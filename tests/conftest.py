@@ -70,7 +70,7 @@ def _data_dir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Sessions of tests, and of the programs that tests start, are not those of whoever runs the tests."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LLM_DATA_DIR", str(tmp_path_factory.mktemp("data")))
-        patch.setenv("LLM_DRAFT", "off")  # what it tries depends on the clock, and the last bits of logits on that
+        patch.setenv("LLM_DRAFT", "sure")  # what it tries depends on the clock, and the last bits of logits on that
         patch.setenv("LLM_PREPARE", "off")  # else each new data folder would have its model prepared first
         yield
 

@@ -196,7 +196,7 @@ class LocalBackend:
             host_bytes=settings.kv_host_mb * _MIB,
             threads=threads,
             step_seconds=settings.step_ms / 1e3,
-            drafts=settings.draft == "auto",
+            drafts=settings.draft,
             kv_folder=state_folder(settings.data_dir),
             disk_bytes=settings.kv_disk_mb * _MIB if settings.keeps_sessions() else 0,
             self_check=settings.self_check,

@@ -45,7 +45,8 @@ class Decoder:
         self.batch = Batch(max(_BATCH_TOKENS, options.slots))
         self.prefilled = self.generated = 0
         self._pace = Pace(options.step_seconds)
-        self._drafter = Drafter() if options.drafts and model.can_trim else None
+        self._drafter = Drafter() if options.drafts == "auto" and model.can_trim else None
+        self._samples_all = options.drafts == "off"
         self._was_interrupted = False
         self._step = 0
 
@@ -184,7 +185,7 @@ class Decoder:
         before = sequence.generated
         outcome: FinishReason | Exception | None
         try:
-            outcome = advance(self._model, self._context, sequence, output)
+            outcome = advance(self._model, self._context, sequence, output, samples_all=self._samples_all)
         except Exception as error:
             outcome = error
         else:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
+
+Drafts = Literal["off", "sure", "auto"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +20,8 @@ class EngineOptions:
         host_bytes: Host memory for idle prefixes.
         threads: CPU threads.
         step_seconds: Target time of a step while prompts arrive.
-        drafts: Tokens that were said before are tried again, where that pays.
+        drafts: Which tokens of a reply get no step of their own: `off`: none; `sure`: those that a form leaves no
+            choice about; `auto`: also those that were said before, which are tried again where that pays.
         kv_folder: Where sessions' idle prefixes are kept on disk; None: nowhere.
         disk_bytes: The most that they take there.
         self_check: Looks whether slots, cache and queue agree whenever there is nothing left to do.
@@ -29,7 +33,7 @@ class EngineOptions:
     host_bytes: int
     threads: int
     step_seconds: float
-    drafts: bool = False
+    drafts: Drafts = "sure"
     kv_folder: Path | None = None
     disk_bytes: int = 0
     self_check: bool = False

@@ -8,20 +8,24 @@ from llm_core.engine.sequence import Piece, Sequence
 from llm_core.events import FinishReason, TokenLogprob
 
 
-def advance(model: Model, context: Context, sequence: Sequence, output: int) -> FinishReason | None:
+def advance(
+    model: Model, context: Context, sequence: Sequence, output: int, *, samples_all: bool = False
+) -> FinishReason | None:
     """Chooses a sequence's next token and hands out its text; then, without asking the model, the tokens that its form
     leaves no choice about.
 
     Args:
         output: The batch index of the last decode whose logits are the sequence's.
+        samples_all: Asks the model for each token, also where there is no choice.
 
     Returns:
         Why the reply has ended; None where it goes on.
     """
+    forced = [] if samples_all or sequence.generated else _forced(sequence)
     reason = None
-    if sequence.generated or not (forced := _forced(sequence)):
+    if not forced:
         reason = _take(model, sequence, *_choose(model, context, sequence, output))
-        forced = _forced(sequence) if reason is None else []
+        forced = [] if samples_all or reason is not None else _forced(sequence)
     for token in forced:
         assert sequence.sampler is not None
         sequence.sampler.accept(token)

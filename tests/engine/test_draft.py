@@ -101,7 +101,7 @@ def test_a_sequence_that_was_wrong_is_tried_less_and_again_some_time() -> None:
 def eager(model: Model, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
     """Tries whatever it finds: what pays depends on the machine."""
     monkeypatch.setattr(Drafter, "_paying", lambda _self, most, _rate, _streams: most)
-    engine = Engine(model, replace(OPTIONS, drafts=True))
+    engine = Engine(model, replace(OPTIONS, drafts="auto"))
     yield engine
     engine.close()
 
