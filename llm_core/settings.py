@@ -17,6 +17,7 @@ from llm_core.broker import BrokerUrl, parse_broker_url
 from llm_core.complaints import Complaint
 from llm_core.errors import SettingsError
 from llm_core.hosting import default_data_dir, on_space, outlives_restart
+from llm_core.kv_type import KvType
 from llm_core.messages import Text
 from llm_core.request import Finite, MaxTokens, SamplingParams, Temperature, Timeout, TopP
 from llm_core.tokens import ApiToken, parse_tokens
@@ -106,6 +107,7 @@ class Settings(BaseSettings):
         server_token: Their bearer token.
         context_tokens: Tokens that one request, prompt and reply, may use. None: 4096, or what the model was trained
             for where that is less.
+        kv_type: Of keys and values in the KV memory: 16 bits a number, or fewer.
         kv_host_mb: Host memory for the KV state of idle conversations, in MiB; 0 keeps them in the slots only.
         kv_disk_mb: Disk for that of sessions, in MiB, so that it is there after a restart; 0: none.
         parallel: Slots: sequences decoded together.
@@ -156,6 +158,7 @@ class Settings(BaseSettings):
     server_url: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed), AfterValidator(_engines)] = ()
     server_token: SecretStr | None = None
     context_tokens: Annotated[int, Field(ge=64, le=4_194_304)] | None = None
+    kv_type: KvType = "f16"
     kv_host_mb: Annotated[int, Field(ge=0, le=1_048_576)] = 1024
     kv_disk_mb: Annotated[int, Field(ge=0, le=16_777_216)] = 2048
     parallel: Annotated[int, Field(ge=1, le=64)] = 8

@@ -190,13 +190,17 @@ class LocalBackend:
             slots=settings.parallel,
             # The number was chosen for the model that is not here.
             context_tokens=context_tokens(
-                model, wanted=None if self._notice else settings.context_tokens, slots=settings.parallel
+                model,
+                wanted=None if self._notice else settings.context_tokens,
+                slots=settings.parallel,
+                kv_type=settings.kv_type,
             ),
             queue_limit=settings.queue_limit,
             host_bytes=settings.kv_host_mb * _MIB,
             threads=threads,
             step_seconds=settings.step_ms / 1e3,
             drafts=settings.draft,
+            kv_type=settings.kv_type,
             kv_folder=state_folder(settings.data_dir),
             disk_bytes=settings.kv_disk_mb * _MIB if settings.keeps_sessions() else 0,
             self_check=settings.self_check,

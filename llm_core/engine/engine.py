@@ -33,7 +33,6 @@ from llm_core.errors import (
     EngineClosed,
     EngineFailed,
     LLMError,
-    ModelError,
     SequenceFailed,
 )
 from llm_core.events import FinishReason
@@ -52,6 +51,7 @@ class Engine:
 
     Raises:
         ModelError: There is not enough memory for the slots.
+        SettingsError: The model's keys and values cannot be of the type that is asked for.
     """
 
     def __init__(self, model: Model, options: EngineOptions) -> None:
@@ -65,7 +65,7 @@ class Engine:
         self._archive = Archive.open(model, options, unwritten=self._unwritten, post=self._post)
         try:
             self._open_context()
-        except ModelError:
+        except LLMError:
             self._close_archive()
             raise
         self._thread.start()
@@ -300,6 +300,7 @@ class Engine:
             batch_tokens=self._decoder.batch.capacity,
             threads=options.threads,
             outputs=1 + MOST_TOKENS,
+            kv_type=options.kv_type,
         )
         self._slots = [Slot(index, options.context_tokens) for index in range(options.slots)]
         disk = self._archive.entries if self._archive is not None else ()

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from llm_core.kv_type import KvType
+
 Drafts = Literal["off", "sure", "auto"]
 
 
@@ -22,6 +24,7 @@ class EngineOptions:
         step_seconds: Target time of a step while prompts arrive.
         drafts: Which tokens of a reply get no step of their own: `off`: none; `sure`: those that a form leaves no
             choice about; `auto`: also those that were said before, which are tried again where that pays.
+        kv_type: Of keys and values.
         kv_folder: Where sessions' idle prefixes are kept on disk; None: nowhere.
         disk_bytes: The most that they take there.
         self_check: Looks whether slots, cache and queue agree whenever there is nothing left to do.
@@ -34,6 +37,7 @@ class EngineOptions:
     threads: int
     step_seconds: float
     drafts: Drafts = "sure"
+    kv_type: KvType = "f16"
     kv_folder: Path | None = None
     disk_bytes: int = 0
     self_check: bool = False

@@ -27,6 +27,7 @@ def identity(model: Model, options: EngineOptions) -> str:
             "llama-cpp-python": llama_cpp.__version__,
             "on_gpu": model.on_gpu,
             "slots": options.slots,
+            "kv_type": options.kv_type,
         }
     )
 

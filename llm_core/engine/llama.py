@@ -31,7 +31,8 @@ import numpy.typing as npt
 from llama_cpp import llama_cpp as _binding
 
 from llm_core.engine.model_file import check_file, why_not_loaded
-from llm_core.errors import EngineClosed, ModelError
+from llm_core.errors import EngineClosed, ModelError, SettingsError
+from llm_core.kv_type import BLOCK, BLOCK_BYTES, KvType
 
 log = logging.getLogger(__name__)
 
@@ -183,15 +184,18 @@ class Model:
         return NativeVocabulary(tokens, vocab, tokenize)
 
     @property
-    def kv_bytes_per_token(self) -> int:
-        """Size of one token's keys and values in all layers, in bytes, at 16 bits a number. An estimate: layers whose
-        memory does not grow (recurrent) are counted as if it did."""
-        heads = lib.llama_model_n_head(self._pointer) or 1
-        heads_kv = lib.llama_model_n_head_kv(self._pointer) or heads
-        width = lib.llama_model_n_embd(self._pointer) // heads
+    def head_sizes(self) -> tuple[int, int]:
+        """Numbers in a head's key and in its value."""
+        width = lib.llama_model_n_embd(self._pointer) // (lib.llama_model_n_head(self._pointer) or 1)
         key = int(self.metadata.get(f"{self.architecture}.attention.key_length", width))
-        value = int(self.metadata.get(f"{self.architecture}.attention.value_length", width))
-        return 2 * int(lib.llama_model_n_layer(self._pointer)) * heads_kv * (key + value)
+        return key, int(self.metadata.get(f"{self.architecture}.attention.value_length", width))
+
+    def kv_bytes_per_token(self, kv_type: KvType = "f16") -> int:
+        """Size of one token's keys and values in all layers, in bytes. An estimate: layers whose memory does not grow
+        (recurrent) are counted as if it did."""
+        heads_kv = lib.llama_model_n_head_kv(self._pointer) or lib.llama_model_n_head(self._pointer) or 1
+        numbers = int(lib.llama_model_n_layer(self._pointer)) * heads_kv * sum(self.head_sizes)
+        return numbers * BLOCK_BYTES[kv_type] // BLOCK
 
     @property
     def can_trim(self) -> bool:
@@ -302,8 +306,11 @@ class Batch:
         return end - 1
 
 
-def flash_attention_type(model: Model) -> int:
-    """Off on CPUs, where its kernel takes a small chunk of a long prompt token by token (docs/decisions/001)."""
+def flash_attention_type(model: Model, kv_type: KvType) -> int:
+    """Off on CPUs, where its kernel takes a small chunk of a long prompt token by token (docs/decisions/001), unless
+    the values are quantized: nothing else reads them."""
+    if kv_type != "f16":
+        return int(lib.LLAMA_FLASH_ATTN_TYPE_ENABLED)
     kind: int = lib.LLAMA_FLASH_ATTN_TYPE_AUTO if model.on_gpu else lib.LLAMA_FLASH_ATTN_TYPE_DISABLED
     return kind
 
@@ -317,11 +324,24 @@ class Context:
         context_tokens: Cells of each slot.
         batch_tokens: The largest batch.
         threads: CPU threads.
+        kv_type: Of keys and values.
         outputs: The most tokens whose logits are asked for in one decode.
+
+    Raises:
+        ModelError: There is not enough memory.
+        SettingsError: Values of that type need flash attention, which the model cannot have.
     """
 
     def __init__(
-        self, model: Model, *, slots: int, context_tokens: int, batch_tokens: int, threads: int, outputs: int = 1
+        self,
+        model: Model,
+        *,
+        slots: int,
+        context_tokens: int,
+        batch_tokens: int,
+        threads: int,
+        kv_type: KvType = "f16",
+        outputs: int = 1,
     ) -> None:
         params = lib.llama_context_default_params()
         params.n_ctx = context_tokens * slots
@@ -333,11 +353,17 @@ class Context:
         params.n_threads = params.n_threads_batch = threads
         params.kv_unified = False
         params.swa_full = True  # all of a sliding window's cells, so that a sequence can be cut anywhere
-        params.flash_attn_type = flash_attention_type(model)
+        params.type_k = params.type_v = getattr(lib, f"GGML_TYPE_{kv_type.upper()}")
+        params.flash_attn_type = flash_attention_type(model, kv_type)
         params.no_perf = True
         self._model = model
         self.can_trim = model.can_trim
+        _last_complaints.clear()
         self._pointer = lib.llama_init_from_model(model._pointer, params)
+        if not self._pointer and "quantized V cache" in "\n".join(_last_complaints):
+            raise SettingsError(
+                f"LLM_KV_TYPE={kv_type} needs flash attention, which {model.path.name} cannot have here. Allowed: f16."
+            )
         if not self._pointer:
             raise ModelError(
                 f"There is not enough memory for {slots} slots of {context_tokens} tokens. "
@@ -348,7 +374,8 @@ class Context:
         self._flag_lock = threading.Lock()
         self._may_interrupt = False
         lib.llama_set_abort_callback(self._pointer, _is_flag_up, ctypes.addressof(self._flag))
-        self.pads_to_longest = not model.on_gpu  # without flash attention: see docs/decisions/001
+        # Without flash attention: see docs/decisions/001.
+        self.pads_to_longest = params.flash_attn_type == lib.LLAMA_FLASH_ATTN_TYPE_DISABLED
         self.copy_sources: set[int] = set()  # slots with a copy under way: see `copy`
 
     @contextmanager

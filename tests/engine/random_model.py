@@ -18,10 +18,10 @@ Tensors = Mapping[str, npt.NDArray[np.float32]]
 _UINT32, _INT32, _FLOAT32, _TEXT, _ARRAY = 4, 5, 6, 8, 9  # GGUF's type codes
 _SIZES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
 _ALIGNMENT = 32
-WIDTH, FEED, LAYERS, HEADS = 64, 128, 4, 2
+WIDTH, FEED, LAYERS = 64, 128, 4
 
 
-def lfm2(model_path: Path, target: Path) -> Path:
+def lfm2(model_path: Path, target: Path, heads: int = 2) -> Path:
     """A hybrid: two layers of short convolutions, whose state is recurrent, and two of attention."""
     rng = np.random.default_rng(7)
     header: dict[str, Value] = {
@@ -30,8 +30,8 @@ def lfm2(model_path: Path, target: Path) -> Path:
         "block_count": LAYERS,
         "feed_forward_length": FEED,
         "vocab_size": 49152,
-        "attention.head_count": HEADS,
-        "attention.head_count_kv": [0, HEADS, 0, HEADS],
+        "attention.head_count": heads,
+        "attention.head_count_kv": [0, heads, 0, heads],
         "attention.layer_norm_rms_epsilon": 1e-5,
         "rope.freq_base": 10000.0,
         "shortconv.l_cache": 3,
@@ -43,7 +43,7 @@ def lfm2(model_path: Path, target: Path) -> Path:
         square = (WIDTH, WIDTH)
         if layer % 2:
             tensors |= _block(rng, layer, attn_q=square, attn_k=square, attn_v=square, attn_output=square)
-            tensors |= _block(rng, layer, attn_q_norm=(WIDTH // HEADS,), attn_k_norm=(WIDTH // HEADS,))
+            tensors |= _block(rng, layer, attn_q_norm=(WIDTH // heads,), attn_k_norm=(WIDTH // heads,))
         else:
             shapes = {"conv": (WIDTH, 3), "in_proj": (3 * WIDTH, WIDTH), "out_proj": square}
             tensors |= _block(rng, layer, **{f"shortconv.{name}": shape for name, shape in shapes.items()})

@@ -111,8 +111,8 @@ def test_clearing_the_cache_clears_the_disk(start: Start, tmp_path: Path) -> Non
     assert not list(tmp_path.glob("*.kv"))
 
 
-@pytest.mark.parametrize("changed", [{"slots": 3}, {"context_tokens": 64}])
-def test_a_state_that_does_not_fit_the_slots_is_not_used(
+@pytest.mark.parametrize("changed", [{"slots": 3}, {"context_tokens": 64}, {"kv_type": "q8_0"}])
+def test_a_state_that_does_not_fit_the_context_is_not_used(
     start: Start, tmp_path: Path, changed: dict[str, object]
 ) -> None:
     first_turn(start(), tmp_path)

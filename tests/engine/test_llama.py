@@ -8,11 +8,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from llm_core.engine import llama as llama_module
 from llm_core.engine.capacity import context_tokens, default_threads
-from llm_core.engine.llama import Model
+from llm_core.engine.llama import Batch, Context, Model
 from llm_core.errors import EngineClosed, ModelError, SettingsError
+from llm_core.kv_type import BLOCK_BYTES, KvType
+
+from . import random_model
 
 
 def with_other_architecture(model_path: Path, target: Path, name: bytes) -> Path:
@@ -116,7 +121,57 @@ def test_the_default_context_is_4096_and_shrinks_where_memory_is_short(
     lowered = context_tokens(model, wanted=None, slots=8, free_bytes=400_000_000)
     assert lowered == 1280
     assert "memory is short" in caplog.text
-    assert lowered * 8 * model.kv_bytes_per_token < 400_000_000
+    assert lowered * 8 * model.kv_bytes_per_token() < 400_000_000
+
+
+@pytest.mark.parametrize("kv_type", [kind for kind in BLOCK_BYTES if kind != "f16"])
+def test_keys_and_values_in_fewer_bits_take_less_and_say_much_the_same(model: Model, kv_type: KvType) -> None:
+    prompt = np.array(model.tokenize("The lighthouse and the storm. " * 12, add_special=False, parse_special=False))
+
+    def looked_at(kv_type: KvType) -> tuple[int, int]:
+        """The likeliest token after the prompt, and the bytes of its state."""
+        context = Context(model, slots=2, context_tokens=256, batch_tokens=128, threads=2, kv_type=kv_type)
+        try:
+            batch = Batch(128)
+            batch.add(0, 0, prompt, wants_logits=True)
+            context.decode(batch)
+            likeliest = int(context.logits(len(prompt) - 1).argmax())
+            state, _ = context.save(0)
+            assert context.restore(1, state)
+            assert context.trim(1, 10)
+            return likeliest, len(state)
+        finally:
+            context.close()
+
+    (expected, whole), (likeliest, smaller) = looked_at("f16"), looked_at(kv_type)
+    assert likeliest == expected
+    for kind, size in (("f16", whole), (kv_type, smaller)):
+        assert size == pytest.approx(model.kv_bytes_per_token(kind) * len(prompt), rel=0.01)
+
+
+def test_more_tokens_fit_in_fewer_bits(model: Model) -> None:
+    lowered = context_tokens(model, wanted=None, slots=8, kv_type="q8_0", free_bytes=400_000_000)
+    assert lowered == 2816
+    assert lowered * 8 * model.kv_bytes_per_token("q8_0") < 400_000_000
+
+
+def test_heads_of_no_whole_blocks_are_refused_by_the_settings_name(model_path: Path, tmp_path: Path) -> None:
+    model = Model.load(random_model.lfm2(model_path, tmp_path / "x.gguf", heads=4))
+    try:
+        with pytest.raises(SettingsError, match=r"LLM_KV_TYPE=q8_0 .*x\.gguf: its heads have 16 numbers.*Allowed: f16"):
+            context_tokens(model, wanted=None, slots=1, kv_type="q8_0")
+        assert context_tokens(model, wanted=512, slots=1) == 512
+    finally:
+        model.close()
+
+
+def test_a_model_that_cannot_have_flash_attention_is_refused_by_the_settings_name(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    off = llama_module.lib.LLAMA_FLASH_ATTN_TYPE_DISABLED
+    monkeypatch.setattr(llama_module, "flash_attention_type", lambda *_asked: off)
+    with pytest.raises(SettingsError, match=r"LLM_KV_TYPE=q8_0 needs flash attention"):
+        Context(model, slots=1, context_tokens=256, batch_tokens=64, threads=1, kv_type="q8_0")
 
 
 def test_threads_are_physical_cores() -> None:
