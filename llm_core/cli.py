@@ -261,7 +261,7 @@ def _info(options: argparse.Namespace) -> None:
 
 def _facts(resolved: ResolvedModel) -> ModelInfo:
     """Reads the header and the vocabulary, not the weights."""
-    from llm_core.engine.llama import Model
+    from llm_core.engine.model import Model
     from llm_core.models.info import describe
 
     model = Model.load(resolved.path, vocab_only=True)

@@ -16,7 +16,7 @@ from concurrent.futures import TimeoutError as NotYet
 from llm_core.engine.entry import DiskEntry, Fetch, HostEntry
 from llm_core.engine.facts import EngineOptions
 from llm_core.engine.identity import identity
-from llm_core.engine.llama import Model
+from llm_core.engine.model import Model
 from llm_core.engine.sequence import Sequence
 from llm_core.engine.state_folder import FolderTaken, StateFolder, remove_states
 

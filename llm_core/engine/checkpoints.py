@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 
+from llm_core.engine.arrays import Tokens
 from llm_core.engine.checkpoint import Checkpoint
-from llm_core.engine.llama import Context, Tokens
+from llm_core.engine.context import Context
 from llm_core.engine.prefix_cache import PrefixCache
 from llm_core.engine.sequence import Sequence
 

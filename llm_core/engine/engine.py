@@ -16,13 +16,14 @@ from contextlib import suppress
 
 from llm_core.engine.archive import Archive
 from llm_core.engine.checkpoints import Checkpoints
+from llm_core.engine.context import Context, DecodeFailed
 from llm_core.engine.decoder import Decoder
 from llm_core.engine.draft import MOST_TOKENS
 from llm_core.engine.entry import HostEntry
 from llm_core.engine.facts import EngineOptions, EngineStats
 from llm_core.engine.inbox import Close, Inbox, Job
 from llm_core.engine.integrity import check_integrity
-from llm_core.engine.llama import Context, DecodeFailed, Model
+from llm_core.engine.model import Model
 from llm_core.engine.placement import Placement
 from llm_core.engine.prefix_cache import PrefixCache
 from llm_core.engine.sampler import Sampler

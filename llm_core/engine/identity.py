@@ -9,7 +9,7 @@ from pathlib import Path
 import llama_cpp
 
 from llm_core.engine.facts import EngineOptions
-from llm_core.engine.llama import Model
+from llm_core.engine.model import Model
 
 _SAMPLES = 64
 _SAMPLE_BYTES = 1 << 16

@@ -7,8 +7,8 @@ from collections.abc import Sequence as Row
 
 import numpy as np
 
+from llm_core.engine.context import Context
 from llm_core.engine.inbox import Inbox
-from llm_core.engine.llama import Context
 from llm_core.engine.prefix_cache import PrefixCache
 from llm_core.engine.scheduler import Scheduler
 from llm_core.engine.sequence import Sequence

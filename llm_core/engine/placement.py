@@ -9,8 +9,8 @@ from collections.abc import Sequence as Row
 from llm_core.engine.archive import LEAST_TOKENS, Archive
 from llm_core.engine.cache_miss import cache_miss
 from llm_core.engine.checkpoint import last_of
+from llm_core.engine.context import Context
 from llm_core.engine.entry import DiskEntry, HostEntry
-from llm_core.engine.llama import Context
 from llm_core.engine.prefix_cache import Match, PrefixCache
 from llm_core.engine.sequence import Sequence
 from llm_core.engine.slot import Slot

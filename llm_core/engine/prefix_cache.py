@@ -14,9 +14,9 @@ from itertools import chain
 
 import numpy as np
 
+from llm_core.engine.arrays import Tokens
 from llm_core.engine.checkpoint import Checkpoint, last_of, size_of, thinned
 from llm_core.engine.entry import DiskEntry, HostEntry
-from llm_core.engine.llama import Tokens
 from llm_core.engine.sequence import Sequence
 from llm_core.engine.slot import Slot
 

@@ -21,11 +21,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import llama_cpp as lib
 import numpy as np
 import psutil
 
-from llm_core.engine.llama import Batch, Context, Model
+from llm_core.engine.context import Batch, Context
+from llm_core.engine.library import lib
+from llm_core.engine.model import Model
 from llm_core.engine.quantizer import BYTES_PER_WEIGHT, quantize_to_q8_0
 from llm_core.errors import ModelError
 

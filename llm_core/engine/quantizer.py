@@ -1,14 +1,12 @@
-"""llama.cpp's own quantizer: with `llama` and `sampler`, all that touches its C API."""
+"""llama.cpp's own quantizer."""
 
 from __future__ import annotations
 
 import ctypes
 from pathlib import Path
 
-from llm_core.engine.llama import start_backend  # first: it sets how the library's threads wait
+from llm_core.engine.library import lib, start_backend
 from llm_core.errors import ModelError
-
-import llama_cpp as lib  # isort: skip
 
 BYTES_PER_WEIGHT = 34 / 32  # Q8_0: blocks of 32 numbers of 8 bits and one of 16 (block_q8_0 in ggml-common.h)
 

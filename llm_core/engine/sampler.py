@@ -1,4 +1,4 @@
-"""One sequence's sampler chain, in llama.cpp's C API: with `llama` and `quantizer`, all that touches it."""
+"""One sequence's sampler chain, in llama.cpp's C API."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import ctypes
 import random
 from typing import Any
 
-from llm_core.engine.llama import Context, Model, Tokens  # first: it sets how the library's threads wait
+from llm_core.engine.arrays import Tokens
+from llm_core.engine.context import Context
+from llm_core.engine.library import binding, lib
+from llm_core.engine.model import Model
 from llm_core.request import SamplingParams
-
-import llama_cpp as lib  # isort: skip
-from llama_cpp import llama_cpp as _binding  # isort: skip
 
 # Calls through `lib` give up the GIL and must win it back, which can take a switch interval (5 ms) while other Python
 # threads are busy. Sampling takes a tenth of a millisecond, so it keeps the GIL; only `llama_decode` lets go of it.
-_sample = ctypes.PyDLL(_binding._lib._name).llama_sampler_sample
+_sample = ctypes.PyDLL(binding._lib._name).llama_sampler_sample
 _sample.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int32]
 _sample.restype = ctypes.c_int32
 

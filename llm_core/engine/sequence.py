@@ -11,8 +11,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from llm_core.engine.arrays import Tokens
 from llm_core.engine.entry import Fetch
-from llm_core.engine.llama import Tokens
 from llm_core.engine.sampler import Sampler
 from llm_core.engine.slot import Slot
 from llm_core.engine.text import TextStream

@@ -12,7 +12,7 @@ import pytest
 
 from llm_core.engine.engine import Engine
 from llm_core.engine.facts import EngineOptions
-from llm_core.engine.llama import Model
+from llm_core.engine.model import Model
 from llm_core.engine.sequence import EngineEvent, GenerationRequest, Piece, Sequence
 from llm_core.errors import LLMError
 from llm_core.events import Done, Queued

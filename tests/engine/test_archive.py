@@ -11,7 +11,7 @@ import pytest
 
 from llm_core.engine import archive as archive_module
 from llm_core.engine.engine import Engine
-from llm_core.engine.llama import Model
+from llm_core.engine.model import Model
 from llm_core.engine.state_path import state_path
 from tests.waiting import wait_until
 

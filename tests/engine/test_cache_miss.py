@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from llm_core.engine.engine import Engine
-from llm_core.engine.llama import Model
+from llm_core.engine.model import Model
 
 from .conftest import OPTIONS, ask, prompt_of
 from .test_prefix import said, user_turn

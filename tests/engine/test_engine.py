@@ -12,9 +12,10 @@ from itertools import pairwise
 
 import pytest
 
+from llm_core.engine.context import Batch, Context, DecodeFailed
 from llm_core.engine.engine import Engine
 from llm_core.engine.inbox import Job
-from llm_core.engine.llama import Batch, Context, DecodeFailed, Model
+from llm_core.engine.model import Model
 from llm_core.engine.sampler import Sampler
 from llm_core.engine.sequence import GenerationRequest, Sequence
 from llm_core.errors import (

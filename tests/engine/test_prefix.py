@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from llm_core.engine.engine import Engine
-from llm_core.engine.llama import Model
+from llm_core.engine.model import Model
 
 from .conftest import OPTIONS, Call, ask, prompt_of
 

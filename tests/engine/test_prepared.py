@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from llm_core.engine import prepared
-from llm_core.engine.llama import Model
+from llm_core.engine.model import Model
 from llm_core.engine.prepared import Speed, is_worth_it, known_copy, prepared_file
 
 THREADS = 2

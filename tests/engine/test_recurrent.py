@@ -12,7 +12,7 @@ import pytest
 from llm_core.engine.checkpoint import MOST_CHECKPOINTS, Checkpoint, last_of, thinned
 from llm_core.engine.checkpoints import stops
 from llm_core.engine.engine import Engine
-from llm_core.engine.llama import Model
+from llm_core.engine.model import Model
 
 from . import random_model
 from .conftest import OPTIONS, Call, ask, prompt_of

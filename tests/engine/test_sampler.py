@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from llm_core.engine.llama import Batch, Context, Model
+from llm_core.engine.context import Batch, Context
+from llm_core.engine.model import Model
 from llm_core.engine.sampler import Sampler
 from llm_core.request import SamplingParams
 

@@ -8,8 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from llm_core.engine.context import Batch, Context
 from llm_core.engine.engine import Engine
-from llm_core.engine.llama import Batch, Context, Model
+from llm_core.engine.model import Model
 
 from .conftest import OPTIONS, Call, ask
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from llm_core.engine.engine import Engine
-from llm_core.engine.llama import Model
+from llm_core.engine.model import Model
 from llm_core.engine.sampler import Sampler
 from llm_core.errors import EngineClosed, InvalidRequest, SequenceFailed
 from llm_core.request import SamplingParams

@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from llm_core.engine import llama as llama_module
+from llm_core.engine import context as context_module
 from llm_core.engine.capacity import context_tokens, default_threads
-from llm_core.engine.llama import Batch, Context, Model
+from llm_core.engine.context import Batch, Context
+from llm_core.engine.model import Model
 from llm_core.errors import EngineClosed, ModelError, SettingsError
 from llm_core.kv_type import BLOCK_BYTES, KvType
 
@@ -168,8 +169,8 @@ def test_heads_of_no_whole_blocks_are_refused_by_the_settings_name(model_path: P
 def test_a_model_that_cannot_have_flash_attention_is_refused_by_the_settings_name(
     model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    off = llama_module.lib.LLAMA_FLASH_ATTN_TYPE_DISABLED
-    monkeypatch.setattr(llama_module, "flash_attention_type", lambda *_asked: off)
+    off = context_module.lib.LLAMA_FLASH_ATTN_TYPE_DISABLED
+    monkeypatch.setattr(context_module, "flash_attention_type", lambda *_asked: off)
     with pytest.raises(SettingsError, match=r"LLM_KV_TYPE=q8_0 needs flash attention"):
         Context(model, slots=1, context_tokens=256, batch_tokens=64, threads=1, kv_type="q8_0")
 
@@ -183,7 +184,7 @@ def test_threads_are_physical_cores() -> None:
     [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "None")],
 )
 def test_threads_spin_for_a_moment_unless_the_environment_says_otherwise(given: dict[str, str], waits: str) -> None:
-    program = "import os, llm_core.engine.llama; print(os.environ.get('GOMP_SPINCOUNT'))"
+    program = "import os, llm_core.engine.library; print(os.environ.get('GOMP_SPINCOUNT'))"
     bare = {name: value for name, value in os.environ.items() if name not in {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"}}
     said = subprocess.run(
         [sys.executable, "-c", program], env=bare | given, capture_output=True, text=True, check=True
