@@ -47,25 +47,26 @@ def test_a_quick_run_over_http_says_what_http_adds(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_quick_run_goes_on_after_an_overflow_and_after_a_restart(tmp_path: Path) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "bench",
-        "--quick",
-        "--only",
-        "structured,overflow,restart",
-        "--out",
-        str(tmp_path),
-    ]
+def test_a_quick_run_goes_on_after_an_overflow(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "bench", "--quick", "--only", "structured,overflow", "--out", str(tmp_path)]
     ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=RUN_SECONDS, check=False)
 
     assert ran.returncode == 0, ran.stderr
     figures = json.loads((tmp_path / "bench.json").read_text())["figures"]
     assert 0 < figures["overflow.app.read"] <= figures["overflow.app.seen"]
-    assert figures["restart.app.warm_read"] < figures["restart.app.cold_read"]
-    assert {"restart.app.after_kill_to_cold", "structured.app.call_rate", "structured.app.reply_holds"} <= set(figures)
+    assert {"structured.app.call_rate", "structured.app.reply_holds"} <= set(figures)
     assert "llama-server is measured with --peers" in ran.stdout
+
+
+@pytest.mark.slow
+def test_a_quick_run_goes_on_after_a_restart_and_a_kill(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "bench", "--quick", "--only", "restart", "--out", str(tmp_path)]
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=RUN_SECONDS, check=False)
+
+    assert ran.returncode == 0, ran.stderr
+    figures = json.loads((tmp_path / "bench.json").read_text())["figures"]
+    assert figures["restart.app.warm_read"] < figures["restart.app.cold_read"]
+    assert {"restart.app.after_restart_to_cold", "restart.app.after_kill_to_cold"} <= set(figures)
 
 
 def test_peers_that_cannot_be_made_are_a_sentence(
