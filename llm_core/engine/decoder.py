@@ -49,7 +49,6 @@ class Decoder:
         self._pace = Pace(options.step_seconds)
         self._drafter = Drafter() if options.drafts == "auto" and model.can_trim else None
         self._samples_all = options.drafts == "off"
-        self._was_interrupted = False
         self._step = 0
 
     def use(self, context: Context, checkpoints: Checkpoints) -> None:
@@ -94,7 +93,7 @@ class Decoder:
         """
         self._step = step
         now = time.monotonic()
-        if self._was_interrupted:  # so that no series of newcomers can keep a prompt from its end
+        if prompts[0].was_interrupted:  # so that no series of newcomers can keep a prompt from its end
             is_wanted = None
         if is_wanted is not None:
             budget = self._pace.tokens_in(prompts[0].deadline - now)
@@ -107,8 +106,8 @@ class Decoder:
         tokens = self._compute(shares, is_wanted)
         self._checkpoints.take(shares)
         self.prefilled += tokens
-        self._was_interrupted = tokens < sum(shares.values())
-        if not self._was_interrupted:
+        prompts[0].was_interrupted = tokens < sum(shares.values())
+        if not prompts[0].was_interrupted:
             self._pace.observe(tokens, time.monotonic() - now)
 
     def warm_up(self) -> None:

@@ -110,6 +110,7 @@ class Sequence:
 
     Attributes:
         stops: Lengths of the prompt at which a checkpoint is taken.
+        was_interrupted: The last call for its prompt was.
         draft_tokens, accepted_tokens: Tokens of the reply that were tried before they were known, and how many held.
         draft_rate: The share of them that is expected to hold.
         fetch: Its look at the disk, once it has had one.
@@ -120,6 +121,7 @@ class Sequence:
     capacity: int
     cancel_requested: bool = False
     stops: tuple[int, ...] = ()
+    was_interrupted: bool = False
     fetch: Fetch | None = None
     slot: Slot | None = None
     sampler: Sampler | None = None

@@ -17,7 +17,7 @@ from tests.waiting import wait_until
 
 from . import random_model
 from .conftest import OPTIONS, Call, ask, prompt_of
-from .test_llama import with_number
+from .test_context import with_number
 from .test_prefix import said, user_turn
 
 QUESTION = "Tell me a story about a lighthouse and a storm. " * 8
