@@ -116,8 +116,7 @@ class Decoder:
         for _ in range(2):
             self._pace.observe(_WARM_UP_TOKENS, self._time_call(_WARM_UP_TOKENS))
         if self._drafter:
-            for tokens in (1, 1 + MOST_TOKENS):
-                self._drafter.observe(tokens, min(self._time_call(tokens) for _ in range(3)))
+            self._drafter.begin(lambda tokens: min(self._time_call(tokens) for _ in range(3)))
 
     def _time_call(self, tokens: int) -> float:
         """Seconds that a call for so many tokens takes."""

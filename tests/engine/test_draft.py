@@ -39,7 +39,13 @@ def tokens(*numbers: int) -> Tokens:
     ],
 )
 def test_what_followed_the_same_tokens_is_found(known: tuple[int, ...], found: tuple[int, ...]) -> None:
-    assert tuple(lookup(tokens(*known), 3)) == found
+    assert tuple(lookup(tokens(*known), 3)[0]) == found
+
+
+def test_how_much_was_the_same_is_told() -> None:
+    assert lookup(tokens(9, 1, 2, 3, 4, 8, 5, 1, 2, 3), 3)[1] == 3
+    assert lookup(tokens(*range(50), *range(45)), 3)[1] == 32
+    assert lookup(tokens(1, 2, 3), 3)[1] == 0
 
 
 def running(prompt: tuple[int, ...], *, rate: float = 0.6, max_tokens: int = 100) -> Sequence:
@@ -54,11 +60,11 @@ def running(prompt: tuple[int, ...], *, rate: float = 0.6, max_tokens: int = 100
 def drafter(*, most: float) -> Drafter:
     """Of a machine on which a call for one token takes 1, and one for `MOST_TOKENS` more takes `most`."""
     drafter = Drafter()
-    drafter.observe(1, 1.0)
-    drafter.observe(1 + MOST_TOKENS, most)
+    drafter.begin(lambda tokens: 1.0 + (most - 1.0) * (tokens - 1) / MOST_TOKENS)
     return drafter
 
 
+ONCE = (50, *range(1, 12), 60, 1, 2, 3)
 SAID = tuple(range(1, 12)) * 2 + (1, 2, 3)
 
 
@@ -68,11 +74,12 @@ def tried(drafter: Drafter, *sequences: Sequence) -> list[int]:
 
 
 def test_so_many_tokens_are_tried_as_pay() -> None:
-    assert tried(drafter(most=1.2), running(SAID, rate=1.0)) == [MOST_TOKENS]
-    assert tried(drafter(most=9.0), running(SAID, rate=0.9)) == [0], "each costs as much as alone"
-    assert tried(drafter(most=3.0), running(SAID, rate=0.1)) == [0], "they do not hold"
-    some = tried(drafter(most=3.0), running(SAID, rate=0.6))[0]
-    assert 1 <= some < MOST_TOKENS
+    assert tried(drafter(most=1.2), running(SAID, rate=1.0)) == [11]
+    assert tried(drafter(most=1.0 + MOST_TOKENS), running(SAID, rate=0.9)) == [0], "each costs as much as alone"
+    assert tried(drafter(most=5.0), running(ONCE, rate=0.1)) == [0], "they do not hold"
+    assert tried(drafter(most=5.0), running(SAID, rate=0.1)) != [0], "much was the same before"
+    some = tried(drafter(most=5.0), running(ONCE, rate=0.6))[0]
+    assert 1 <= some < 9
 
 
 def test_nothing_is_tried_that_cannot_be_kept_or_while_many_stream() -> None:
@@ -84,7 +91,7 @@ def test_nothing_is_tried_that_cannot_be_kept_or_while_many_stream() -> None:
 
 
 def test_a_sequence_that_was_wrong_is_tried_less_and_again_some_time() -> None:
-    sequence, costs = running(SAID), drafter(most=3.0)
+    sequence, costs = running(ONCE), drafter(most=5.0)
     for _ in range(6):
         learn(sequence, 4, 0)
     assert (sequence.draft_tokens, sequence.accepted_tokens) == (24, 0)
