@@ -26,6 +26,7 @@ _AGREEMENT = 32  # tokens before them that are compared to choose one
 _RATE_STEP = 0.25
 _RATE_DRIFT = 0.01
 _COST_STEP = 0.1
+_LEAST_GAIN = 1.2  # of tokens a second: a trial is a longer wait for who reads along, so it has to be worth that
 
 
 def lookup(known: Tokens, most: int) -> tuple[Tokens, int]:
@@ -100,7 +101,7 @@ class Drafter:
         """How many tokens to try for the most tokens a second, 0 where none pay. They have a call of their own then,
         beside that of the other streams."""
         together = self._cost(streams - 1)
-        best, length = streams / self._cost(streams), 0
+        best, length = _LEAST_GAIN * streams / self._cost(streams), 0
         for tokens in range(1, most + 1):
             held = rate * (1 - rate**tokens) / (1 - rate) if rate < 1 else tokens
             value = (streams + held) / (self._cost(1 + tokens) + together)
