@@ -40,6 +40,7 @@ class Archive:
 
     Attributes:
         entries: What is on disk. The engine's thread alone touches it.
+        outdated: Owner and session of what was on disk and is another model's. The engine's thread alone touches it.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Archive:
     ) -> None:
         self._folder, self._unwritten, self._post = folder, unwritten, post
         self.entries = folder.scan()
+        self.outdated = folder.outdated
         self._fetches = 0
         self._ended = threading.Event()  # a turn has; set where something may have gone idle
         self._closing = threading.Event()

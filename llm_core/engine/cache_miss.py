@@ -12,14 +12,22 @@ MIN_MISSED_TOKENS = 32
 """Fewer need no reason: the ends of a reply and what the template writes around the next turn are counted roughly."""
 
 
-def cache_miss(sequence: Sequence, cache: PrefixCache) -> CacheMiss | None:
+def cache_miss(sequence: Sequence, cache: PrefixCache, outdated: set[tuple[str, str]]) -> CacheMiss | None:
     """The reason for a sequence that has its slot; None where what was found reaches up to what is said just now.
 
     Nothing of other owners has a part in it, not even that they had asked the same.
+
+    Args:
+        outdated: Owner and session of what another model had computed. Told once: it leaves the set.
     """
     request, found = sequence.request, sequence.cached_tokens
+    session = (sequence.owner, request.session)
+    is_outdated = session in outdated
+    outdated.discard(session)
     if len(request.prompt) - request.new_tokens - found < MIN_MISSED_TOKENS:
         return None
     prompt = np.asarray(request.prompt, np.int32)
     lost = max((common_prefix(known, prompt) for known, owner in cache.evicted if owner == sequence.owner), default=0)
-    return "evicted" if lost - found >= MIN_MISSED_TOKENS else "new"
+    if lost - found >= MIN_MISSED_TOKENS:
+        return "evicted"
+    return "model_changed" if is_outdated else "new"

@@ -66,7 +66,9 @@ class Placement:
         slot.session, slot.is_on_disk = sequence.request.session, False
         slot.shared_tokens = sequence.request.shared_tokens
         sequence.slot, sequence.cached_tokens = slot, slot.length
-        sequence.cache_miss = cache_miss(sequence, self._cache)
+        sequence.cache_miss = cache_miss(
+            sequence, self._cache, self._archive.outdated if self._archive is not None else set()
+        )
         return True
 
     def unwritten(self, seconds: float) -> tuple[HostEntry | None, bool]:

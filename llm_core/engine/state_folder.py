@@ -41,6 +41,9 @@ class StateFolder:
         identity: Of whatever has to be the same for llama.cpp to go on from a state.
         longest: Tokens that fit into a slot.
 
+    Attributes:
+        outdated: Owner and session of states that were found and are another model's.
+
     Raises:
         FolderTaken: It is in use.
         OSError: It cannot be used.
@@ -54,6 +57,7 @@ class StateFolder:
         self._lock = threading.Lock()  # guards what is expected, and the moment in which a file comes to its name
         self._expected: Path | None = None
         self._has_failed = False
+        self.outdated: set[tuple[str, str]] = set()
 
     def close(self) -> None:
         os.close(self._holder)
@@ -148,6 +152,7 @@ class StateFolder:
 
     def _checked(self, path: Path, head: StateHead) -> StateHead:
         if head.identity != self._identity:
+            self.outdated.add((head.owner, head.session))
             raise BadState("it is another model's, or another release's")
         if len(head.known) > self._longest:
             raise BadState("it is longer than the context")

@@ -124,7 +124,11 @@ def test_another_model_does_not_use_it(start: Start, tmp_path: Path, model_path:
     earlier = first_turn(start(), tmp_path)
     other = Model.load(with_number(model_path, tmp_path / "other.gguf", b"a.number", 1))
     try:
-        assert next_turn(start(other), earlier).done.usage.cached_tokens == 0
+        engine = start(other)
+        usage = next_turn(engine, earlier).done.usage
+        assert (usage.cached_tokens, usage.cache_miss) == (0, "model_changed")
+        engine.clear_cache()
+        assert next_turn(engine, earlier).done.usage.cache_miss == "new", "it is told once"
         start(kv_folder=None)
     finally:
         other.close()
