@@ -23,8 +23,8 @@ class Usage:
         completion_tokens: Tokens that were generated, the end-of-turn token included.
         cache_miss: Why more of the prompt was computed than what was said just now. `new`: it was not known; `trimmed`:
             older turns were left out, so that it begins otherwise; `evicted`: it was known and had made room for
-            others; `model_changed`: it is from before a restart with another model. None: no more was, or the engine does
-            not say.
+            others; `model_changed`: it is from before a restart with another model. None: no more was, or the engine
+            does not say.
         draft_tokens: Tokens that were tried before it was known whether they come next.
         accepted_tokens: Those of them that came next.
     """
