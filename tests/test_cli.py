@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.environment import environment_without
 from tests.models.conftest import COMMIT, Hub, Repository
 from tests.models.conftest import hub as hub  # the fixture
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
     """A machine with an empty cache and no settings."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("LLM_", "HF_"))}
+    kept = environment_without("LLM_", "HF_")
     return kept | {"HF_HOME": str(tmp_path / "hf"), "LLM_PARALLEL": "1", "LLM_CONTEXT_TOKENS": "512"}
 
 

@@ -25,6 +25,7 @@ from llm_core.client import LLMClient
 from llm_core.server.server import build_server
 from llm_core.settings import Settings
 from scripts.docs_links import links_out_of_docs
+from tests.environment import environment_without
 from tests.waiting import free_port, wait_until
 
 from .clients.conftest import process
@@ -103,7 +104,7 @@ PROGRAMS = [page for page in PAGES if python_of(page)]
 def app_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The app as an operator starts it."""
     port = free_port()
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("LLM_", "GRADIO_", "MQTT_"))}
+    inherited = environment_without("LLM_", "GRADIO_", "MQTT_")
     settings = PROGRAM_SETTINGS | {
         "GRADIO_SERVER_PORT": str(port),
         "LLM_DATA_DIR": str(tmp_path_factory.mktemp("app")),

@@ -20,6 +20,7 @@ from llm_core.errors import ContextOverflow
 from llm_core.events import ChatEvent, ContentDelta, Done, FinishReason, Queued, ReasoningDelta, Timings, Usage
 from llm_core.messages import Message
 from llm_core.terminal import Screen, TerminalChat, answer_once, figures, printable
+from tests.environment import environment_without
 
 ROOT = Path(__file__).resolve().parent.parent
 SECONDS = 60
@@ -275,7 +276,7 @@ class TestOnTheRealModel:
         started: list[pexpect.spawn[str]] = []
 
         def start(*arguments: str, **variables: str) -> pexpect.spawn[str]:
-            kept = {name: value for name, value in os.environ.items() if not name.startswith("LLM_")}
+            kept = environment_without("LLM_")
             settings = {"TERM": "xterm", "LLM_PARALLEL": "1", "LLM_CONTEXT_TOKENS": "2048"} | variables
             chat = pexpect.spawn(
                 sys.executable,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from llm_core.backends import remote, remote_engines
 from llm_core.client import LLMClient
 from llm_core.settings import Settings
 from tests.backends.fake_engine import FakeEngine
+from tests.environment import environment_without
 from tests.waiting import free_port
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -76,7 +76,7 @@ class App:
     def __init__(self, data_dir: Path, **variables: str) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        clean = {name: value for name, value in os.environ.items() if not name.startswith(("LLM_", "MQTT_"))}
+        clean = environment_without("LLM_", "MQTT_")
         own = {"LLM_DATA_DIR": str(data_dir), "LLM_RATE_LIMIT": "none", "GRADIO_SERVER_PORT": str(self.port)}
         self._log = (data_dir / f"app-{self.port}.log").open("wb")
         self.process = subprocess.Popen(

@@ -29,7 +29,8 @@ def test_a_quick_run_prints_a_table_and_writes_a_plot_and_every_figure(tmp_path:
     assert ran.returncode == 0, ran.stderr
     assert "target ≥ 0.97" in ran.stdout
     content = json.loads((tmp_path / "bench.json").read_text())
-    assert {row["system"] for row in content["rows"]["throughput"]} == {"engine", "Llama", "llama_cpp.server", "app"}
+    systems = {"engine", "Llama", "llama_cpp.server", "app", "app LLM_PREPARE=off"}
+    assert {row["system"] for row in content["rows"]["throughput"]} == systems
     assert all(row["tokens_per_second"] > 0 for row in content["rows"]["throughput"])
     assert content["figures"]["single.engine_to_bare"] > 0
     assert (tmp_path / "bench.png").read_bytes().startswith(b"\x89PNG")

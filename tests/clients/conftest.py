@@ -16,6 +16,7 @@ import httpx
 import pytest
 
 from scripts.node import CLIENT, NO_NODE, NodeError, find_node, install_packages, with_node
+from tests.environment import environment_without
 from tests.missing import skip_unless_ci
 from tests.waiting import free_port, wait_until
 
@@ -54,7 +55,7 @@ def client_folder() -> Iterator[Path]:
 def app(client_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
     """The app as an operator starts it, on the bundled model."""
     port, allowed_port = free_port(), free_port()
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("LLM_", "GRADIO_"))}
+    inherited = environment_without("LLM_", "GRADIO_")
     settings = {
         "GRADIO_SERVER_PORT": str(port),
         "LLM_DATA_DIR": str(tmp_path_factory.mktemp("app")),

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,6 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.environment import environment_without
 from tests.waiting import free_port, is_open, wait_until
 
 pytestmark = pytest.mark.slow
@@ -27,11 +28,12 @@ STORY = {"messages": [{"role": "user", "content": "Tell me a very long story."}]
 @contextmanager
 def app(stderr: int = subprocess.STDOUT, **variables: str) -> Iterator[subprocess.Popen[str]]:
     """The process, on the bundled model; its output, errors too, can be read."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("LLM_", "GRADIO_"))}
+    inherited = environment_without("LLM_", "GRADIO_")
+    inherited |= {"LLM_PARALLEL": "2", "LLM_CONTEXT_TOKENS": "2048", "LLM_DATA_DIR": tempfile.mkdtemp()}
     process = subprocess.Popen(
         [sys.executable, "app.py"],
         cwd=ROOT,
-        env=inherited | {"LLM_PARALLEL": "2", "LLM_CONTEXT_TOKENS": "2048"} | variables,
+        env=inherited | variables,
         stdout=subprocess.PIPE,
         stderr=stderr,
         text=True,
