@@ -12,8 +12,7 @@ from collections.abc import Sequence as Row
 
 import numpy as np
 
-from llm_core.engine.arrays import Tokens
-from llm_core.engine.prefix_cache import common_prefix
+from llm_core.engine.arrays import Tokens, common_prefix
 from llm_core.engine.sequence import FIRST_DRAFT_RATE, Sequence
 
 MOST_TOKENS = 16

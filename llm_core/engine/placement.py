@@ -45,9 +45,11 @@ class Placement:
         free = [slot for slot in self._slots if slot.is_free]
         if sequence.fetch is not None and not sequence.fetch.is_over:
             return False
-        if not free or self._cache.worth_waiting(sequence, prefilling, MIN_MOVED_TOKENS):
+        if not free:
             return False
         match = self._cache.best(sequence)
+        if self._cache.worth_waiting(sequence, match.length, prefilling, MIN_MOVED_TOKENS):
+            return False
         if isinstance(match.source, DiskEntry):
             assert self._archive is not None
             self._archive.fetch(match.source, sequence)

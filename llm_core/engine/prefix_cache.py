@@ -12,9 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import chain
 
-import numpy as np
-
-from llm_core.engine.arrays import Tokens
+from llm_core.engine.arrays import Tokens, common_prefix
 from llm_core.engine.checkpoint import Checkpoint, last_of, size_of, thinned
 from llm_core.engine.entry import DiskEntry, HostEntry
 from llm_core.engine.sequence import Sequence
@@ -83,15 +81,15 @@ class PrefixCache:
                     best, least = Match(entry, length), length + 1
         return best
 
-    def worth_waiting(self, sequence: Sequence, prefilling: Iterable[Sequence], least: int) -> bool:
-        """Whether a prompt that is being computed right now will hold more of this prompt than anything holds yet.
+    def worth_waiting(self, sequence: Sequence, now: int, prefilling: Iterable[Sequence], least: int) -> bool:
+        """Whether a prompt that is being computed right now will hold more of this prompt than the `now` tokens that
+        can be had already.
 
         Only prefixes of at least `least` tokens count, and only where the other prompt has no more left to compute than
         this one would save: waiting then costs nothing.
         """
         if not self._can_trim:
             return False
-        now = self.best(sequence).length
         for other in prefilling:
             slot = other.running_slot
             coming = self._usable(sequence, other.known, slot)
@@ -161,10 +159,3 @@ class PrefixCache:
             return length
         checkpoint = last_of(source.checkpoints, length)
         return checkpoint.length if checkpoint else 0
-
-
-def common_prefix(left: Tokens, right: Tokens) -> int:
-    """Number of equal tokens at the start of both."""
-    size = min(len(left), len(right))
-    different = np.flatnonzero(left[:size] != right[:size])
-    return int(different[0]) if len(different) else size

@@ -69,14 +69,7 @@ def is_worth_it(source: Speed, copy: Speed) -> bool:
     return copy.turn < 0.95 * source.turn and copy.token < 1.05 * source.token
 
 
-def prepared_file(
-    model: Model,
-    folder: Path,
-    *,
-    threads: int,
-    on_start: Callable[[], None],
-    timed: Callable[[Model, Model, int], tuple[Speed, Speed]] | None = None,
-) -> Path | None:
+def prepared_file(model: Model, folder: Path, *, threads: int, on_start: Callable[[], None]) -> Path | None:
     """The file to compute with in place of the model's own; None where that one is best.
 
     Args:
@@ -84,7 +77,6 @@ def prepared_file(
         folder: Where copies and verdicts are kept.
         threads: CPU threads.
         on_start: Called where there is work to do first: writing and timing take about 20 s for each GB.
-        timed: Takes the place of the timing.
     """
     size = int(model.parameters * BYTES_PER_WEIGHT)
     is_split = model.metadata.get("split.count", "1") not in ("0", "1")
@@ -99,7 +91,7 @@ def prepared_file(
             return copy
         _check_room(folder, size)
         on_start()
-        return _decide(model, folder, verdict_file, threads, timed or time_both)
+        return _decide(model, folder, verdict_file, threads)
     except (OSError, ModelError) as error:
         log.warning("the model runs as it is, without a copy that is faster here: %s", error)
         return None
@@ -143,13 +135,7 @@ def _check_room(folder: Path, size: int) -> None:
         raise ModelError(f"{memory / 1e9:.1f} GB of memory are left, too few for a copy of {size / 1e9:.1f} GB.")
 
 
-def _decide(
-    model: Model,
-    folder: Path,
-    verdict_file: Path,
-    threads: int,
-    timed: Callable[[Model, Model, int], tuple[Speed, Speed]],
-) -> Path | None:
+def _decide(model: Model, folder: Path, verdict_file: Path, threads: int) -> Path | None:
     with model.path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     copy = folder / f"{digest}-{FORM}.gguf"
@@ -158,7 +144,7 @@ def _decide(
         quantize_to_q8_0(model.path, written, threads=threads)
         candidate = Model.load(written, gpu_layers=0)
         try:
-            source_speed, copy_speed = timed(model, candidate, threads)
+            source_speed, copy_speed = time_both(model, candidate, threads)
         finally:
             candidate.close()
         wins = is_worth_it(source_speed, copy_speed)

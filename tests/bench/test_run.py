@@ -19,15 +19,19 @@ ROOT = Path(__file__).resolve().parents[2]
 RUN_SECONDS = 170
 
 
+def quick_run(out: Path, only: str, *options: str) -> str:
+    """Runs scenarios at tiny sizes, as a user does; what that printed."""
+    command = [sys.executable, "-m", "bench", "--quick", "--only", only, *options, "--out", str(out)]
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=RUN_SECONDS, check=False)
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout
+
+
 @pytest.mark.slow
 def test_a_quick_run_prints_a_table_and_writes_a_plot_and_every_figure(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "bench", "--quick", "--only", "single,throughput", "--users", "2"]
-    ran = subprocess.run(
-        [*command, "--out", str(tmp_path)], cwd=ROOT, capture_output=True, text=True, timeout=RUN_SECONDS, check=False
-    )
+    printed = quick_run(tmp_path, "single,throughput", "--users", "2")
 
-    assert ran.returncode == 0, ran.stderr
-    assert "target ≥ 0.97" in ran.stdout
+    assert "target ≥ 0.97" in printed
     content = json.loads((tmp_path / "bench.json").read_text())
     systems = {"engine", "Llama", "llama_cpp.server", "app", "app LLM_PREPARE=off"}
     assert {row["system"] for row in content["rows"]["throughput"]} == systems
@@ -38,10 +42,8 @@ def test_a_quick_run_prints_a_table_and_writes_a_plot_and_every_figure(tmp_path:
 
 @pytest.mark.slow
 def test_a_quick_run_over_http_says_what_http_adds(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "bench", "--quick", "--only", "http", "--out", str(tmp_path)]
-    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=RUN_SECONDS, check=False)
+    quick_run(tmp_path, "http")
 
-    assert ran.returncode == 0, ran.stderr
     told = json.loads((tmp_path / "bench.json").read_text())["figures"]
     figures = {key: math.nan if figure is None else figure for key, figure in told.items()}  # JSON has no NaN
     assert {line.key for line in lines(figures)} == {each.key for each in FIGURES if each.key.startswith("http.")}
@@ -49,22 +51,18 @@ def test_a_quick_run_over_http_says_what_http_adds(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_quick_run_goes_on_after_an_overflow(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "bench", "--quick", "--only", "structured,overflow", "--out", str(tmp_path)]
-    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=RUN_SECONDS, check=False)
+    printed = quick_run(tmp_path, "structured,overflow")
 
-    assert ran.returncode == 0, ran.stderr
     figures = json.loads((tmp_path / "bench.json").read_text())["figures"]
     assert 0 < figures["overflow.app.read"] <= figures["overflow.app.seen"]
     assert {"structured.app.call_rate", "structured.app.reply_holds"} <= set(figures)
-    assert "llama-server is measured with --peers" in ran.stdout
+    assert "llama-server is measured with --peers" in printed
 
 
 @pytest.mark.slow
 def test_a_quick_run_goes_on_after_a_restart_and_a_kill(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "bench", "--quick", "--only", "restart", "--out", str(tmp_path)]
-    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=RUN_SECONDS, check=False)
+    quick_run(tmp_path, "restart")
 
-    assert ran.returncode == 0, ran.stderr
     figures = json.loads((tmp_path / "bench.json").read_text())["figures"]
     assert figures["restart.app.warm_read"] < figures["restart.app.cold_read"]
     assert {"restart.app.after_restart_to_cold", "restart.app.after_kill_to_cold"} <= set(figures)

@@ -41,7 +41,9 @@ def bundled(model_path: Path) -> Iterator[Model]:
 
 
 def prepare(model: Model, folder: Path, timing: Timing) -> Path | None:
-    return prepared_file(model, folder, threads=THREADS, on_start=timing.start, timed=timing)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(prepared, "time_both", timing)
+        return prepared_file(model, folder, threads=THREADS, on_start=timing.start)
 
 
 def test_a_copy_that_wins_is_made_once_and_used_by_every_start(bundled: Model, tmp_path: Path) -> None:

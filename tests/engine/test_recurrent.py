@@ -33,16 +33,10 @@ def model(
 
 
 @pytest.fixture(scope="module")
-def shared(model: Model) -> Iterator[Engine]:
+def shared_engine(model: Model) -> Iterator[Engine]:
     engine = Engine(model, replace(OPTIONS, slots=3, context_tokens=1024))
     yield engine
     engine.close()
-
-
-@pytest.fixture
-def engine(shared: Engine) -> Engine:
-    shared.clear_cache()
-    return shared
 
 
 def first_turn(engine: Engine, text: str = "Tell me of the old clock. " * 4) -> tuple[int, ...]:

@@ -12,7 +12,8 @@ from llm_core.engine.context import Batch, Context
 from llm_core.engine.engine import Engine
 from llm_core.engine.model import Model
 
-from .conftest import OPTIONS, Call, ask
+from .conftest import OPTIONS, ask
+from .test_prefix import said
 
 CITIES = [
     "Paris",
@@ -41,34 +42,23 @@ def report(model: Model, name: str = "Paris") -> tuple[int, ...]:
     return (2, *tokens_of(model, "The weather.\n" + "\n".join(lines) + "\n48. In"))
 
 
-def said(call: Call) -> tuple[int, ...]:
-    assert call.sequence is not None
-    return tuple(call.sequence.known.tolist())
-
-
 @pytest.fixture(scope="module")
 def model(sliding_window_model: Model) -> Model:
     return sliding_window_model
 
 
 @pytest.fixture(scope="module")
-def shared(model: Model) -> Iterator[Engine]:
+def shared_engine(model: Model) -> Iterator[Engine]:
     engine = Engine(model, replace(OPTIONS, slots=2, context_tokens=1536))
     yield engine
     engine.close()
 
 
-@pytest.fixture
-def engine(shared: Engine) -> Engine:
-    shared.clear_cache()
-    return shared
-
-
 @pytest.fixture(scope="module")
-def cold(shared: Engine) -> str:
+def cold(shared_engine: Engine) -> str:
     """What follows the report where nothing is cached."""
-    shared.clear_cache()
-    return ask(shared, report(shared.model)).finish().text
+    shared_engine.clear_cache()
+    return ask(shared_engine, report(shared_engine.model)).finish().text
 
 
 def test_the_prompt_is_longer_than_the_window(model: Model) -> None:

@@ -28,23 +28,23 @@ STORY = {"messages": [{"role": "user", "content": "Tell me a very long story."}]
 @contextmanager
 def app(stderr: int = subprocess.STDOUT, **variables: str) -> Iterator[subprocess.Popen[str]]:
     """The process, on the bundled model; its output, errors too, can be read."""
-    inherited = environment_without("LLM_", "GRADIO_")
-    inherited |= {"LLM_PARALLEL": "2", "LLM_CONTEXT_TOKENS": "2048", "LLM_DATA_DIR": tempfile.mkdtemp()}
-    process = subprocess.Popen(
-        [sys.executable, "app.py"],
-        cwd=ROOT,
-        env=inherited | variables,
-        stdout=subprocess.PIPE,
-        stderr=stderr,
-        text=True,
-    )
-    try:
-        yield process
-    finally:
-        process.kill()
-        with suppress(ValueError):  # what a test has closed cannot be read
-            process.communicate()
-        process.wait()
+    inherited = environment_without("LLM_", "GRADIO_") | {"LLM_PARALLEL": "2", "LLM_CONTEXT_TOKENS": "2048"}
+    with tempfile.TemporaryDirectory() as data_dir:
+        process = subprocess.Popen(
+            [sys.executable, "app.py"],
+            cwd=ROOT,
+            env=inherited | {"LLM_DATA_DIR": data_dir} | variables,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+        )
+        try:
+            yield process
+        finally:
+            process.kill()
+            with suppress(ValueError):  # what a test has closed cannot be read
+                process.communicate()
+            process.wait()
 
 
 @pytest.fixture
