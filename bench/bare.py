@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import llm_core.engine.library  # noqa: F401 - first: it sets how the library's threads wait
+import llm_core.engine.llama.library  # noqa: F401 - first: it sets how the library's threads wait
 
 import llama_cpp as lib  # isort: skip
 

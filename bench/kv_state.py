@@ -20,15 +20,15 @@ from typing import get_args
 import numpy as np
 import numpy.typing as npt
 
-from llm_core.engine.arrays import Tokens
-from llm_core.engine.context import Batch, Context
 from llm_core.engine.engine import Engine
-from llm_core.engine.entry import HostEntry
 from llm_core.engine.facts import EngineOptions
-from llm_core.engine.model import Model
+from llm_core.engine.kv.entry import HostEntry
+from llm_core.engine.kv.state_folder import StateFolder
+from llm_core.engine.kv.state_path import state_path
+from llm_core.engine.llama.arrays import Tokens
+from llm_core.engine.llama.context import Batch, Context
+from llm_core.engine.llama.model import Model
 from llm_core.engine.sequence import EngineEvent, GenerationRequest, Piece
-from llm_core.engine.state_folder import StateFolder
-from llm_core.engine.state_path import state_path
 from llm_core.errors import LLMError
 from llm_core.events import Done
 from llm_core.kv_type import KvType

@@ -21,7 +21,7 @@ from bench.systems import APP, LLAMA_SERVER, EngineInProcess, HighLevelLlama, Op
 from bench.workload import SYSTEM_PROMPT
 from llm_core.client import LLMClient
 from llm_core.engine.capacity import default_threads
-from llm_core.engine.model import Model
+from llm_core.engine.llama.model import Model
 from llm_core.settings import Settings, variable_of
 
 

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 import httpx
 
-import llm_core.engine.library  # noqa: F401 - first: it sets how the library's threads wait
+import llm_core.engine.llama.library  # noqa: F401 - first: it sets how the library's threads wait
 from llm_core.client import LLMClient
 from llm_core.events import ContentDelta, Done, Usage
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-from llm_core.engine.model import Model
+from llm_core.engine.llama.model import Model
 
 SYSTEM_PROMPT = """\
 You are the assistant of a public library in a small old harbour town. People of every age write to you, from children

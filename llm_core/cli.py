@@ -261,7 +261,7 @@ def _info(options: argparse.Namespace) -> None:
 
 def _facts(resolved: ResolvedModel) -> ModelInfo:
     """Reads the header and the vocabulary, not the weights."""
-    from llm_core.engine.model import Model
+    from llm_core.engine.llama.model import Model
     from llm_core.models.info import describe
 
     model = Model.load(resolved.path, vocab_only=True)
@@ -274,7 +274,7 @@ def _facts(resolved: ResolvedModel) -> ModelInfo:
 def _computed_as(resolved: ResolvedModel, settings: Settings) -> str | None:
     """The form in which this machine computes a model, where that is not the file's."""
     from llm_core.engine.capacity import default_threads
-    from llm_core.engine.prepared import FORM, folder_of, known_copy
+    from llm_core.engine.llama.prepared import FORM, folder_of, known_copy
 
     if settings.prepare == "off":
         return None

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from llm_core.engine.context import Batch, Context
-from llm_core.engine.model import Model
+from llm_core.engine.llama.context import Batch, Context
+from llm_core.engine.llama.model import Model
 from llm_core.models.resolve import resolve
 from llm_core.models.source import parse_source
 

@@ -12,7 +12,7 @@ import pytest
 
 from llm_core.client import LLMClient
 from llm_core.engine.engine import Engine
-from llm_core.engine.model import Model
+from llm_core.engine.llama.model import Model
 from llm_core.engine.sequence import GenerationRequest, Piece, Sink
 from llm_core.events import Done, FinishReason, Queued, Timings, Usage
 from tests.elsewhere import with_engine_of

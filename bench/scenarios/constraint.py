@@ -16,7 +16,7 @@ from bench.systems import EngineInProcess
 from llm_core.chat.formats import DEFAULT_REASONING
 from llm_core.chat.reply_syntax import ReplySyntax
 from llm_core.chat.tool_formats import HERMES
-from llm_core.engine.context import Batch, Context
+from llm_core.engine.llama.context import Batch, Context
 from llm_core.events import ContentDelta
 from llm_core.request import build_request
 from llm_core.structured_output.constraint import ConstraintCompiler

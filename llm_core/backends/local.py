@@ -19,10 +19,10 @@ from llm_core.chat.reply import ReplyTranslator
 from llm_core.engine.capacity import context_tokens, default_threads
 from llm_core.engine.engine import Engine
 from llm_core.engine.facts import EngineOptions, EngineStats
-from llm_core.engine.model import Model
-from llm_core.engine.prepared import FORM, folder_of, prepared_file
+from llm_core.engine.kv.state_path import remove_state, state_folder
+from llm_core.engine.llama.model import Model
+from llm_core.engine.llama.prepared import FORM, folder_of, prepared_file
 from llm_core.engine.sequence import EngineEvent, GenerationRequest, Sequence
-from llm_core.engine.state_path import remove_state, state_folder
 from llm_core.errors import EngineClosed, LLMError, ModelError
 from llm_core.events import ChatEvent
 from llm_core.models.info import ModelInfo, describe

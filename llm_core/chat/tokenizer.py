@@ -6,7 +6,7 @@ from typing import Protocol
 
 
 class Tokenizer(Protocol):
-    """A vocabulary, safe to use from any thread. `llm_core.engine.model.Model` is one.
+    """A vocabulary, safe to use from any thread. `llm_core.engine.llama.model.Model` is one.
 
     Attributes:
         chat_template: Jinja source, or None where the model's file has none.

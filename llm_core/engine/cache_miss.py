@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from llm_core.engine.arrays import common_prefix
-from llm_core.engine.prefix_cache import PrefixCache
+from llm_core.engine.kv.prefix_cache import PrefixCache
+from llm_core.engine.llama.arrays import common_prefix
 from llm_core.engine.sequence import Sequence
 from llm_core.events import CacheMiss
 

@@ -6,7 +6,7 @@ import logging
 
 import psutil
 
-from llm_core.engine.model import Model
+from llm_core.engine.llama.model import Model
 from llm_core.errors import SettingsError
 from llm_core.kv_type import BLOCK, KvType
 

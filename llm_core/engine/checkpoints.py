@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 
-from llm_core.engine.arrays import Tokens
-from llm_core.engine.checkpoint import Checkpoint
-from llm_core.engine.context import Context
-from llm_core.engine.prefix_cache import PrefixCache
+from llm_core.engine.kv.checkpoint import Checkpoint
+from llm_core.engine.kv.prefix_cache import PrefixCache
+from llm_core.engine.llama.arrays import Tokens
+from llm_core.engine.llama.context import Context
 from llm_core.engine.sequence import Sequence
 
 _LEAST_APART = 16  # tokens: fewer are computed about as fast as a state is put back

@@ -8,14 +8,14 @@ from collections.abc import Sequence as Row
 
 import numpy as np
 
-from llm_core.engine.arrays import Tokens
 from llm_core.engine.checkpoints import Checkpoints
-from llm_core.engine.context import Batch, Context
 from llm_core.engine.draft import MOST_TOKENS, Drafter, learn
 from llm_core.engine.facts import EngineOptions
 from llm_core.engine.generation import advance
 from llm_core.engine.grouping import split_by_length
-from llm_core.engine.model import Model
+from llm_core.engine.llama.arrays import Tokens
+from llm_core.engine.llama.context import Batch, Context
+from llm_core.engine.llama.model import Model
 from llm_core.engine.pace import Pace
 from llm_core.engine.scheduler import share_budget
 from llm_core.engine.sequence import Sequence

@@ -12,7 +12,7 @@ from collections.abc import Sequence as Row
 
 import numpy as np
 
-from llm_core.engine.arrays import Tokens, common_prefix
+from llm_core.engine.llama.arrays import Tokens, common_prefix
 from llm_core.engine.sequence import FIRST_DRAFT_RATE, Sequence
 
 MOST_TOKENS = 16

@@ -14,22 +14,23 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 
-from llm_core.engine.archive import Archive
 from llm_core.engine.checkpoints import Checkpoints
-from llm_core.engine.context import Context, DecodeFailed
 from llm_core.engine.decoder import Decoder
 from llm_core.engine.draft import MOST_TOKENS
-from llm_core.engine.entry import HostEntry
 from llm_core.engine.facts import EngineOptions, EngineStats
 from llm_core.engine.inbox import Close, Inbox, Job
 from llm_core.engine.integrity import check_integrity
-from llm_core.engine.model import Model
+from llm_core.engine.kv.archive import Archive
+from llm_core.engine.kv.entry import HostEntry
+from llm_core.engine.kv.identity import identity
+from llm_core.engine.kv.prefix_cache import PrefixCache
+from llm_core.engine.kv.slot import Slot
+from llm_core.engine.llama.context import Context, DecodeFailed
+from llm_core.engine.llama.model import Model
+from llm_core.engine.llama.sampler import Sampler
 from llm_core.engine.placement import Placement
-from llm_core.engine.prefix_cache import PrefixCache
-from llm_core.engine.sampler import Sampler
 from llm_core.engine.scheduler import Scheduler
 from llm_core.engine.sequence import GenerationRequest, Piece, Sequence, Sink
-from llm_core.engine.slot import Slot
 from llm_core.errors import (
     EngineClosed,
     EngineFailed,
@@ -63,7 +64,7 @@ class Engine:
         self._decoder = Decoder(model, options, end=self._end)
         self._steps = self._rebuilds = 0
         self._thread = threading.Thread(target=self._run, name="llm-engine", daemon=True)
-        self._archive = Archive.open(model, options, unwritten=self._unwritten, post=self._post)
+        self._archive = self._open_archive()
         try:
             self._open_context()
         except LLMError:
@@ -287,6 +288,19 @@ class Engine:
             sequence.emit(error)
 
     # ── the context ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _open_archive(self) -> Archive | None:
+        options = self.options
+        if options.kv_folder is None:
+            return None
+        return Archive.open(
+            options.kv_folder,
+            limit=options.disk_bytes,
+            identity=lambda: identity(self.model, slots=options.slots, kv_type=options.kv_type),
+            longest=options.context_tokens,
+            unwritten=self._unwritten,
+            post=self._post,
+        )
 
     def _close_archive(self) -> None:
         if self._archive is not None:

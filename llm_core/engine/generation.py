@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from llm_core.engine.context import Context
-from llm_core.engine.logprobs import token_logprob
-from llm_core.engine.model import Model
+from llm_core.engine.llama.context import Context
+from llm_core.engine.llama.logprobs import token_logprob
+from llm_core.engine.llama.model import Model
 from llm_core.engine.sequence import Piece, Sequence
 from llm_core.events import FinishReason, TokenLogprob
 

@@ -7,12 +7,12 @@ from collections.abc import Sequence as Row
 
 import numpy as np
 
-from llm_core.engine.context import Context
 from llm_core.engine.inbox import Inbox
-from llm_core.engine.prefix_cache import PrefixCache
+from llm_core.engine.kv.prefix_cache import PrefixCache
+from llm_core.engine.kv.slot import Slot
+from llm_core.engine.llama.context import Context
 from llm_core.engine.scheduler import Scheduler
 from llm_core.engine.sequence import Sequence
-from llm_core.engine.slot import Slot
 
 
 class IntegrityError(Exception):

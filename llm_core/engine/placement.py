@@ -6,14 +6,14 @@ import logging
 import time
 from collections.abc import Sequence as Row
 
-from llm_core.engine.archive import LEAST_TOKENS, Archive
 from llm_core.engine.cache_miss import cache_miss
-from llm_core.engine.checkpoint import last_of
-from llm_core.engine.context import Context
-from llm_core.engine.entry import DiskEntry, HostEntry
-from llm_core.engine.prefix_cache import Match, PrefixCache
+from llm_core.engine.kv.archive import LEAST_TOKENS, Archive
+from llm_core.engine.kv.checkpoint import last_of
+from llm_core.engine.kv.entry import DiskEntry, HostEntry
+from llm_core.engine.kv.prefix_cache import Match, PrefixCache, Prompt
+from llm_core.engine.kv.slot import Slot
+from llm_core.engine.llama.context import Context
 from llm_core.engine.sequence import Sequence
-from llm_core.engine.slot import Slot
 
 log = logging.getLogger(__name__)
 
@@ -47,12 +47,15 @@ class Placement:
             return False
         if not free:
             return False
-        match = self._cache.best(sequence)
-        if self._cache.worth_waiting(sequence, match.length, prefilling, MIN_MOVED_TOKENS):
+        request = sequence.request
+        prompt = Prompt(sequence.tokens[: len(request.prompt) - 1], request.owner, request.shared_tokens)
+        match = self._cache.best(prompt, sequence.fetch)
+        coming = [(other.known, other.running_slot) for other in prefilling]
+        if self._cache.worth_waiting(prompt, match.length, coming, MIN_MOVED_TOKENS):
             return False
         if isinstance(match.source, DiskEntry):
             assert self._archive is not None
-            self._archive.fetch(match.source, sequence)
+            sequence.fetch = self._archive.fetch(match.source)
             return False
         if isinstance(match.source, Slot) and match.source.is_free and self._take_over(match, free):
             slot = match.source
@@ -64,9 +67,9 @@ class Placement:
             slot = min(targets, key=self._cost_of_eviction)
             self._keep(slot)
             self._fill(slot, match)
-        slot.is_free, slot.owner, slot.last_used = False, sequence.owner, now
-        slot.session, slot.is_on_disk = sequence.request.session, False
-        slot.shared_tokens = sequence.request.shared_tokens
+        slot.is_free, slot.owner, slot.last_used = False, request.owner, now
+        slot.session, slot.is_on_disk = request.session, False
+        slot.shared_tokens = request.shared_tokens
         sequence.slot, sequence.cached_tokens = slot, slot.length
         sequence.cache_miss = cache_miss(
             sequence, self._cache, self._archive.outdated if self._archive is not None else set()

@@ -11,10 +11,10 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from llm_core.engine.arrays import Tokens
-from llm_core.engine.entry import Fetch
-from llm_core.engine.sampler import Sampler
-from llm_core.engine.slot import Slot
+from llm_core.engine.kv.entry import Fetch
+from llm_core.engine.kv.slot import Slot
+from llm_core.engine.llama.arrays import Tokens
+from llm_core.engine.llama.sampler import Sampler
 from llm_core.engine.text import TextStream
 from llm_core.errors import ContextOverflow, InvalidRequest, LLMError
 from llm_core.events import CacheMiss, Done, FinishReason, Queued, Timings, TokenLogprob, Usage

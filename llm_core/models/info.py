@@ -12,7 +12,7 @@ from llm_core.models.quantization import quantization_of, without_quantization
 from llm_core.models.source import ResolvedModel
 
 if TYPE_CHECKING:  # llama.cpp need not be there where the model is elsewhere
-    from llm_core.engine.model import Model
+    from llm_core.engine.llama.model import Model
 
 # Names of files that say nothing about the model in them.
 _NAMELESS = frozenset({"model", "ggml-model", "gguf-model", "ggml", "gguf"})

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 
-from llm_core.engine.model import Model
+from llm_core.engine.llama.model import Model
 from llm_core.errors import EngineClosed, InvalidRequest, ModelError, SequenceFailed
 from llm_core.structured_output.wording import no_panics, reason
 

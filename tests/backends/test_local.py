@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from llm_core.client import LLMClient
-from llm_core.engine import prepared
-from llm_core.engine.prepared import Speed
+from llm_core.engine.llama import prepared
+from llm_core.engine.llama.prepared import Speed
 from llm_core.settings import Settings
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from bench.workload import SYSTEM_PROMPT, conversations, long_text, short_question
-from llm_core.engine.model import Model
+from llm_core.engine.llama.model import Model
 from llm_core.models.resolve import find
 from llm_core.models.source import BundledModel
 

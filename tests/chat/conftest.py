@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from llm_core.engine.model import Model
+from llm_core.engine.llama.model import Model
 
 
 @pytest.fixture(scope="session")

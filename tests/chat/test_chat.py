@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from llm_core.chat.chat import Chat
-from llm_core.engine.model import Model
+from llm_core.engine.llama.model import Model
 from llm_core.errors import ContextOverflow
 from llm_core.events import ContentDelta, ReasoningDelta
 from llm_core.request import ChatRequest, build_request

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from llm_core.chat.template import CHATML, ChatTemplate
-from llm_core.engine.model import Model
+from llm_core.engine.llama.model import Model
 from llm_core.errors import InvalidRequest
 from llm_core.messages import parse_messages
 from llm_core.tool_spec import ToolSpec

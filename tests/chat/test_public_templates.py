@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from llm_core.chat.template import ChatTemplate
-from llm_core.engine.model import Model
+from llm_core.engine.llama.model import Model
 from llm_core.messages import parse_messages
 from llm_core.tool_spec import ToolSpec
 from tests.chat.test_dialect import call, message

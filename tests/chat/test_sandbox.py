@@ -12,7 +12,7 @@ import pytest
 from llm_core.chat import metered
 from llm_core.chat.sandbox import SandboxedTemplate
 from llm_core.chat.template import ChatTemplate
-from llm_core.engine.model import Model
+from llm_core.engine.llama.model import Model
 from llm_core.errors import InvalidRequest, ModelError
 from llm_core.messages import Message
 

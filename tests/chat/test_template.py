@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from llm_core.chat.template import CHATML, ChatTemplate
-from llm_core.engine.model import Model
+from llm_core.engine.llama.model import Model
 from llm_core.errors import InvalidRequest, ModelError
 from llm_core.messages import Message
 

@@ -11,7 +11,7 @@ import pytest
 from llm_core.chat.template import CHATML, ChatTemplate
 from llm_core.chat.tool_formats import HERMES
 from llm_core.chat.tool_prompt import in_words
-from llm_core.engine.model import Model
+from llm_core.engine.llama.model import Model
 from llm_core.messages import Message, parse_messages
 from llm_core.tool_spec import ToolSpec
 

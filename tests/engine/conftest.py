@@ -12,7 +12,7 @@ import pytest
 
 from llm_core.engine.engine import Engine
 from llm_core.engine.facts import EngineOptions
-from llm_core.engine.model import Model
+from llm_core.engine.llama.model import Model
 from llm_core.engine.sequence import EngineEvent, GenerationRequest, Piece, Sequence
 from llm_core.errors import LLMError
 from llm_core.events import Done, Queued
@@ -135,3 +135,19 @@ def engine(shared_engine: Engine) -> Engine:
         shared_engine.clear_cache()  # returns after the engine's next step
     shared_engine.clear_cache()
     return shared_engine
+
+
+def user_turn(model: Model, text: str) -> tuple[int, ...]:
+    return tuple(
+        model.tokenize(
+            f"<|im_end|>\n<|im_start|>user\n{text}<|im_end|>\n<|im_start|>assistant\n",
+            add_special=False,
+            parse_special=True,
+        )
+    )
+
+
+def said(call: Call) -> tuple[int, ...]:
+    """The prompt and the reply of a call, as tokens."""
+    assert call.sequence is not None
+    return tuple(call.sequence.known.tolist())

@@ -152,3 +152,21 @@ def _end_of(data: bytes, at: int, kind: int) -> int:
     for _ in range(count):
         at = _end_of(data, at, _TEXT)
     return at
+
+
+def with_number(model_path: Path, target: Path, key: bytes, value: int) -> Path:
+    """A copy of the model with one more number in its header.
+
+    See the GGUF specification for the layout. A second, padding entry makes the header grow by a multiple of 32 bytes,
+    so that the tensor data behind it stays aligned.
+    """
+    string, number = 8, 4  # GGUF's type codes for a text and for a 32-bit unsigned integer
+    entry = struct.pack("<Q", len(key)) + key + struct.pack("<II", number, value)
+    padding = struct.pack("<Q", 4) + b"test" + struct.pack("<I", string)
+    fill = -(len(entry) + len(padding) + 8) % 32
+    padding += struct.pack("<Q", fill) + b" " * fill
+    data = model_path.read_bytes()
+    magic, version, tensors, entries = struct.unpack_from("<4sIQQ", data)
+    header = struct.pack("<4sIQQ", magic, version, tensors, entries + 2)
+    target.write_bytes(header + entry + padding + data[len(header) :])
+    return target

@@ -8,10 +8,9 @@ from dataclasses import replace
 import pytest
 
 from llm_core.engine.engine import Engine
-from llm_core.engine.model import Model
+from llm_core.engine.llama.model import Model
 
-from .conftest import OPTIONS, ask, prompt_of
-from .test_prefix import said, user_turn
+from .conftest import OPTIONS, ask, prompt_of, said, user_turn
 
 TALK = "Tell me about the clocks of the museum, one after the other. " * 4
 

@@ -10,10 +10,10 @@ from itertools import pairwise
 
 import pytest
 
-from llm_core.engine.context import Batch, Context
 from llm_core.engine.engine import Engine
 from llm_core.engine.inbox import Job
-from llm_core.engine.model import Model
+from llm_core.engine.llama.context import Batch, Context
+from llm_core.engine.llama.model import Model
 from llm_core.engine.pace import Pace
 
 from .conftest import OPTIONS, Call, ask

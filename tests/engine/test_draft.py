@@ -8,10 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from llm_core.engine.arrays import Tokens
 from llm_core.engine.draft import MOST_TOKENS, Drafter, learn, lookup
 from llm_core.engine.engine import Engine
-from llm_core.engine.model import Model
+from llm_core.engine.llama.arrays import Tokens
+from llm_core.engine.llama.model import Model
 from llm_core.engine.sequence import GenerationRequest, Sequence
 from llm_core.request import SamplingParams
 

@@ -8,10 +8,10 @@ from dataclasses import replace
 
 import pytest
 
-from llm_core.engine.context import Context, DecodeFailed
 from llm_core.engine.engine import Engine
-from llm_core.engine.model import Model
-from llm_core.engine.sampler import Sampler
+from llm_core.engine.llama.context import Context, DecodeFailed
+from llm_core.engine.llama.model import Model
+from llm_core.engine.llama.sampler import Sampler
 from llm_core.engine.sequence import GenerationRequest, Sequence
 from llm_core.errors import (
     ContextOverflow,

@@ -10,7 +10,7 @@ import pytest
 
 from llm_core.engine.engine import Engine
 from llm_core.engine.integrity import IntegrityError
-from llm_core.engine.model import Model
+from llm_core.engine.llama.model import Model
 from llm_core.engine.sequence import GenerationRequest, Sequence
 from llm_core.errors import EngineFailed
 from llm_core.request import SamplingParams

@@ -9,14 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from llm_core.engine.checkpoint import MOST_CHECKPOINTS, Checkpoint, last_of, thinned
 from llm_core.engine.checkpoints import stops
 from llm_core.engine.engine import Engine
-from llm_core.engine.model import Model
+from llm_core.engine.kv.checkpoint import MOST_CHECKPOINTS, Checkpoint, last_of, thinned
+from llm_core.engine.llama.model import Model
 
 from . import random_model
-from .conftest import OPTIONS, Call, ask, prompt_of
-from .test_prefix import said, user_turn
+from .conftest import OPTIONS, Call, ask, prompt_of, said, user_turn
 
 SYSTEM = "You are the guide of a small museum of clocks. " + "Every answer is short, kind and true. " * 6
 END = "<|im_end|>"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from llm_core.engine.kv.slot import Slot
 from llm_core.engine.scheduler import Scheduler, share_budget
 from llm_core.engine.sequence import GenerationRequest, Sequence
-from llm_core.engine.slot import Slot
 from llm_core.request import SamplingParams
 
 

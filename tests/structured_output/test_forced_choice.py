@@ -16,7 +16,7 @@ from llm_core.chat.formats import DEFAULT_REASONING
 from llm_core.chat.reply_syntax import ReplySyntax
 from llm_core.chat.tool_formats import HERMES
 from llm_core.engine.engine import Engine
-from llm_core.engine.model import Model
+from llm_core.engine.llama.model import Model
 from llm_core.request import SamplingParams, build_request
 from llm_core.structured_output.constraint import ConstraintCompiler
 from llm_core.structured_output.grammar import reply_grammar

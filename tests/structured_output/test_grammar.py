@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from llm_core.chat.formats import DEFAULT_REASONING, ReasoningFormat
 from llm_core.chat.reply_syntax import ReplySyntax
 from llm_core.chat.tool_formats import HERMES, TOOL_FORMATS, ToolFormat
-from llm_core.engine.model import Model
+from llm_core.engine.llama.model import Model
 from llm_core.errors import InvalidRequest
 from llm_core.request import build_request
 from llm_core.structured_output.constraint import ConstraintCompiler

@@ -12,7 +12,7 @@ import jsonschema
 import numpy as np
 import pytest
 
-from llm_core.engine.model import Model
+from llm_core.engine.llama.model import Model
 from llm_core.errors import InvalidRequest
 from llm_core.structured_output.constraint import Constraint, ConstraintCompiler
 from llm_core.structured_output.limits import Budget, Schema

@@ -21,8 +21,8 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from llm_core.engine.arrays import State, Tokens
-from llm_core.engine.checkpoint import Checkpoint
+from llm_core.engine.kv.checkpoint import Checkpoint
+from llm_core.engine.llama.arrays import State, Tokens
 
 _MAGIC = b"LLMKV\x00\x00\x01"
 _PREFIX = struct.Struct("<8s32sII")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -11,14 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from llm_core.engine import context as context_module
 from llm_core.engine.capacity import context_tokens, default_threads
-from llm_core.engine.context import Batch, Context
-from llm_core.engine.model import Model
+from llm_core.engine.llama import context as context_module
+from llm_core.engine.llama.context import Batch, Context
+from llm_core.engine.llama.model import Model
 from llm_core.errors import EngineClosed, ModelError, SettingsError
 from llm_core.kv_type import BLOCK_BYTES, KvType
 
-from . import random_model
+from .. import random_model
 
 
 def with_other_architecture(model_path: Path, target: Path, name: bytes) -> Path:
@@ -27,24 +26,6 @@ def with_other_architecture(model_path: Path, target: Path, name: bytes) -> Path
     at = data.index(b"llama")
     data[at : at + len(name)] = name
     target.write_bytes(data)
-    return target
-
-
-def with_number(model_path: Path, target: Path, key: bytes, value: int) -> Path:
-    """A copy of the model with one more number in its header.
-
-    See the GGUF specification for the layout. A second, padding entry makes the header grow by a multiple of 32 bytes,
-    so that the tensor data behind it stays aligned.
-    """
-    string, number = 8, 4  # GGUF's type codes for a text and for a 32-bit unsigned integer
-    entry = struct.pack("<Q", len(key)) + key + struct.pack("<II", number, value)
-    padding = struct.pack("<Q", 4) + b"test" + struct.pack("<I", string)
-    fill = -(len(entry) + len(padding) + 8) % 32
-    padding += struct.pack("<Q", fill) + b" " * fill
-    data = model_path.read_bytes()
-    magic, version, tensors, entries = struct.unpack_from("<4sIQQ", data)
-    header = struct.pack("<4sIQQ", magic, version, tensors, entries + 2)
-    target.write_bytes(header + entry + padding + data[len(header) :])
     return target
 
 
@@ -87,7 +68,7 @@ def test_an_unknown_architecture_is_named(model_path: Path, tmp_path: Path) -> N
 
 
 def test_an_embedding_model_is_refused(model_path: Path, tmp_path: Path) -> None:
-    path = with_number(model_path, tmp_path / "x.gguf", b"llama.pooling_type", 1)
+    path = random_model.with_number(model_path, tmp_path / "x.gguf", b"llama.pooling_type", 1)
     with pytest.raises(ModelError, match="is an embedding model"):
         Model.load(path)
 
@@ -184,7 +165,7 @@ def test_threads_are_physical_cores() -> None:
     [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "None")],
 )
 def test_threads_spin_for_a_moment_unless_the_environment_says_otherwise(given: dict[str, str], waits: str) -> None:
-    program = "import os, llm_core.engine.library; print(os.environ.get('GOMP_SPINCOUNT'))"
+    program = "import os, llm_core.engine.llama.library; print(os.environ.get('GOMP_SPINCOUNT'))"
     bare = {name: value for name, value in os.environ.items() if name not in {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"}}
     said = subprocess.run(
         [sys.executable, "-c", program], env=bare | given, capture_output=True, text=True, check=True

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from llm_core.engine.arrays import State, Tokens
-from llm_core.engine.library import last_complaints, lib
-from llm_core.engine.model import Model
+from llm_core.engine.llama.arrays import State, Tokens
+from llm_core.engine.llama.library import last_complaints, lib
+from llm_core.engine.llama.model import Model
 from llm_core.errors import ModelError, SettingsError
 from llm_core.kv_type import KvType
 

@@ -1,6 +1,4 @@
-"""llama.cpp's library: how it is loaded, and what it writes to its log. Its C API is called here and in `model`,
-`context`, `sampler` and `quantizer` only.
-"""
+"""llama.cpp's library: how it is loaded, and what it writes to its log."""
 
 from __future__ import annotations
 

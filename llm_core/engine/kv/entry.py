@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from llm_core.engine.arrays import State, Tokens
-from llm_core.engine.checkpoint import Checkpoint, size_of
+from llm_core.engine.kv.checkpoint import Checkpoint, size_of
+from llm_core.engine.llama.arrays import State, Tokens
 
 
 @dataclass(eq=False)

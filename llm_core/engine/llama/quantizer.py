@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 from pathlib import Path
 
-from llm_core.engine.library import lib, start_backend
+from llm_core.engine.llama.library import lib, start_backend
 from llm_core.errors import ModelError
 
 BYTES_PER_WEIGHT = 34 / 32  # Q8_0: blocks of 32 numbers of 8 bits and one of 16 (block_q8_0 in ggml-common.h)

@@ -6,10 +6,10 @@ import ctypes
 import random
 from typing import Any
 
-from llm_core.engine.arrays import Tokens
-from llm_core.engine.context import Context
-from llm_core.engine.library import binding, lib
-from llm_core.engine.model import Model
+from llm_core.engine.llama.arrays import Tokens
+from llm_core.engine.llama.context import Context
+from llm_core.engine.llama.library import binding, lib
+from llm_core.engine.llama.model import Model
 from llm_core.request import SamplingParams
 
 # Calls through `lib` give up the GIL and must win it back, which can take a switch interval (5 ms) while other Python

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from llm_core.engine.model import Model
+from llm_core.engine.llama.model import Model
 from llm_core.events import TokenLogprob
 
 

@@ -12,13 +12,10 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NotYet
+from pathlib import Path
 
-from llm_core.engine.entry import DiskEntry, Fetch, HostEntry
-from llm_core.engine.facts import EngineOptions
-from llm_core.engine.identity import identity
-from llm_core.engine.model import Model
-from llm_core.engine.sequence import Sequence
-from llm_core.engine.state_folder import FolderTaken, StateFolder, remove_states
+from llm_core.engine.kv.entry import DiskEntry, Fetch, HostEntry
+from llm_core.engine.kv.state_folder import FolderTaken, StateFolder, remove_states
 
 log = logging.getLogger(__name__)
 
@@ -64,30 +61,33 @@ class Archive:
     @classmethod
     def open(
         cls,
-        model: Model,
-        options: EngineOptions,
+        path: Path,
         *,
+        limit: int,
+        identity: Callable[[], str],
+        longest: int,
         unwritten: Callable[[], tuple[HostEntry | None, bool]],
         post: Callable[[Callable[[], None]], Future[None]],
     ) -> Archive | None:
-        """The archive that the options ask for; None where they ask for none, or it cannot be had."""
-        if options.kv_folder is None:
-            return None
-        if not options.disk_bytes:
-            remove_states(options.kv_folder)
+        """The archive of a folder; None where it cannot be had, or may take nothing: then what is there goes.
+
+        Args:
+            path: The folder.
+            limit: Bytes that it may take.
+            identity: Tells what has to be the same for a state to be of use (`identity.identity`).
+            longest: Tokens of the longest conversation that has a place in a slot.
+            unwritten, post: As above.
+        """
+        if not limit:
+            remove_states(path)
             return None
         try:
-            folder = StateFolder(
-                options.kv_folder,
-                limit=options.disk_bytes,
-                identity=identity(model, options),
-                longest=options.context_tokens,
-            )
+            folder = StateFolder(path, limit=limit, identity=identity(), longest=longest)
         except FolderTaken:
-            log.info("%s is in use by another engine; this one keeps no states on disk", options.kv_folder)
+            log.info("%s is in use by another engine; this one keeps no states on disk", path)
             return None
         except OSError as error:
-            log.warning("Idle conversations cannot be kept in %s: %s", options.kv_folder, error.strerror)
+            log.warning("Idle conversations cannot be kept in %s: %s", path, error.strerror)
             return None
         return cls(folder, unwritten=unwritten, post=post)
 
@@ -98,9 +98,9 @@ class Archive:
         """Whether somebody waits for a file."""
         return self._fetches > 0
 
-    def fetch(self, entry: DiskEntry, sequence: Sequence) -> None:
-        """Begins to read a file for a sequence, which waits until its `fetch` is over."""
-        fetch = sequence.fetch = Fetch()
+    def fetch(self, entry: DiskEntry) -> Fetch:
+        """Begins to read a file. Whoever asked waits until that is over."""
+        fetch = Fetch()
         self._fetches += 1
 
         def read() -> None:
@@ -115,6 +115,7 @@ class Archive:
             fetch.is_over, fetch.found = True, found if is_wanted else None
 
         self._reader.submit(read)
+        return fetch
 
     def forget(self, owner: str, session: str) -> None:
         """Removes a session's state, also one that is being written or read."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from llm_core.engine.arrays import State
+from llm_core.engine.llama.arrays import State
 
 MOST_CHECKPOINTS = 8
 """Of one conversation."""

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from llm_core.engine import prepared
-from llm_core.engine.model import Model
-from llm_core.engine.prepared import Speed, is_worth_it, known_copy, prepared_file
+from llm_core.engine.llama import prepared
+from llm_core.engine.llama.model import Model
+from llm_core.engine.llama.prepared import Speed, is_worth_it, known_copy, prepared_file
 
 THREADS = 2
 FAST, SLOW = Speed(0.1, 0.01), Speed(0.2, 0.01)

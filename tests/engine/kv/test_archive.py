@@ -9,16 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from llm_core.engine import archive as archive_module
 from llm_core.engine.engine import Engine
-from llm_core.engine.model import Model
-from llm_core.engine.state_path import state_path
+from llm_core.engine.kv import archive as archive_module
+from llm_core.engine.kv.state_path import state_path
+from llm_core.engine.llama.model import Model
 from tests.waiting import wait_until
 
-from . import random_model
-from .conftest import OPTIONS, Call, ask, prompt_of
-from .test_context import with_number
-from .test_prefix import said, user_turn
+from .. import random_model
+from ..conftest import OPTIONS, Call, ask, prompt_of, said, user_turn
 
 QUESTION = "Tell me a story about a lighthouse and a storm. " * 8
 
@@ -122,7 +120,7 @@ def test_a_state_that_does_not_fit_the_context_is_not_used(
 
 def test_another_model_does_not_use_it(start: Start, tmp_path: Path, model_path: Path) -> None:
     earlier = first_turn(start(), tmp_path)
-    other = Model.load(with_number(model_path, tmp_path / "other.gguf", b"a.number", 1))
+    other = Model.load(random_model.with_number(model_path, tmp_path / "other.gguf", b"a.number", 1))
     try:
         engine = start(other)
         usage = next_turn(engine, earlier).done.usage

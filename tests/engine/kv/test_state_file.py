@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from llm_core.engine import state_folder as state_folder_module
-from llm_core.engine.checkpoint import Checkpoint
-from llm_core.engine.entry import HostEntry
-from llm_core.engine.state_file import BadState, read_head, read_state
-from llm_core.engine.state_folder import FolderTaken, StateFolder, remove_states
-from llm_core.engine.state_path import remove_state, state_folder, state_path
+from llm_core.engine.kv import state_folder as state_folder_module
+from llm_core.engine.kv.checkpoint import Checkpoint
+from llm_core.engine.kv.entry import HostEntry
+from llm_core.engine.kv.state_file import BadState, read_head, read_state
+from llm_core.engine.kv.state_folder import FolderTaken, StateFolder, remove_states
+from llm_core.engine.kv.state_path import remove_state, state_folder, state_path
 
 IDENTITY = "this model"
 USAGE = namedtuple("USAGE", "total used free")

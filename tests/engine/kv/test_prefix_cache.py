@@ -8,27 +8,11 @@ from dataclasses import replace
 import pytest
 
 from llm_core.engine.engine import Engine
-from llm_core.engine.model import Model
+from llm_core.engine.llama.model import Model
 
-from .conftest import OPTIONS, Call, ask, prompt_of
+from ..conftest import OPTIONS, ask, prompt_of, said, user_turn
 
 SYSTEM = "You are the guide of a small museum of clocks. " + "Every answer is short, kind and true. " * 12
-
-
-def user_turn(model: Model, text: str) -> tuple[int, ...]:
-    return tuple(
-        model.tokenize(
-            f"<|im_end|>\n<|im_start|>user\n{text}<|im_end|>\n<|im_start|>assistant\n",
-            add_special=False,
-            parse_special=True,
-        )
-    )
-
-
-def said(call: Call) -> tuple[int, ...]:
-    """The prompt and the reply of a call, as tokens."""
-    assert call.sequence is not None
-    return tuple(call.sequence.known.tolist())
 
 
 def shared_size(model: Model) -> int:

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from llm_core.engine.checkpoint import Checkpoint
-from llm_core.engine.entry import DiskEntry, HostEntry
-from llm_core.engine.state_file import BadState, StateHead, read_head, read_state, write_state
-from llm_core.engine.state_path import STATE_SUFFIX, state_path
+from llm_core.engine.kv.checkpoint import Checkpoint
+from llm_core.engine.kv.entry import DiskEntry, HostEntry
+from llm_core.engine.kv.state_file import BadState, StateHead, read_head, read_state, write_state
+from llm_core.engine.kv.state_path import STATE_SUFFIX, state_path
 
 log = logging.getLogger(__name__)
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from llm_core.engine.context import Batch, Context
-from llm_core.engine.model import Model
-from llm_core.engine.sampler import Sampler
+from llm_core.engine.llama.context import Batch, Context
+from llm_core.engine.llama.model import Model
+from llm_core.engine.llama.sampler import Sampler
 from llm_core.request import SamplingParams
 
 NOTHING = np.empty(0, np.int32)

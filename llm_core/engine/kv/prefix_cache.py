@@ -1,8 +1,8 @@
 """Which computed prefixes exist and who may use them: the slots' contents and, behind them, host memory and the disk.
 
 One index over all places: token ids, owner, where. A few hundred arrays compare in microseconds, so there is no tree.
-It keeps books only; moving KV state between the places is `placement`'s work. The disk is looked at only where it has
-much more than the other two, and for its owner alone.
+It keeps books only; moving KV state between the places is the work of `engine.placement`. The disk is looked at only
+where it has much more than the other two, and for its owner alone.
 """
 
 from __future__ import annotations
@@ -12,11 +12,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import chain
 
-from llm_core.engine.arrays import Tokens, common_prefix
-from llm_core.engine.checkpoint import Checkpoint, last_of, size_of, thinned
-from llm_core.engine.entry import DiskEntry, HostEntry
-from llm_core.engine.sequence import Sequence
-from llm_core.engine.slot import Slot
+from llm_core.engine.kv.checkpoint import Checkpoint, last_of, size_of, thinned
+from llm_core.engine.kv.entry import DiskEntry, Fetch, HostEntry
+from llm_core.engine.kv.slot import Slot
+from llm_core.engine.llama.arrays import Tokens, common_prefix
 
 Source = Slot | HostEntry | DiskEntry
 EVICTED_KEPT = 128
@@ -24,6 +23,21 @@ EVICTED_KEPT = 128
 LEAST_FROM_DISK = 64
 """Tokens that a file has to have more than memory; else they are computed in about the time that it takes to read."""
 _SHARE_FROM_DISK = 8  # and this part of all that is in it
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What a prefix is looked for of.
+
+    Attributes:
+        tokens: Token ids, without the last one: its logits are what the reply starts from, so it is always computed.
+        owner: Who asks.
+        shared_tokens: How many of the first of them any owner may share.
+    """
+
+    tokens: Tokens
+    owner: str
+    shared_tokens: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,41 +72,47 @@ class PrefixCache:
     def host_bytes(self) -> int:
         return sum(entry.size for entry in self.host) + sum(size_of(slot.checkpoints) for slot in self._slots)
 
-    def best(self, sequence: Sequence) -> Match:
+    def best(self, prompt: Prompt, fetch: Fetch | None = None) -> Match:
         """The longest prefix of the prompt that is computed already. Of equals a free slot comes first: it is free.
-        A sequence looks at the disk once.
 
-        At least the prompt's last token is never taken from the cache: its logits are what the reply starts from.
+        Args:
+            prompt: What is asked.
+            fetch: The look at the disk that was had for it. There is one.
         """
         best = Match(None, 0)
-        found = [sequence.fetch.found] if sequence.fetch and sequence.fetch.found else []
+        found = [fetch.found] if fetch and fetch.found else []
         for source in chain(self._sources(), found):
-            length = self._usable(sequence, source.known, source)
+            length = self._usable(prompt, source.known, source)
             if length > best.length:
                 best = Match(source, length)
-        return best if sequence.fetch else self._best_on_disk(sequence, best)
+        return best if fetch else self._best_on_disk(prompt, best)
 
-    def _best_on_disk(self, sequence: Sequence, best: Match) -> Match:
+    def _best_on_disk(self, prompt: Prompt, best: Match) -> Match:
         least = best.length + LEAST_FROM_DISK
         for entry in self._disk:
-            if entry.owner == sequence.owner:
-                length = self._usable(sequence, entry.known, entry)
+            if entry.owner == prompt.owner:
+                length = self._usable(prompt, entry.known, entry)
                 if length >= max(least, best.length + len(entry.known) // _SHARE_FROM_DISK):
                     best, least = Match(entry, length), length + 1
         return best
 
-    def worth_waiting(self, sequence: Sequence, now: int, prefilling: Iterable[Sequence], least: int) -> bool:
+    def worth_waiting(self, prompt: Prompt, now: int, prefilling: Iterable[tuple[Tokens, Slot]], least: int) -> bool:
         """Whether a prompt that is being computed right now will hold more of this prompt than the `now` tokens that
         can be had already.
 
         Only prefixes of at least `least` tokens count, and only where the other prompt has no more left to compute than
         this one would save: waiting then costs nothing.
+
+        Args:
+            prompt: What is asked.
+            now: Tokens.
+            prefilling: The prompts that are being computed, each with the slot that it is computed in.
+            least: Tokens.
         """
         if not self._can_trim:
             return False
-        for other in prefilling:
-            slot = other.running_slot
-            coming = self._usable(sequence, other.known, slot)
+        for known, slot in prefilling:
+            coming = self._usable(prompt, known, slot)
             if coming >= least and now < coming and now <= slot.length:
                 return True
         return False
@@ -150,11 +170,10 @@ class PrefixCache:
         yield from (slot for slot in self._slots if not slot.is_free)
         yield from self.host
 
-    def _usable(self, sequence: Sequence, known: Tokens, source: Source) -> int:
-        prompt = sequence.tokens[: len(sequence.request.prompt) - 1]
-        length = common_prefix(prompt, known)
-        if source.owner != sequence.owner:
-            length = min(length, source.shared_tokens, sequence.request.shared_tokens)
+    def _usable(self, prompt: Prompt, known: Tokens, source: Source) -> int:
+        length = common_prefix(prompt.tokens, known)
+        if source.owner != prompt.owner:
+            length = min(length, source.shared_tokens, prompt.shared_tokens)
         if length == len(known) or (self._can_trim and length >= source.shortest):
             return length
         checkpoint = last_of(source.checkpoints, length)

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import llama_cpp
 
-from llm_core.engine.facts import EngineOptions
-from llm_core.engine.model import Model
+from llm_core.engine.llama.model import Model
+from llm_core.kv_type import KvType
 
 _SAMPLES = 64
 _SAMPLE_BYTES = 1 << 16
 
 
-def identity(model: Model, options: EngineOptions) -> str:
+def identity(model: Model, *, slots: int, kv_type: KvType) -> str:
     """As text, to be compared. The number of slots is in a state too: it has a part for each stream of the context.
 
     Raises:
@@ -26,8 +26,8 @@ def identity(model: Model, options: EngineOptions) -> str:
             "model": digest_of(model.path),
             "llama-cpp-python": llama_cpp.__version__,
             "on_gpu": model.on_gpu,
-            "slots": options.slots,
-            "kv_type": options.kv_type,
+            "slots": slots,
+            "kv_type": kv_type,
         }
     )
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from llm_core.engine.library import binding, last_complaints, lib, start_backend
-from llm_core.engine.model_file import check_file, why_not_loaded
+from llm_core.engine.llama.library import binding, last_complaints, lib, start_backend
+from llm_core.engine.llama.model_file import check_file, why_not_loaded
 from llm_core.errors import EngineClosed, ModelError
 from llm_core.kv_type import BLOCK, BLOCK_BYTES, KvType
 

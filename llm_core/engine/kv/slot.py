@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from llm_core.engine.arrays import Tokens
-from llm_core.engine.checkpoint import Checkpoint
+from llm_core.engine.kv.checkpoint import Checkpoint
+from llm_core.engine.llama.arrays import Tokens
 
 
 @dataclass(eq=False)

@@ -24,10 +24,10 @@ from typing import Any
 import numpy as np
 import psutil
 
-from llm_core.engine.context import Batch, Context
-from llm_core.engine.library import lib
-from llm_core.engine.model import Model
-from llm_core.engine.quantizer import BYTES_PER_WEIGHT, quantize_to_q8_0
+from llm_core.engine.llama.context import Batch, Context
+from llm_core.engine.llama.library import lib
+from llm_core.engine.llama.model import Model
+from llm_core.engine.llama.quantizer import BYTES_PER_WEIGHT, quantize_to_q8_0
 from llm_core.errors import ModelError
 
 log = logging.getLogger(__name__)

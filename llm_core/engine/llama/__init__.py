@@ -1,0 +1,1 @@
+"""llama.cpp: the only files that touch its C API. They know nothing of requests."""
