@@ -16,6 +16,8 @@ from typing import Any
 
 from llm_core.backends.backend import Backend, LoadStatus
 from llm_core.backends.generation import Generation, Watcher
+from llm_core.backends.pool import Member, Pool
+from llm_core.backends.room import Room
 from llm_core.cancellation import Cancellation
 from llm_core.chat_client import Asked, ChatClient, Conversation, SessionTurn
 from llm_core.engine.facts import EngineStats
@@ -23,6 +25,7 @@ from llm_core.errors import QueueFull, ShuttingDown
 from llm_core.events import ChatEvent
 from llm_core.messages import Message, MessageLike
 from llm_core.models.info import ModelInfo
+from llm_core.models.served import served_models
 from llm_core.options import given
 from llm_core.reading import aread, read
 from llm_core.request import ChatRequest, build_request
@@ -71,24 +74,29 @@ class LLMClient(ChatClient):
 
     def __init__(self, settings: Settings | None = None, *, backend: Backend[Any] | None = None) -> None:
         self.settings = settings if settings is not None else Settings.load()
-        self.backend: Backend[Any] = backend if backend is not None else _backend_of(self.settings)
+        self._models = _pool_of(self.settings, backend)
         self._watch: tuple[Callable[[], Watcher], ...] = ()
         self._refusing = False
-        self._sessions = Sessions(self.settings, self._request, self._reply, self.backend.forget)
+        self._sessions = Sessions(self.settings, self._request, self._reply, self._models.forget)
         atexit.register(self.close)  # a thread inside llama.cpp must not outlive the interpreter
 
     # ── the model ────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def start(self) -> None:
         """Begins to load the model in the background and returns at once."""
-        self.backend.start()
+        self._models.start_pinned()
+
+    @property
+    def models(self) -> Pool:
+        """The models that are served, the default one first."""
+        return self._models
 
     def status(self) -> LoadStatus:
-        """How far loading is. Never waits."""
-        return self.backend.status()
+        """How far loading of the default model is. Never waits."""
+        return self._models.status()
 
     def wait_ready(self, timeout: float | None = None) -> ModelInfo:
-        """Waits until the model is loaded and says what it is.
+        """Waits until the default model is loaded and says what it is.
 
         Args:
             timeout: Seconds; None waits as long as it takes.
@@ -97,19 +105,20 @@ class LLMClient(ChatClient):
             ModelError, SettingsError: It cannot be loaded; the message says why.
             TimeoutError: It took longer than `timeout`.
         """
-        return self.backend.start().result(timeout)
+        return self._models.info() or self._models.start().result(timeout)
 
     async def await_ready(self) -> ModelInfo:
         """`wait_ready` for event loops."""
-        return await asyncio.wrap_future(self.backend.start())
+        known = self._models.info()
+        return known if known is not None else await asyncio.wrap_future(self._models.start())
 
     def stats(self) -> EngineStats | None:
-        """A look at the engine; None while no model is loaded."""
-        return self.backend.stats()
+        """A look at the engines together; None while no model is loaded."""
+        return self._models.stats()
 
     def clear_cache(self) -> None:
         """Forgets every cached prefix."""
-        self.backend.clear_cache()
+        self._models.clear_cache()
 
     def watch(self, make_watcher: Callable[[], Watcher]) -> None:
         """Has every reply reported from now on, whoever asked for it.
@@ -127,7 +136,7 @@ class LLMClient(ChatClient):
     def close(self) -> None:
         """Ends running requests with `EngineClosed` and frees the model. Calling it again does nothing."""
         atexit.unregister(self.close)
-        self.backend.close()
+        self._models.close()
         self._sessions.close()
 
     def __enter__(self) -> LLMClient:
@@ -187,11 +196,12 @@ class LLMClient(ChatClient):
 
     def _request(self, messages: Iterable[MessageLike], options: Mapping[str, Any]) -> ChatRequest:
         """The checked request: options that are None or absent take the settings' values."""
-        self._check_room()
         chosen = given(options)
         if "tools" in chosen:
             chosen["tools"] = checked_tools(chosen["tools"])
-        settings = self.settings
+        member = self._models.member(chosen.get("model", ""))
+        self._check_room(member)
+        settings = member.settings
         defaults = {
             "temperature": settings.temperature,
             "top_p": settings.top_p,
@@ -204,12 +214,12 @@ class LLMClient(ChatClient):
         system = Message(role="system", content=settings.system_prompt)
         return request.model_copy(update={"messages": (system, *request.messages)})
 
-    def _check_room(self) -> None:
+    def _check_room(self, member: Member) -> None:
         """Refuses before the prompt is made, or a message saved, for nothing. Whoever comes in the very moment in which
         the queue fills up is refused by the engine itself."""
         if self._refusing:
             raise ShuttingDown("The server is about to end. Try again in a while.")
-        stats = self.stats()
+        stats = member.stats()
         if stats is not None and stats.running + stats.waiting >= stats.slots + self.settings.queue_limit:
             raise QueueFull("As many requests wait already as may. Try again in a few seconds.", retry_after=5)
 
@@ -231,17 +241,23 @@ class LLMClient(ChatClient):
 
     def _stream(self, request: ChatRequest, cancellation: Cancellation) -> Generator[ChatEvent]:
         """One generation."""
-        return read(Generation(self.backend, request, cancellation, self._watch))
+        return read(Generation(self._models, request, cancellation, self._watch))
 
     def _astream(self, request: ChatRequest, cancellation: Cancellation) -> AsyncGenerator[ChatEvent]:
-        return aread(Generation(self.backend, request, cancellation, self._watch))
+        return aread(Generation(self._models, request, cancellation, self._watch))
 
 
 def _runs_tools(request: ChatRequest) -> bool:
     return any(isinstance(tool, PythonTool) for tool in request.callable_tools)
 
 
-def _backend_of(settings: Settings) -> Backend[Any]:
+def _pool_of(settings: Settings, backend: Backend[Any] | None) -> Pool:
+    if backend is not None:
+        return Pool.of(backend, settings)
+    return Pool(served_models(settings), settings, _make_backend)
+
+
+def _make_backend(settings: Settings, room: Room) -> Backend[Any]:
     """Imported here, since neither needs what the other one does: llama.cpp is not installed beside a remote engine."""
     if settings.server_url:
         from llm_core.backends.remote import RemoteBackend
@@ -249,7 +265,7 @@ def _backend_of(settings: Settings) -> Backend[Any]:
         return RemoteBackend(settings)
     from llm_core.backends.local import LocalBackend
 
-    return LocalBackend(settings)
+    return LocalBackend(settings, room)
 
 
 _client: LLMClient | None = None

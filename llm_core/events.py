@@ -78,6 +78,20 @@ class Queued:
 
 
 @dataclass(frozen=True, slots=True)
+class Loading:
+    """The request's model is on its way; its place in the queue comes after that.
+
+    Attributes:
+        message: A sentence for people.
+        progress: 0 to 1, of what the message speaks of.
+    """
+
+    message: str
+    progress: float
+    type: Literal["loading"] = "loading"
+
+
+@dataclass(frozen=True, slots=True)
 class ContentDelta:
     """The next piece of the reply's text."""
 
@@ -132,6 +146,7 @@ class Done:
     """The last event of every reply that did not fail.
 
     Attributes:
+        model: The name of the model that made it; empty where nobody said.
         dropped_messages: How many of the oldest messages were left out of the prompt to make it fit.
         not_kept: Why the session has not got this reply, in a sentence; empty where it has, and outside of sessions.
     """
@@ -141,10 +156,11 @@ class Done:
     timings: Timings
     dropped_messages: int = 0
     not_kept: str = ""
+    model: str = ""
     type: Literal["done"] = "done"
 
 
-ChatEvent = Queued | ContentDelta | ReasoningDelta | ToolCallDelta | ToolResult | Done
+ChatEvent = Queued | Loading | ContentDelta | ReasoningDelta | ToolCallDelta | ToolResult | Done
 
 
 def reloaded() -> LLMError:
@@ -165,6 +181,7 @@ class ChatReply:
         reasoning: The thinking, or None where the model did none.
         tool_calls: What the model called and nobody has answered yet, in order.
         not_kept: Why the session has not got it, in a sentence; empty where it has, and outside of sessions.
+        model: The name of the model that made it; empty where nobody said.
     """
 
     content: str
@@ -176,6 +193,7 @@ class ChatReply:
     logprobs: tuple[TokenLogprob, ...] = ()
     tool_calls: tuple[ToolCall, ...] = ()
     not_kept: str = ""
+    model: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON shape of a whole reply over HTTP; what a reply need not have is there only where it has it."""
@@ -197,6 +215,8 @@ def event_to_dict(event: ChatEvent) -> dict[str, Any]:
     match event:
         case Queued(position=position):
             return {"queue_position": position}
+        case Loading():
+            return {"loading": {"message": event.message, "progress": round(event.progress, 3)}}
         case ContentDelta(text=text):
             return {"content": text}
         case ReasoningDelta(text=text):
@@ -213,7 +233,7 @@ def event_to_dict(event: ChatEvent) -> dict[str, Any]:
 
 
 def _remarks(ended: Done | ChatReply) -> dict[str, Any]:
-    remarks = {"dropped_messages": ended.dropped_messages, "not_kept": ended.not_kept}
+    remarks = {"dropped_messages": ended.dropped_messages, "not_kept": ended.not_kept, "model": ended.model}
     return {name: value for name, value in remarks.items() if value}
 
 
@@ -230,6 +250,8 @@ def event_from_dict(data: dict[str, Any]) -> ChatEvent:
     match data:
         case {"queue_position": int(position)}:
             return Queued(position)
+        case {"loading": {"message": str(message), "progress": progress}}:
+            return Loading(message, progress)
         case {"content": str(text)}:
             return ContentDelta(text)
         case {"reasoning": str(text)}:
@@ -243,8 +265,8 @@ def event_from_dict(data: dict[str, Any]) -> ChatEvent:
                 result["tool_call_id"], result["name"], result["content"], failed=result.get("failed", False)
             )
         case {"done": True, "finish_reason": finish_reason, "usage": usage, "timings": timings}:
-            dropped, not_kept = data.get("dropped_messages", 0), data.get("not_kept", "")
-            return Done(finish_reason, Usage(**usage), Timings(**timings), dropped, not_kept)
+            remarks = {name: data[name] for name in ("dropped_messages", "not_kept", "model") if name in data}
+            return Done(finish_reason, Usage(**usage), Timings(**timings), **remarks)
     raise ValueError(f"not an event: {data!r}")
 
 
@@ -301,7 +323,7 @@ class ReplyBuilder:
                 self._answered = True
             case Done():
                 self._done = event
-            case Queued():
+            case Queued() | Loading():
                 pass
             case _:
                 raise reloaded()
@@ -319,4 +341,5 @@ class ReplyBuilder:
             logprobs=tuple(self._logprobs),
             tool_calls=() if self._answered else self._calls.calls(),
             not_kept=self._done.not_kept,
+            model=self._done.model,
         )

@@ -22,6 +22,7 @@ OnToolCall = Callable[[ToolCall], Decision | Awaitable[Decision]]
 class WireOptions(TypedDict, total=False):
     """What every caller may choose, also one over a wire."""
 
+    model: str | None
     temperature: float | None
     top_k: int | None
     top_p: float | None

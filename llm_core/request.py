@@ -76,6 +76,7 @@ Stops = Annotated[
 ]
 RepeatLastN = Annotated[int, Field(ge=0, le=4096)]
 MaxSteps = Annotated[int, Field(ge=1, le=MAX_STEPS)]
+ModelName = Annotated[str, Field(max_length=200)]
 
 
 class SamplingParams(BaseModel):
@@ -118,6 +119,7 @@ class ChatRequest(BaseModel):
 
     Attributes:
         messages: The conversation so far; the last one is what is answered.
+        model: The name or an alias of the model that answers. Empty: the first one that is served, or a session's own.
         sampling: How tokens are chosen.
         max_tokens: The longest reply, in tokens; -1 is as long as the context allows. The context may end it earlier.
         stop: Texts that end the reply; they are not part of it.
@@ -137,6 +139,7 @@ class ChatRequest(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     messages: tuple[Message, ...]
+    model: ModelName = ""
     sampling: SamplingParams
     max_tokens: MaxTokens
     stop: Stops = ()

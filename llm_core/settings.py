@@ -31,7 +31,9 @@ LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
 SERVER_NAME_VARIABLE = "GRADIO_SERVER_NAME"
 SERVER_PORT_VARIABLE = "GRADIO_SERVER_PORT"
 ROOT_PATH_VARIABLE = "GRADIO_ROOT_PATH"
-SECRET_VARIABLES = frozenset({"LLM_API_TOKENS", "LLM_SERVER_URL", "LLM_SERVER_TOKEN", "LLM_REDIS_URL", "MQTT_URL"})
+SECRET_VARIABLES = frozenset(
+    {"LLM_API_TOKENS", "LLM_ADMIN_TOKENS", "LLM_SERVER_URL", "LLM_SERVER_TOKEN", "LLM_REDIS_URL", "MQTT_URL"}
+)
 MQTT_PREFIX_PATTERN = r"^[A-Za-z0-9._:@-]+(/[A-Za-z0-9._:@-]+)*$"
 _ORIGIN = re.compile(r"https?://[^/\s?#]+")
 _ENGINE = re.compile(r"https?://[^/\s?#@]+(/[^\s?#@]*)?")
@@ -94,11 +96,25 @@ def _counters(url: SecretStr | None) -> SecretStr | None:
     return url
 
 
+# The range of what one of several models may have of its own, too.
+ContextTokens = Annotated[int, Field(ge=64, le=4_194_304)]
+Slots = Annotated[int, Field(ge=1, le=64)]
+GpuLayers = Annotated[int, Field(ge=-1, le=10_000)]
+Engines = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed), AfterValidator(_engines)]
+
+
 class Settings(BaseSettings):
     """What the operator decided. Every field is the environment variable `LLM_` and its name in capitals, unless said.
 
     Attributes:
-        model: `bundled`, the path of a `.gguf` file, or `hf:OWNER/REPO[:FILE-OR-GLOB][@REVISION]`.
+        model: `bundled`, the path of a `.gguf` file, or `hf:OWNER/REPO[:FILE-OR-GLOB][@REVISION]`. Several with commas
+            between: the first one answers where a request names none.
+        models: A YAML file that names models, with what each has of its own, in place of `model`.
+        memory_mb: The most memory that all loaded models may have together, in MiB. None: what the machine or its
+            container has, less a margin.
+        model_idle_minutes: After so long without a request a model is unloaded. 0: never.
+        admin_tokens: As `api_tokens`, of those who may fetch, load and remove models. None are set: callers of this
+            machine may, of a server for it alone that has no tokens.
         prepare: `auto`: a small model whose weights have a form that this processor computes slowly gets a copy that it
             computes faster, once. `off`: the file as it is.
         fallback: The bundled model serves where `model` cannot be downloaded.
@@ -155,16 +171,20 @@ class Settings(BaseSettings):
     model: Annotated[str, Field(min_length=1, max_length=4096)] = "bundled"
     prepare: Literal["auto", "off"] = "auto"
     fallback: bool = Field(default_factory=on_space)
-    server_url: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed), AfterValidator(_engines)] = ()
+    models: Path | None = None
+    memory_mb: Annotated[int, Field(ge=64, le=16_777_216)] | None = None
+    model_idle_minutes: Annotated[float, Field(ge=0, le=525_600), Finite] = 0.0
+    admin_tokens: Annotated[tuple[ApiToken, ...], NoDecode, BeforeValidator(parse_tokens)] = ()
+    server_url: Engines = ()
     server_token: SecretStr | None = None
-    context_tokens: Annotated[int, Field(ge=64, le=4_194_304)] | None = None
+    context_tokens: ContextTokens | None = None
     kv_type: KvType = "f16"
     kv_host_mb: Annotated[int, Field(ge=0, le=1_048_576)] = 1024
     kv_disk_mb: Annotated[int, Field(ge=0, le=16_777_216)] = 2048
-    parallel: Annotated[int, Field(ge=1, le=64)] = 8
+    parallel: Slots = 8
     queue_limit: Annotated[int, Field(ge=0, le=10_000)] = 64
     threads: Annotated[int, Field(ge=1, le=512)] | None = None
-    gpu_layers: Annotated[int, Field(ge=-1, le=10_000)] = -1
+    gpu_layers: GpuLayers = -1
     step_ms: Annotated[float, Field(ge=5, le=10_000), Finite] = 100.0
     draft: Literal["auto", "sure", "off"] = "auto"
     self_check: bool = False

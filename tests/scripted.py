@@ -65,7 +65,7 @@ class Script:
 def saying(client: LLMClient, *replies: str, reason: FinishReason = "stop") -> Iterator[Script]:
     """The engine says these replies, one for each request, and the last one from then on."""
     client = with_engine_of(client)
-    engine: Engine = client.backend.loaded().engine
+    engine: Engine = client.models.member().backend.loaded().engine
     script = Script(engine.model, itertools.chain(replies, itertools.repeat(replies[-1])), reason)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(engine, "submit", script.submit)

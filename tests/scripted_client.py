@@ -34,7 +34,7 @@ class ScriptedClient(LLMClient):
     stopped: threading.Event
 
     def __init__(self, real: LLMClient, port: int) -> None:
-        backend = ScriptedBackend(self.say, real.backend)
+        backend = ScriptedBackend(self.say, real.models)
         super().__init__(Settings(GRADIO_SERVER_PORT=port), backend=backend)
         self.requests = backend.requests
 

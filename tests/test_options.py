@@ -18,7 +18,7 @@ from llm_core.request import ChatRequest, SamplingParams
 ROOT = Path(__file__).resolve().parent.parent
 QUESTION = [{"role": "user", "content": "Hi"}]
 OF_A_TURN = {"tool_results", "system_prompt"}
-OPENAIS_OWN = {"model", "stream", "stream_options", "n", "max_completion_tokens", "top_logprobs"}
+OPENAIS_OWN = {"stream", "stream_options", "n", "max_completion_tokens", "top_logprobs"}
 OPENAIS_OLD = {"functions", "function_call"}
 
 

@@ -39,7 +39,6 @@ class Generation(Generic[Event]):
         self._watchers = [make() for make in self._watch]
 
     async def abegin(self, sink: Sink[Event]) -> None:
-        await asyncio.wrap_future(self._backend.start())
         # A long conversation takes the template and the tokenizer some time, which other tasks need not wait for.
         await asyncio.to_thread(self.begin, sink)
 

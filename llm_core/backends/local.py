@@ -13,19 +13,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from llm_core.backends.backend import LoadStatus
+from llm_core.backends.room import Room, WholeMachine
 from llm_core.chat.changing_prompts import ChangingPrompts
 from llm_core.chat.chat import Chat
 from llm_core.chat.reply import ReplyTranslator
 from llm_core.engine.capacity import context_tokens, default_threads
 from llm_core.engine.engine import Engine
 from llm_core.engine.facts import EngineOptions, EngineStats
-from llm_core.engine.kv.state_path import remove_state, state_folder
+from llm_core.engine.kv.state_path import state_folder
 from llm_core.engine.llama.model import Model
 from llm_core.engine.llama.prepared import FORM, folder_of, prepared_file
 from llm_core.engine.sequence import EngineEvent, GenerationRequest, Sequence
 from llm_core.errors import EngineClosed, LLMError, ModelError
 from llm_core.events import ChatEvent
-from llm_core.models.info import ModelInfo, describe
+from llm_core.models.info import ModelInfo, describe, size_of
 from llm_core.models.resolve import resolve
 from llm_core.models.source import BundledModel, HubModel, ResolvedModel, parse_source
 from llm_core.reading import Sink
@@ -37,6 +38,7 @@ from llm_core.structured_output.grammar import reply_grammar
 log = logging.getLogger(__name__)
 
 _MIB = 1024 * 1024
+_COMPUTE_BYTES = 128 * _MIB  # what llama.cpp computes in, and the vocabulary's tables
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +67,15 @@ class LocalSubmission:
 
 
 class LocalBackend:
-    """One model in this process, loaded at most once."""
+    """One model in this process, loaded at most once.
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    Args:
+        settings: Which model, and how it is served.
+        room: The memory that it may have.
+    """
+
+    def __init__(self, settings: Settings, room: Room | None = None) -> None:
+        self._settings, self._room = settings, room or WholeMachine()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._info: Future[ModelInfo] = Future()
@@ -133,7 +140,6 @@ class LocalBackend:
         self._wait().engine.clear_cache()
 
     def forget(self, owner: str, session: str) -> None:
-        remove_state(self._settings.data_dir, owner, session)
         if (loaded := self._loaded) is not None:
             loaded.engine.forget(owner, session)
 
@@ -176,32 +182,44 @@ class LocalBackend:
         self._info.set_exception(error)
 
     def _make(self) -> LoadedModel:
-        settings = self._settings
         self._status = LoadStatus("loading", 0.0, "Looking for the model.")
         resolved = self._resolve()
+        with self._room.loading():
+            return self._load_resolved(resolved)
+
+    def _load_resolved(self, resolved: ResolvedModel) -> LoadedModel:
+        settings = self._settings
         threads = settings.threads or default_threads()
+        size = size_of(resolved.path)
+        self._reserve(size)
         self._model = model = self._load_file(resolved.path)
         info = describe(model, resolved)
         if settings.prepare == "auto" and (faster := self._load_faster(model, threads)) is not None:
             model.close()
             self._model = model = faster
+            self._room.release(size)
             info = replace(info, computed_as=FORM)
+        context = context_tokens(
+            model,
+            # The number was chosen for the model that is not here.
+            wanted=None if self._notice else settings.context_tokens,
+            slots=settings.parallel,
+            kv_type=settings.kv_type,
+            free_bytes=self._room.most,
+        )
+        self._reserve(model.kv_bytes_per_token(settings.kv_type) * context * settings.parallel + _COMPUTE_BYTES)
+        host_bytes = min(settings.kv_host_mb * _MIB, self._room.most // 2)
+        self._reserve(host_bytes)
         options = EngineOptions(
             slots=settings.parallel,
-            # The number was chosen for the model that is not here.
-            context_tokens=context_tokens(
-                model,
-                wanted=None if self._notice else settings.context_tokens,
-                slots=settings.parallel,
-                kv_type=settings.kv_type,
-            ),
+            context_tokens=context,
             queue_limit=settings.queue_limit,
-            host_bytes=settings.kv_host_mb * _MIB,
+            host_bytes=host_bytes,
             threads=threads,
             step_seconds=settings.step_ms / 1e3,
             drafts=settings.draft,
             kv_type=settings.kv_type,
-            kv_folder=state_folder(settings.data_dir),
+            kv_folder=state_folder(settings.data_dir, settings.model),
             disk_bytes=settings.kv_disk_mb * _MIB if settings.keeps_sessions() else 0,
             self_check=settings.self_check,
         )
@@ -222,6 +240,9 @@ class LocalBackend:
     def _load_file(self, path: Path) -> Model:
         return Model.load(path, gpu_layers=self._settings.gpu_layers, on_progress=lambda done: self._show_loading(done))
 
+    def _reserve(self, size: int) -> None:
+        self._room.reserve(size, self._show_waiting)
+
     def _load_faster(self, model: Model, threads: int) -> Model | None:
         """The model's copy that this machine computes faster; None where there is none."""
         folder = folder_of(self._settings.data_dir)
@@ -229,11 +250,15 @@ class LocalBackend:
         if copy is None:
             return None
         try:
+            self._reserve(copy.stat().st_size)
             return self._load_file(copy)
         except ModelError as error:
             log.warning("the prepared copy is made anew at the next start: %s", error)
             copy.unlink(missing_ok=True)
             return None
+
+    def _show_waiting(self, message: str) -> None:
+        self._status = LoadStatus("loading", 0.0, message)
 
     def _show_preparing(self) -> None:
         self._status = LoadStatus(

@@ -22,7 +22,6 @@ from llm_core.backends.remote_stream import chunks_of
 from llm_core.backends.remote_wire import body_of, shorter_ones
 from llm_core.chat.tool_formats import HERMES, JSON
 from llm_core.engine.facts import EngineStats
-from llm_core.engine.kv.state_path import remove_state
 from llm_core.errors import ContextOverflow, EngineClosed, EngineFailed, EngineUnreachable, InvalidRequest, LLMError
 from llm_core.events import ChatEvent, Done, FinishReason, Queued
 from llm_core.models.info import ModelInfo
@@ -118,7 +117,7 @@ class RemoteBackend:
         """There is none here."""
 
     def forget(self, owner: str, session: str) -> None:
-        remove_state(self._settings.data_dir, owner, session)  # of a model that ran here earlier
+        """Nothing is."""
 
     def close(self) -> None:
         """Ends running requests with `EngineClosed`."""

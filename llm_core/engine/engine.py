@@ -31,6 +31,7 @@ from llm_core.engine.llama.sampler import Sampler
 from llm_core.engine.placement import Placement
 from llm_core.engine.scheduler import Scheduler
 from llm_core.engine.sequence import GenerationRequest, Piece, Sequence, Sink
+from llm_core.engine.turns import TURNS
 from llm_core.errors import (
     EngineClosed,
     EngineFailed,
@@ -166,7 +167,8 @@ class Engine:
 
     def _run(self) -> None:
         try:
-            self._decoder.warm_up()
+            with TURNS.take(self._interrupt):
+                self._decoder.warm_up()
             while self._step():
                 pass
         except Exception as error:
@@ -179,15 +181,16 @@ class Engine:
         """One round. False: it was told to close."""
         if not self._take_commands():
             return False
-        started = time.monotonic()
-        try:
-            self._end_cancelled_and_late(started)
-            self._admit(started)
-            self._decoder.decode(self._scheduler.decoding(), step=self._steps)
-            self._read_prompts(started)
-        except DecodeFailed as error:
-            self._rebuild(error)
-        self._steps += 1
+        with TURNS.take(self._interrupt):
+            started = time.monotonic()
+            try:
+                self._end_cancelled_and_late(started)
+                self._admit(started)
+                self._decoder.decode(self._scheduler.decoding(), step=self._steps)
+                self._read_prompts(started)
+            except DecodeFailed as error:
+                self._rebuild(error)
+            self._steps += 1
         return True
 
     def _take_commands(self) -> bool:
@@ -240,8 +243,13 @@ class Engine:
             self._decoder.read(prompts, streams=streams, started=started, step=self._steps, is_wanted=is_wanted)
 
     def _is_wanted(self) -> bool:
-        """Whether somebody has something for this thread."""
-        return not self._inbox.is_empty or any(each.cancel_requested for each in self._scheduler.running)
+        """Whether somebody has something for this thread, or another engine waits for its turn."""
+        if TURNS.is_wanted or not self._inbox.is_empty:
+            return True
+        return any(each.cancel_requested for each in self._scheduler.running)
+
+    def _interrupt(self) -> None:
+        self._context.interrupt()
 
     # ── how a sequence ends ──────────────────────────────────────────────────────────────────────────────────────────
 

@@ -14,6 +14,7 @@ from llm_core.request import (
     LogitBias,
     MaxTokens,
     MinP,
+    ModelName,
     Penalty,
     RepeatLastN,
     RepeatPenalty,
@@ -49,6 +50,7 @@ class Options(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
+    model: ModelName | None = Field(None, description="Which model answers, by name or alias; left out, the first one")
     temperature: Temperature | None = Field(None, description="0 always takes the likeliest token")
     top_p: TopP | None = Field(None, description="Nucleus sampling; 1 is off, 0 keeps the likeliest alone")
     top_k: TopK | None = Field(None, description="Keep the k likeliest tokens; 0 and -1 keep all")
@@ -159,6 +161,7 @@ class ReplyAnswer(BaseModel):
     usage: UsageAnswer
     timings: TimingsAnswer
     dropped_messages: int | None = Field(None, description="How many of the oldest messages were left out")
+    model: str | None = Field(None, description="The model that made it")
 
 
 class SessionReplyAnswer(ReplyAnswer):
@@ -191,6 +194,7 @@ class HistoryAnswer(BaseModel):
     session_id: str
     title: str
     system_prompt: str | None
+    model: str | None
     created_at: str
     updated_at: str
     messages: list[HistoryMessage]

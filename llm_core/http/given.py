@@ -12,7 +12,6 @@ from llm_core.access.limits import CallerLimit
 from llm_core.cancellation import Cancellation
 from llm_core.client import LLMClient
 from llm_core.errors import ModelLoading
-from llm_core.models.info import ModelInfo
 
 PATIENCE_SECONDS = 15.0  # longer than the bundled model takes; a download takes minutes
 
@@ -50,17 +49,18 @@ ADMITTED = Depends(_admit)
 """For routes that ask the model: refuses a caller who has asked too often."""
 
 
-async def ready(client: LLMClient) -> ModelInfo:
-    """What the model is, once it is loaded.
+async def ready(client: LLMClient, model: str | None = None) -> None:
+    """Waits for the default model; the reader of another one is told while it is waited for.
 
     Raises:
+        ModelNotFound: There is no model of that name.
         ModelLoading: That takes longer than a caller waits.
         ModelError, SettingsError: It cannot be loaded.
     """
-    if client.status().state == "ready":
-        return client.wait_ready(0)
+    if client.models.member(model or "") is not client.models.members[0] or client.status().state == "ready":
+        return
     try:
-        return await asyncio.wait_for(client.await_ready(), PATIENCE_SECONDS)
+        await asyncio.wait_for(client.await_ready(), PATIENCE_SECONDS)
     except TimeoutError:
         said = f"The model is not ready yet. {client.status().message}"
         raise ModelLoading(said, retry_after=PATIENCE_SECONDS) from None

@@ -67,12 +67,17 @@ def describe(model: Model, resolved: ResolvedModel) -> ModelInfo:
         architecture=model.metadata.get("general.architecture", "unknown"),
         quantization=quantization_of(model.metadata.get("general.file_type")) or model.description or "unknown",
         parameters=model.parameters,
-        size_bytes=sum(part.stat().st_size for part in map(resolved.path.with_name, parts_of(resolved.path.name))),
+        size_bytes=size_of(resolved.path),
         context_train=model.context_train,
         license=_license(model.metadata, resolved.license),
         has_chat_template=bool(template),
         can_switch_thinking="enable_thinking" in template,
     )
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a model's files, of which `path` is the first."""
+    return sum(part.stat().st_size for part in map(path.with_name, parts_of(path.name)))
 
 
 def _name(path: Path, metadata: Mapping[str, str]) -> str:

@@ -21,7 +21,7 @@ from llm_core.client import LLMClient
 from llm_core.common_prefix import common_prefix
 from llm_core.complaints import invalid_request
 from llm_core.errors import InvalidRequest, LLMError, SessionBusy, SessionChanged, SessionNotFound, StreamNotFound
-from llm_core.events import Done
+from llm_core.events import Done, Loading
 from llm_core.gradio_api.paced import paced
 from llm_core.gradio_api.requests import UPDATE_SECONDS, Admit
 from llm_core.page.controls import Controls
@@ -332,8 +332,7 @@ class Commands:
                 async for group in groups:
                     for event in group:
                         shown.add(event)
-                        admitted = admitted or not isinstance(event, Done)
-                    self._say_what_is_waited_for(shown)
+                        admitted = admitted or not isinstance(event, (Done, Loading))
                     yield update()
         except LLMError as error:
             if isinstance(running, LiveReply) and running.discarded:
@@ -346,11 +345,6 @@ class Commands:
             yield update(refused=_STOPPED_EARLY)
         else:
             yield update(ended=True)
-
-    def _say_what_is_waited_for(self, shown: ShownReply) -> None:
-        status = self._client.status()
-        if shown.state == "waiting" and status.state != "ready":
-            shown.wait(status.message)
 
 
 def _answering(

@@ -12,7 +12,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, NotRequired, TypedDict
 
-from llm_core.events import ChatEvent, ContentDelta, Done, Queued, ReasoningDelta, ToolCallDelta, ToolResult
+from llm_core.events import (
+    ChatEvent,
+    ContentDelta,
+    Done,
+    Loading,
+    Queued,
+    ReasoningDelta,
+    ToolCallDelta,
+    ToolResult,
+)
 from llm_core.figures import done_line, seconds, waiting_line
 from llm_core.page.blocks import Blocks
 from llm_core.page.steps import Step
@@ -88,6 +97,8 @@ class ShownReply:
 
     def add(self, event: ChatEvent) -> None:
         match event:
+            case Loading():
+                self._wait_again(event.message)
             case Queued(position=0) if self._parts:
                 self._wait_again(READING_RESULTS)
             case Queued():

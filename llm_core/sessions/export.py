@@ -37,6 +37,7 @@ def session_dict(session: Session) -> dict[str, Any]:
         "session_id": session.session_id,
         "title": session.title,
         "system_prompt": session.system_prompt,
+        "model": session.model,
         "created_at": iso_time(session.created_at),
         "updated_at": iso_time(session.updated_at),
         "messages": [message for turn in session.turns for message in _message_dicts(turn)],
@@ -57,6 +58,8 @@ def to_markdown(session: Session) -> str:
     for turn in session.turns:
         for message in turn.messages:
             lines += _message_lines(message, names)
+        if turn.done and turn.done.model:
+            lines += [f"<small>{turn.done.model}</small>", ""]
         if turn.status not in ("complete", "running"):
             lines += [f"*{turn.status}*", ""]
     return "\n".join(lines)

@@ -21,7 +21,7 @@ from llm_core.errors import (
     StorageFull,
     StorageReadOnly,
 )
-from llm_core.events import ChatEvent, Done, FinishReason
+from llm_core.events import ChatEvent, Done, FinishReason, Loading
 from llm_core.sessions.exchange import reply_messages
 from llm_core.sessions.records import NumberedEvent, TurnStatus
 from llm_core.sessions.reply_log import ReplyLog
@@ -53,6 +53,7 @@ class LiveReply:
     def __init__(self, turn: OpenTurn, store: SessionStore, *, resume_seconds: float) -> None:
         self._turn, self._store = turn, store
         self._version, self._discarded = turn.version, False
+        self._admitted = threading.Event()
         self._log = ReplyLog()
         self._saved = 0
         self._over = False
@@ -105,7 +106,7 @@ class LiveReply:
 
     def wait_for_first(self, timeout: float) -> bool:
         """Waits until the engine has taken or refused the request, at most `timeout` seconds. Whether it has."""
-        return self._log.wait(timeout, events=1)
+        return self._admitted.wait(timeout)
 
     # ── readers ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -149,18 +150,23 @@ class LiveReply:
         try:
             with closing(generate()) as events:
                 for event in events:
-                    if self._turn.replaces and not len(self._log) and not isinstance(event, Done):
-                        self._version = self._store.admit_turn(self._turn)
                     if isinstance(event, Done):
                         done = event  # told to readers when it is saved, so that they find it in the history
-                    else:
-                        self._log.append(event)
+                        continue
+                    if not isinstance(event, Loading) and not self._admitted.is_set():
+                        self._admit()
+                    self._log.append(event)
         except LLMError as raised:
             error = raised
         except Exception:
             log.exception("the reply of stream %s failed", self.stream_id)
             error = LLMError(SERVER_FAILED)
         self._end(done, error)
+
+    def _admit(self) -> None:
+        if self._turn.replaces:
+            self._version = self._store.admit_turn(self._turn)
+        self._admitted.set()
 
     def _end(self, done: Done | None, error: LLMError | None) -> None:
         """Saves the rest and tells the readers. A reply that cannot be saved is given all the same, and marked."""
@@ -181,9 +187,10 @@ class LiveReply:
         if done is not None and error is None:
             self._log.append(done)
         self._log.end(error)
+        self._admitted.set()
 
     def _saver(self, done: Done | None, error: LLMError | None) -> Callable[[], None]:
-        if not len(self._log) and (error is not None or self._turn.replaces):
+        if not self._admitted.is_set() and (error is not None or self._turn.replaces):
             return self._discard
         with self._saving:
             self._over = True

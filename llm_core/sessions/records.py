@@ -23,7 +23,7 @@ class Turn:
     Attributes:
         messages: The user's message first, or the results of the calls of the turn before. Without a reply there are no
             others. A reply is several messages where tools ran in this process.
-        figures: `usage`, `timings` and `dropped_messages` of the reply, where it ended by itself.
+        figures: `usage`, `timings`, `dropped_messages` and `model` of the reply, where it ended by itself.
         error: A sentence that says why it failed.
         created_at, ended_at: Seconds since 1970, UTC.
     """
@@ -43,7 +43,8 @@ class Turn:
         if self.finish_reason is None or self.figures is None:
             return None
         usage, timings = Usage(**self.figures["usage"]), Timings(**self.figures["timings"])
-        return Done(self.finish_reason, usage, timings, self.figures.get("dropped_messages", 0))
+        dropped, model = self.figures.get("dropped_messages", 0), self.figures.get("model", "")
+        return Done(self.finish_reason, usage, timings, dropped, model=model)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +70,14 @@ class Session:
     """A session and what was said in it, oldest first.
 
     Attributes:
+        model: The name of the model that was asked for last; None: the default one.
         version: Another one whenever a turn has come or gone.
     """
 
     session_id: str
     title: str
     system_prompt: str | None
+    model: str | None
     created_at: float
     updated_at: float
     version: int

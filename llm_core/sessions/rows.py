@@ -51,13 +51,16 @@ def find_turn(connection: Connection, owner: str, stream_id: str) -> RowMapping 
 
 
 def insert_session(
-    connection: Connection, owner: str, session_id: str, title: str, system_prompt: str | None, now: float
+    connection: Connection,
+    owner: str,
+    session_id: str,
+    title: str,
+    now: float,
 ) -> int:
     row = {
         "owner": owner,
         "session_id": session_id,
         "title": title,
-        "system_prompt": system_prompt,
         "created_at": now,
         "updated_at": now,
     }
@@ -188,4 +191,5 @@ def _message(row: RowMapping) -> Message:
 
 def figures_of(done: Done) -> dict[str, Any]:
     figures: dict[str, Any] = {"usage": asdict(done.usage), "timings": asdict(done.timings)}
-    return figures | ({"dropped_messages": done.dropped_messages} if done.dropped_messages else {})
+    remarks = {"dropped_messages": done.dropped_messages, "model": done.model}
+    return figures | {name: value for name, value in remarks.items() if value}

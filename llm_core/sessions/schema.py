@@ -48,6 +48,8 @@ sessions = Table(
     Column("session_id", String(128), nullable=False),
     Column("title", SafeText(200), nullable=False),
     Column("system_prompt", SafeText),
+    # The name of the model that was asked for last; none: the default one.
+    Column("model", String(200)),
     Column("created_at", Float, nullable=False),
     Column("updated_at", Float, nullable=False),
     # Raised whenever a turn comes or goes: whoever has seen this version has seen these turns.

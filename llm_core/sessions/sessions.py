@@ -12,13 +12,13 @@ import re
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol, Unpack
 
 from llm_core.cancellation import Cancellation
-from llm_core.errors import InvalidRequest, KeyReused, SessionBusy, SessionChanged, StorageError
+from llm_core.errors import InvalidRequest, KeyReused, ModelNotFound, SessionBusy, SessionChanged, StorageError
 from llm_core.events import ChatEvent
 from llm_core.messages import Message, parse_messages
 from llm_core.options import BeginOptions, RequestOptions, given
@@ -141,12 +141,14 @@ class Sessions:
             session_id,
             *opening,
             system_prompt=system_prompt,
+            model=chosen.get("model"),
             stream_id=stream_id,
             version=version,
             replaces=replaces,
         )
         try:
-            request = self._prepare([*_system(turn.system_prompt), *prompt_messages(turn.earlier, opening)], chosen)
+            said = [*_system(turn.system_prompt), *prompt_messages(turn.earlier, opening)]
+            request = self._request(said, chosen, turn.model)
         except BaseException:
             self._store().discard_turn(turn)
             raise
@@ -230,6 +232,13 @@ class Sessions:
         with self._lock:
             live = [each.reply for each in self._live.values() if each.owner == owner]
         return next((reply for reply in live if reply.session_id == session_id), None)
+
+    def _request(self, said: Iterable[Message], chosen: dict[str, Any], model: str | None) -> ChatRequest:
+        """The request of a turn, to the session's own model where none is chosen and that one is still served."""
+        if model is not None and "model" not in chosen:
+            with suppress(ModelNotFound):
+                return self._prepare(said, chosen | {"model": model})
+        return self._prepare(said, chosen)
 
     def _start(self, owner: str, reply: LiveReply, request: ChatRequest) -> None:
         def run() -> None:

@@ -56,6 +56,7 @@ class OpenTurn:
     stream_id: str
     session_id: str
     system_prompt: str | None
+    model: str | None
     earlier: tuple[Turn, ...]
     is_first: bool
     version: int
@@ -110,6 +111,7 @@ class SessionStore:
         session_id: str,
         *opening: Message,
         system_prompt: str | None,
+        model: str | None = None,
         stream_id: str | None = None,
         version: int | None = None,
         replaces: str | None = None,
@@ -118,7 +120,7 @@ class SessionStore:
 
         Args:
             opening: The user's message, or the results of the calls of the last reply.
-            system_prompt: Takes the place of the session's own; None leaves that as it is.
+            system_prompt, model: Take the place of the session's own; None leaves that as it is.
             stream_id: Of the turn, new in this database; None makes one.
             version: The session that the caller has seen, 0 for one that does not exist; None for any.
             replaces: The stream of the turn whose place this one takes, with all after it, once `admit_turn` says so.
@@ -141,10 +143,11 @@ class SessionStore:
             _check_version(seen, version)
             if found is None:
                 deleted += make_room(connection, owner, self._session_limit)
-                key = insert_session(connection, owner, session_id, title_of(opening[0].content), system_prompt, now)
+                key = insert_session(connection, owner, session_id, title_of(opening[0].content), now)
             else:
                 key = found["id"]
                 system_prompt = found["system_prompt"] if system_prompt is None else system_prompt
+                model = model or found["model"]
                 end_orphans(connection, key, now)
             place = None if replaces is None else place_of_turn(connection, key, replaces)
             earlier = load_turns(connection, key, before=place)
@@ -158,14 +161,16 @@ class SessionStore:
             if are_results:
                 check_results(opening, open_calls(earlier))
             insert_messages(connection, turn, opening)
-            changed = {"updated_at": now, "system_prompt": system_prompt}
+            changed = {"updated_at": now, "system_prompt": system_prompt, "model": model}
             connection.execute(update(sessions).where(sessions.c.id == key).values(changed))
             if place is None:
                 seen = raise_version(connection, key)
         for each in deleted:
             self._forget(*each)
         is_first = found is None
-        return OpenTurn(turn, stream_id, session_id, system_prompt, earlier, is_first, seen, replaces=place is not None)
+        return OpenTurn(
+            turn, stream_id, session_id, system_prompt, model, earlier, is_first, seen, replaces=place is not None
+        )
 
     def admit_turn(self, turn: OpenTurn) -> int:
         """The turns whose place it takes go away, in the moment in which it becomes one of what was said.
@@ -262,7 +267,7 @@ class SessionStore:
             found = get_session(connection, owner, session_id)
             end_orphans(connection, found["id"], time.time())
             loaded = load_turns(connection, found["id"])
-        fields = ("session_id", "title", "system_prompt", "created_at", "updated_at", "version")
+        fields = ("session_id", "title", "system_prompt", "model", "created_at", "updated_at", "version")
         return Session(**{name: found[name] for name in fields}, turns=loaded)
 
     def list_sessions(

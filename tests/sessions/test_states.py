@@ -62,7 +62,7 @@ class Process:
 def test_after_a_kill_or_a_restart_the_next_turn_goes_on_from_the_disk(tmp_path: Path, end: object) -> None:
     first = Process(tmp_path, LONG)
     if end is Process.kill:
-        wait_until(state_path(state_folder(tmp_path), "", "trip").exists, "the state is on disk", seconds=60)
+        wait_until(state_path(state_folder(tmp_path, "bundled"), "", "trip").exists, "the state is on disk", seconds=60)
         first.kill()
     else:
         first.end()
@@ -74,7 +74,7 @@ def test_after_a_kill_or_a_restart_the_next_turn_goes_on_from_the_disk(tmp_path:
     third = Process(tmp_path, "Thank you.", LLM_KV_DISK_MB="0")
     third.end()
     assert third.cached_tokens == 0
-    assert not list(state_folder(tmp_path).glob("*.kv"))
+    assert not list(state_folder(tmp_path, "bundled").glob("*.kv"))
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ def client(tmp_path: Path) -> Iterator[LLMClient]:
 
 def say(client: LLMClient, session: str, owner: str = "ann") -> Path:
     client.chat_session(session, LONG[:600], owner=owner, max_tokens=2)
-    path = state_path(state_folder(client.settings.data_dir), owner, session)
+    path = state_path(state_folder(client.settings.data_dir, "bundled"), owner, session)
     wait_until(path.exists, "the state is on disk", seconds=60)
     return path
 
@@ -114,7 +114,7 @@ def test_a_state_goes_with_its_session_though_no_model_is_loaded(client: LLMClie
 def test_what_is_asked_in_no_session_leaves_nothing_on_disk(client: LLMClient, tmp_path: Path) -> None:
     client.generate([{"role": "user", "content": LONG[:600]}], owner="ann", max_tokens=2)
     client.close()
-    assert not list(state_folder(tmp_path).glob("*.kv"))
+    assert not list(state_folder(tmp_path, "bundled").glob("*.kv"))
 
 
 def test_where_sessions_are_in_memory_nothing_is_on_disk(tmp_path: Path) -> None:

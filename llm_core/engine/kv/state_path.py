@@ -11,8 +11,13 @@ log = logging.getLogger(__name__)
 STATE_SUFFIX = ".kv"
 
 
-def state_folder(data_dir: Path) -> Path:
-    return data_dir / "kv"
+def state_folder(data_dir: Path, model: str) -> Path:
+    """A model's own folder: an engine has one to itself.
+
+    Args:
+        model: What it was asked for by, as in `LLM_MODEL`.
+    """
+    return data_dir / "kv" / hashlib.sha256(model.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def state_path(folder: Path, owner: str, session: str) -> Path:
@@ -21,9 +26,10 @@ def state_path(folder: Path, owner: str, session: str) -> Path:
     return folder / (hashlib.sha256(key).hexdigest() + STATE_SUFFIX)
 
 
-def remove_state(data_dir: Path, owner: str, session: str) -> None:
-    """Removes a session's file, where there is one."""
+def remove_states_of(data_dir: Path, owner: str, session: str) -> None:
+    """Removes a session's files, of whatever models there are some."""
     try:
-        state_path(state_folder(data_dir), owner, session).unlink(missing_ok=True)
+        for folder in (data_dir / "kv").glob("*/"):
+            state_path(folder, owner, session).unlink(missing_ok=True)
     except OSError as error:  # the session is gone all the same
         log.warning("the state of a deleted session could not be removed: %s", error)

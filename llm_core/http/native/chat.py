@@ -19,7 +19,7 @@ from llm_core.cancellation import Cancellation
 from llm_core.chat_client import acollect
 from llm_core.client import LLMClient
 from llm_core.errors import StreamNotFound
-from llm_core.events import ChatEvent, Queued, event_to_dict
+from llm_core.events import ChatEvent, Loading, Queued, event_to_dict
 from llm_core.http.bodies import ChatBody, DeletedAnswer, ReplyAnswer, SessionBody, SessionReplyAnswer
 from llm_core.http.given import ADMITTED, Client, Owner, Streams, ready
 from llm_core.http.shapes import EVENT, event_stream
@@ -63,7 +63,7 @@ router = APIRouter(prefix="/api/llm", tags=["chat"])
 @router.post("/chat", responses=_REFUSED, dependencies=[ADMITTED], response_model=ReplyAnswer)
 async def chat(body: ChatBody, request: Request, client: Client, owner: Owner) -> Response:
     """The whole reply to a conversation."""
-    await ready(client)
+    await ready(client, body.model)
     work = client.achat(body.messages, owner=owner, **body.options())
     return await unless_reader_leaves(request, work, lambda reply: JSONResponse(reply.to_dict()))
 
@@ -71,7 +71,7 @@ async def chat(body: ChatBody, request: Request, client: Client, owner: Owner) -
 @router.post("/chat/stream", responses=_REFUSED | _STREAM, dependencies=[ADMITTED], response_class=StreamingResponse)
 async def chat_stream(body: ChatBody, client: Client, owner: Owner, streams: Streams) -> Response:
     """The reply to a conversation, as it is made. When the reader leaves, it stops."""
-    await ready(client)
+    await ready(client, body.model)
     stream_id, cancellation = uuid.uuid4().hex, Cancellation()
     events = client.achat_stream(body.messages, owner=owner, cancellation=cancellation, **body.options())
     writer = _Writer({"stream_id": stream_id}, {})
@@ -112,7 +112,7 @@ async def chat_session_stream(body: SessionBody, client: Client, owner: Owner, k
 
 
 async def _begin(body: SessionBody, client: LLMClient, owner: str, key: str | None) -> Reply:
-    await ready(client)
+    await ready(client, body.model)
     options = body.options() | body.begins() | {"owner": owner}
     if key is None:
         return await asyncio.to_thread(client.sessions.begin, body.session_id, **options)
@@ -175,7 +175,7 @@ class _Writer:
     def numbered(self, numbered: NumberedEvent) -> str:
         self._last, event = numbered
         data = event_to_dict(event)
-        return sse((self._stream | data if isinstance(event, Queued) else data) | self._session, self._last)
+        return sse((self._stream | data if isinstance(event, (Queued, Loading)) else data) | self._session, self._last)
 
     def next(self, event: ChatEvent) -> str:
         return self.numbered((self._last + 1, event))

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, WithJsonSchem
 from starlette.responses import JSONResponse, Response
 
 from llm_core.access.problems import describe, problem
+from llm_core.backends.pool import Member
 from llm_core.errors import InvalidRequest, ModelNotFound
 from llm_core.events import ChatEvent
 from llm_core.http.bodies import Options
@@ -25,7 +26,6 @@ from llm_core.http.shapes import CHUNK, OPENAI_MESSAGE, event_stream
 from llm_core.http.sse import EventStream, sse
 from llm_core.http.whole import unless_reader_leaves
 from llm_core.messages import MAX_MESSAGES, Message
-from llm_core.models.info import ModelInfo
 from llm_core.request import MAX_TOP_LOGPROBS, MaxTokens
 
 # ── the body ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -55,7 +55,6 @@ class CompletionBody(Options):
     messages: Annotated[
         list[Annotated[CompletionMessage, WithJsonSchema(OPENAI_MESSAGE)]], Field(min_length=1, max_length=MAX_MESSAGES)
     ]
-    model: Annotated[str, Field(max_length=200)] | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     n: Literal[1] | None = None
@@ -127,23 +126,26 @@ router = APIRouter(prefix="/v1", tags=["OpenAI"])
 
 @router.get("/models", responses=describe(401, 503))
 async def models(client: Client) -> dict[str, Any]:
-    """The one model that is served."""
-    return {"object": "list", "data": [_model(await ready(client))]}
+    """The models that are served, the default one first."""
+    await ready(client)
+    return {"object": "list", "data": [_model(member) for member in client.models.members]}
 
 
 @router.get("/models/{model_id:path}", responses=describe(401, 404, 503))
 async def one_model(model_id: str, client: Client) -> dict[str, Any]:
-    """The model that is served, by its name."""
-    info = await ready(client)
-    if model_id != info.name:
-        raise ModelNotFound(f"The model {model_id[:200]!r} is not here; {info.name} is, and answers to any name.")
-    return _model(info)
+    """A model that is served, by its name or an alias."""
+    await ready(client)
+    member = client.models.member(model_id)
+    if model_id not in member.names:
+        raise ModelNotFound(f"The model {model_id[:200]!r} is not here; {member.name} is, and answers to any name.")
+    return _model(member)
 
 
 @router.post("/chat/completions", responses=_ANSWERS | describe(400, 401, 413, 429, 503, 504), dependencies=[ADMITTED])
 async def chat_completions(body: CompletionBody, request: Request, client: Client, owner: Owner) -> Response:
     """OpenAI's chat completions, streaming and not."""
-    answer = Answer(model=(await ready(client)).name)
+    await ready(client, body.model)
+    answer = Answer(model=client.models.member(body.model or "").name)
     messages = [message.as_message() for message in body.messages]
     with in_their_words(body.model_extra or {}):
         options = body.options() | {"owner": owner}
@@ -153,9 +155,11 @@ async def chat_completions(body: CompletionBody, request: Request, client: Clien
         return await _stream(answer, client.achat_stream(messages, **options), body).begun()
 
 
-def _model(info: ModelInfo) -> dict[str, Any]:
-    created = int(info.path.stat().st_mtime) if info.path else 0
-    return {"id": info.name, "object": "model", "created": created, "owned_by": info.source}
+def _model(member: Member) -> dict[str, Any]:
+    info = member.info
+    created = int(info.path.stat().st_mtime) if info is not None and info.path else 0
+    source = info.source if info is not None else member.served.source
+    return {"id": member.name, "object": "model", "created": created, "owned_by": source, "state": member.state}
 
 
 def _stream(answer: Answer, events: AsyncGenerator[ChatEvent], body: CompletionBody) -> EventStream[ChatEvent]:

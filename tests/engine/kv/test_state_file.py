@@ -17,7 +17,7 @@ from llm_core.engine.kv.checkpoint import Checkpoint
 from llm_core.engine.kv.entry import HostEntry
 from llm_core.engine.kv.state_file import BadState, read_head, read_state
 from llm_core.engine.kv.state_folder import FolderTaken, StateFolder, remove_states
-from llm_core.engine.kv.state_path import remove_state, state_folder, state_path
+from llm_core.engine.kv.state_path import remove_states_of, state_folder, state_path
 
 IDENTITY = "this model"
 USAGE = namedtuple("USAGE", "total used free")
@@ -45,7 +45,7 @@ def write(folder: StateFolder, one: HostEntry) -> Path | None:
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    return state_folder(tmp_path)
+    return state_folder(tmp_path, "bundled")
 
 
 @pytest.fixture
@@ -213,8 +213,8 @@ def test_one_session_goes_and_the_others_stay(folder: StateFolder, path: Path, t
     for owner, session in (("ann", "a"), ("ann", "b"), ("bob", "a"), ("bob", "b")):
         write(folder, entry(session, owner))
     folder.forget("ann", "a")
-    remove_state(tmp_path, "bob", "b")
-    remove_state(tmp_path, "bob", "never was")
+    remove_states_of(tmp_path, "bob", "b")
+    remove_states_of(tmp_path, "bob", "never was")
     assert {(each.owner, each.session) for each in folder.scan()} == {("ann", "b"), ("bob", "a")}
     folder.clear()
     assert states_in(path) == []

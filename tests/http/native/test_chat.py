@@ -332,7 +332,7 @@ def test_a_full_queue_is_told_before_a_prompt_is_made_or_a_message_saved(
         raise AssertionError("this was for nothing")
 
     with monkeypatch.context() as patch:
-        patch.setattr(client.backend, "submit", too_much)
+        patch.setattr(client.models, "submit", too_much)
         patch.setattr(client.sessions, "_store", too_much)
         answer = http.post(path, json=asked)
 

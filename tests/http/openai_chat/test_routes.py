@@ -295,7 +295,7 @@ def test_a_failure_in_the_middle_of_a_stream_is_raised_by_the_client(
 
 
 def engine_of(client: LLMClient) -> Any:
-    loaded = client.backend.loaded()
+    loaded = client.models.member().backend.loaded()
     assert loaded is not None
     return loaded.engine
 

@@ -1,0 +1,407 @@
+"""Several models behind the one seam: each has a backend of its own, and they share the machine's memory.
+
+A model is loaded when somebody asks for it, and leaves when another needs its memory, the least recently used first;
+the replies that it makes end before. With one model this is that model's backend, and nothing more.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from contextlib import AbstractContextManager
+from dataclasses import astuple, dataclass, field, replace
+from typing import Any, Literal
+
+import psutil
+
+from llm_core.backends.backend import Backend, LoadStatus, Submission
+from llm_core.backends.room import Room, memory_limit
+from llm_core.backends.waiting import WaitingSubmission
+from llm_core.engine.facts import EngineStats
+from llm_core.engine.kv.state_path import remove_states_of
+from llm_core.errors import EngineClosed, LLMError, ModelError, ModelNotFound
+from llm_core.events import ChatEvent, Done
+from llm_core.models.info import ModelInfo
+from llm_core.models.progress import size_text
+from llm_core.models.served import ServedModel
+from llm_core.reading import Sink
+from llm_core.request import ChatRequest
+from llm_core.settings import Settings
+
+log = logging.getLogger(__name__)
+
+ModelState = Literal["absent", "loading", "ready", "failed"]
+_MIB = 1024 * 1024
+_STATES: dict[str, ModelState] = {
+    "idle": "loading",
+    "downloading": "loading",
+    "loading": "loading",
+    "ready": "ready",
+    "failed": "failed",
+}
+MakeBackend = Callable[[Settings, Room], Backend[Any]]
+
+
+@dataclass(eq=False)
+class Member:
+    """A model of the pool. The pool's lock guards what changes.
+
+    Attributes:
+        served: What the operator says of it.
+        settings: With which it is served.
+        backend: Makes its replies; None while it is not loaded and not being loaded.
+        info: What it is, once that is known.
+        reserved: Bytes of memory that it has.
+        replies: Those that it makes now.
+        is_leaving: It takes no more, and is unloaded when they have ended.
+        last_used: When it was last asked for, in seconds of `time.monotonic`.
+    """
+
+    served: ServedModel
+    settings: Settings
+    backend: Backend[Any] | None = None
+    info: ModelInfo | None = None
+    reserved: int = 0
+    replies: int = 0
+    is_leaving: bool = False
+    last_used: float = field(default_factory=time.monotonic)
+
+    @property
+    def name(self) -> str:
+        return self.served.name or (self.info.name if self.info else self.served.short_name)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All by which it can be asked for."""
+        return (self.name, *self.served.names)
+
+    @property
+    def state(self) -> ModelState:
+        """What became of it, in a word."""
+        if self.backend is None or self.is_leaving:
+            return "absent"
+        return _STATES[self.backend.status().state]
+
+    def stats(self) -> EngineStats | None:
+        """A look at its engine; None where there is none."""
+        return self.backend.stats() if self.backend is not None else None
+
+    def status(self) -> LoadStatus:
+        """How far loading is. One that has been loaded and left is as good as ready: it comes back when it is asked."""
+        if self.is_leaving:
+            return LoadStatus("loading", 0.0, f"{self.name} makes room for another model.")
+        if self.backend is not None:
+            return self.backend.status()
+        if self.info is not None:
+            return LoadStatus("ready", 1.0, f"{self.name} is loaded when it is asked.")
+        return LoadStatus("idle", 0.0, "The model is not loaded yet.")
+
+
+class Pool:
+    """All models that are served. A `llm_core.backends.backend.Backend`.
+
+    Args:
+        served: The models; the first one is the default.
+        settings: Of all of them.
+        make: Makes the backend of one.
+
+    Attributes:
+        limit: Bytes of memory that all loaded ones may have together.
+    """
+
+    def __init__(self, served: Sequence[ServedModel], settings: Settings, make: MakeBackend) -> None:
+        self._settings, self._make = settings, make
+        self.limit = settings.memory_mb * _MIB if settings.memory_mb else memory_limit()
+        self._changed = threading.Condition()
+        self._loading = threading.Lock()
+        self._members = [Member(each, each.settings(settings)) for each in served]
+        self._closed = False
+
+    @classmethod
+    def of(cls, backend: Backend[Any], settings: Settings) -> Pool:
+        """A pool of one model, whose backend is there already."""
+        pool = cls([ServedModel(source=settings.model)], settings, lambda _settings, _room: backend)
+        pool._members[0].backend = backend
+        return pool
+
+    # ── which ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def members(self) -> tuple[Member, ...]:
+        """All models, the default one first."""
+        return tuple(self._members)
+
+    def member(self, name: str = "") -> Member:
+        """A model by its name or an alias; where only one is served it answers to any name.
+
+        Raises:
+            ModelNotFound: There is none of that name; the message has those that there are.
+        """
+        members = self._members
+        if not name or len(members) == 1:
+            return members[0]
+        found = next((each for each in members if name in each.names), None)
+        if found is None:
+            names = ", ".join(each.name for each in members)
+            raise ModelNotFound(f"The model {name[:200]!r} is not here. There is: {names}.")
+        return found
+
+    def add(self, served: ServedModel) -> Member:
+        """Serves one more model from now on; the same one again is no other.
+
+        Raises:
+            ModelError: Another model has one of its names.
+        """
+        with self._changed:
+            for member in self._members:
+                if member.served.source == served.source:
+                    return member
+                if taken := set(member.names) & set(served.names):
+                    raise ModelError(f"Another model has the name {min(taken)!r} already.")
+            member = Member(served, served.settings(self._settings))
+            self._members.append(member)
+        return member
+
+    # ── the seam ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def start(self, name: str = "") -> Future[ModelInfo]:
+        """Begins to load a model, or says that it has been: the default one, or that of a name.
+
+        Raises:
+            ModelNotFound: There is no model of that name.
+            EngineClosed: The pool has been closed.
+        """
+        member = self.member(name)
+        with self._changed:
+            if self._closed:
+                raise EngineClosed("The client has been closed.")
+            if member.is_leaving:  # it is asked for again when it has left
+                return Future()
+            if member.backend is None:
+                member.backend = self._make(member.settings, _Share(self, member))
+                member.info = None
+            backend = member.backend
+        loaded = backend.start()
+        if member.info is None:
+            loaded.add_done_callback(lambda done: self._know(member, done))
+        return loaded
+
+    def start_pinned(self) -> None:
+        """Begins to load the default model, and those that are to stay loaded."""
+        for member in self._members:
+            if member is self._members[0] or member.served.pinned:
+                self.start(member.name)
+
+    def info(self, name: str = "") -> ModelInfo | None:
+        """What a model is that has been loaded and has left; None of others: `start` says that."""
+        member = self.member(name)
+        return member.info if member.backend is None else None
+
+    def status(self, name: str = "") -> LoadStatus:
+        """How far loading of a model is: of the default one, or that of a name."""
+        return self.member(name).status()
+
+    def submit(self, request: ChatRequest, sink: Sink[Any]) -> Submission[Any]:
+        """Hands a request to its model, as soon as that is ready.
+
+        Raises:
+            ModelNotFound: There is no model of that name.
+            LLMError: It is refused.
+        """
+        member = self.member(request.model)
+        submission = self._submit_to(member, request, sink)
+        if submission is not None:
+            return submission
+        return WaitingSubmission(
+            lambda: self.start(member.name),
+            member.status,
+            lambda: self._submit_to(member, request, sink),
+            sink,
+            request.timeout,
+        )
+
+    def stats(self) -> EngineStats | None:
+        """A look at all engines together; None where there is none."""
+        seen = [stats for each in self._members if (stats := each.stats()) is not None]
+        if len(seen) < 2:
+            return seen[0] if seen else None
+        return EngineStats(*(sum(numbers) for numbers in zip(*map(astuple, seen), strict=True)))
+
+    def clear_cache(self) -> None:
+        """Of all models that are ready."""
+        for member in self._members:
+            if (backend := member.backend) is not None and member.state == "ready":
+                backend.clear_cache()
+
+    def forget(self, owner: str, session: str) -> None:
+        """With every model, also those that are not loaded: a session may have had several."""
+        remove_states_of(self._settings.data_dir, owner, session)
+        for member in self._members:
+            if (backend := member.backend) is not None:
+                backend.forget(owner, session)
+
+    def close(self) -> None:
+        with self._changed:
+            self._closed = True
+            backends = [each.backend for each in self._members if each.backend is not None]
+            self._changed.notify_all()
+        for backend in backends:
+            backend.close()
+
+    # ── loading and unloading ────────────────────────────────────────────────────────────────────────────────────────
+
+    def unload(self, name: str) -> None:
+        """Frees a model's memory as soon as the replies that it makes have ended; returns then.
+
+        Raises:
+            ModelNotFound: There is no model of that name.
+        """
+        self._unload(self.member(name))
+
+    def unload_idle(self, seconds: float) -> None:
+        """Unloads models that nobody has asked for so long."""
+        now = time.monotonic()
+        for member in self._members:
+            if not member.served.pinned and not member.replies and now - member.last_used > seconds:
+                self._unload(member)
+
+    def _unload(self, member: Member) -> None:
+        with self._changed:
+            if member.backend is None or member.is_leaving:
+                return
+            member.is_leaving = True
+            while member.replies and not self._closed:
+                self._changed.wait()
+            backend = member.backend
+        log.info("%s is unloaded", member.name)
+        backend.close()
+        with self._changed:
+            member.backend, member.reserved, member.is_leaving = None, 0, False
+            self._changed.notify_all()
+
+    def _know(self, member: Member, loaded: Future[ModelInfo]) -> None:
+        if not loaded.cancelled() and loaded.exception() is None:
+            info = loaded.result()
+            member.info = replace(info, name=member.served.name) if member.served.name else info
+
+    def _submit_to(self, member: Member, request: ChatRequest, sink: Sink[Any]) -> Submission[Any] | None:
+        """Hands a request to a model that is ready; None where it is not."""
+        with self._changed:
+            if member.backend is None or member.is_leaving or member.backend.status().state != "ready":
+                return None
+            backend = member.backend
+            member.replies += 1
+            member.last_used = time.monotonic()
+        counted = _Counted(sink, lambda: self._ended(member))
+        try:
+            return _Named(backend.submit(request, counted), member)
+        except BaseException:
+            counted.end()
+            raise
+
+    def _ended(self, member: Member) -> None:
+        with self._changed:
+            member.replies -= 1
+            member.last_used = time.monotonic()
+            self._changed.notify_all()
+
+    # ── memory ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def left(self) -> int:
+        """Bytes that nobody has."""
+        return self.limit - sum(each.reserved for each in self._members)
+
+    def _reserve(self, member: Member, size: int, on_wait: Callable[[str], None]) -> None:
+        while True:
+            with self._changed:
+                if self._closed:
+                    raise EngineClosed("The client was closed while the model was loaded.")
+                if size <= self.left:
+                    member.reserved += size
+                    return
+                others = [each for each in self._members if each is not member and each.reserved]
+                leaving = [each for each in others if not each.served.pinned]
+                if size > self.left + sum(each.reserved for each in leaving):
+                    raise ModelError(self._too_large(member, size))
+                if any(each.is_leaving for each in leaving):
+                    self._changed.wait()
+                    continue
+                next_one = min(leaving, key=lambda each: (each.replies > 0, each.last_used))
+            on_wait(f"Waiting for the replies of {next_one.name}, which makes room.")
+            self._unload(next_one)
+
+    def _too_large(self, member: Member, size: int) -> str:
+        pinned = sum(each.reserved for each in self._members if each.served.pinned and each is not member)
+        free = size_text(max(0, self.limit - pinned))
+        return (
+            f"{member.name} needs {size_text(member.reserved + size)} of memory, and there is {free} for it. Choose a "
+            "smaller one or fewer bits, lower LLM_CONTEXT_TOKENS or LLM_PARALLEL, or raise LLM_MEMORY_MB."
+        )
+
+    def _release(self, member: Member, size: int) -> None:
+        with self._changed:
+            member.reserved = max(0, member.reserved - size)
+            self._changed.notify_all()
+
+    def _most(self, member: Member) -> int:
+        others = [each for each in self._members if each is not member]
+        leaving = sum(each.reserved for each in others if not each.served.pinned)
+        return min(self.left + leaving, psutil.virtual_memory().available + leaving)
+
+
+class _Share:
+    """One member's `Room`."""
+
+    def __init__(self, pool: Pool, member: Member) -> None:
+        self._pool, self._member = pool, member
+
+    def loading(self) -> AbstractContextManager[Any]:
+        return self._pool._loading
+
+    def reserve(self, size: int, on_wait: Callable[[str], None]) -> None:
+        self._pool._reserve(self._member, size, on_wait)
+
+    def release(self, size: int) -> None:
+        self._pool._release(self._member, size)
+
+    @property
+    def most(self) -> int:
+        return self._pool._most(self._member)
+
+
+class _Counted:
+    """A request's sink, which says once that the reply has ended."""
+
+    def __init__(self, sink: Sink[Any], ended: Callable[[], None]) -> None:
+        self._sink, self._ended, self._lock, self._is_over = sink, ended, threading.Lock(), False
+
+    def __call__(self, event: Any) -> None:
+        try:
+            self._sink(event)
+        finally:
+            if isinstance(event, (Done, LLMError)):
+                self.end()
+
+    def end(self) -> None:
+        with self._lock:
+            first, self._is_over = not self._is_over, True
+        if first:
+            self._ended()
+
+
+class _Named:
+    """A model's submission, whose end says which model it was."""
+
+    def __init__(self, inner: Submission[Any], member: Member) -> None:
+        self._inner, self._member = inner, member
+        self.cancel = inner.cancel
+
+    def translate(self, event: Any) -> list[ChatEvent]:
+        events = self._inner.translate(event)
+        if events and isinstance(events[-1], Done):
+            events[-1] = replace(events[-1], model=self._member.name)
+        return events

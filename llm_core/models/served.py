@@ -1,0 +1,187 @@
+"""The models that the operator has named: in `LLM_MODEL`, or the file `LLM_MODELS`, with what each has of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+
+from llm_core.complaints import Complaint
+from llm_core.errors import ModelError, SettingsError
+from llm_core.kv_type import KvType
+from llm_core.messages import Text
+from llm_core.models.choice import plain_name
+from llm_core.models.quantization import without_quantization
+from llm_core.models.source import BundledModel, FileModel, HubModel, ModelSource, parse_source
+from llm_core.request import MaxTokens, Temperature, TopP
+from llm_core.settings import ContextTokens, Engines, GpuLayers, Settings, Slots
+
+MAX_FILE_BYTES = 1_000_000
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,99}$"
+NAME_RULE = "1 to 100 letters, digits, dots, colons, slashes, dashes or underscores, the first one a letter or digit"
+BUNDLED_NAME = "SmolLM2-135M-Instruct"
+
+Name = Annotated[str, Field(pattern=NAME_PATTERN)]
+
+
+class ServedModel(BaseModel):
+    """One of them. What it does not say is as the settings have it.
+
+    Attributes:
+        source: As in `LLM_MODEL`; with `server_url` which of that engine's models is asked for.
+        name: By which requests name it. None: what its source or its file says.
+        aliases: Other names of it.
+        pinned: It is loaded at the start, and not unloaded for another one.
+        server_url, server_token: An engine elsewhere that serves it.
+        context_tokens, parallel, kv_type, gpu_layers: As in the settings.
+        system_prompt, temperature, top_p, max_tokens: As in the settings.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: Annotated[str, Field(min_length=1, max_length=4096)] = ""
+    name: Name | None = None
+    aliases: tuple[Name, ...] = ()
+    pinned: bool = False
+    server_url: Engines | None = None
+    server_token: SecretStr | None = None
+    context_tokens: ContextTokens | None = None
+    parallel: Slots | None = None
+    kv_type: KvType | None = None
+    gpu_layers: GpuLayers | None = None
+    system_prompt: Text | None = None
+    temperature: Temperature | None = None
+    top_p: TopP | None = None
+    max_tokens: MaxTokens | None = None
+
+    @model_validator(mode="after")
+    def _has_a_source(self) -> ServedModel:
+        if not self.source and self.server_url is None:
+            raise ValueError("a model needs a source, or the server_url of an engine that has it")
+        return self
+
+    @property
+    def short_name(self) -> str:
+        """Its name for as long as nothing is known but its source."""
+        if self.name or self.server_url is not None:
+            return self.name or self.source or "default"
+        return name_of(parse_source(self.source))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All by which it can be asked for before it is loaded."""
+        return (self.short_name, *self.aliases)
+
+    def settings(self, base: Settings) -> Settings:
+        """The settings with which it is served."""
+        own = self.model_dump(exclude={"source", "name", "aliases", "pinned"}, exclude_none=True)
+        return base.model_copy(update=own | {"model": self.source or base.model})
+
+
+def served_models(settings: Settings) -> tuple[ServedModel, ...]:
+    """The models that the settings name, each with a name of its own; the first one is the default.
+
+    Raises:
+        SettingsError: The file cannot be used, a source has no form that is known, or two have one name.
+    """
+    if settings.models is not None:
+        return _distinct(_read(settings.models), f"LLM_MODELS={str(settings.models)!r}")
+    if settings.server_url:
+        return (ServedModel(server_url=settings.server_url),)
+    sources = [settings.model] if _is_one(settings.model) else [each.strip() for each in settings.model.split(",")]
+    place = f"LLM_MODEL={settings.model!r}"
+    try:
+        return _distinct([ServedModel(source=str(parse_source(each))) for each in sources if each], place)
+    except ModelError as error:
+        raise SettingsError(f"{place} cannot be used: {error.message}") from None
+
+
+def name_of(source: ModelSource) -> str:
+    """A short name for what a source means: `Qwen3-4B` for `hf:unsloth/Qwen3-4B-GGUF:*Q4_K_M*`."""
+    match source:
+        case BundledModel():
+            return BUNDLED_NAME
+        case FileModel(path=path):
+            return _plain(path.name)
+        case HubModel(repo=repo, file=file):
+            named = file if file is not None and not source.is_glob else repo.partition("/")[2]
+            return _plain(named.rpartition("/")[2])
+
+
+def _plain(name: str) -> str:
+    stem = without_quantization(plain_name(name).removesuffix(".gguf")).removesuffix("-GGUF").removesuffix("-gguf")
+    kept = "".join(letter if letter.isascii() and (letter.isalnum() or letter in "._-") else "-" for letter in stem)
+    return kept.lstrip("._-")[:100] or "model"
+
+
+def _is_one(model: str) -> bool:
+    """Whether it is one model, though it may have a comma in its name."""
+    return "," not in model or Path(model).is_file()
+
+
+def _distinct(models: list[ServedModel], place: str) -> tuple[ServedModel, ...]:
+    seen: set[str] = set()
+    for model in models:
+        for name in model.names:
+            if name in seen:
+                raise SettingsError(f"{place} cannot be used: two models have the name {name!r}.")
+            seen.add(name)
+    if not models:
+        raise SettingsError(f"{place} cannot be used: it names no model.")
+    return tuple(models)
+
+
+# ── the file ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _read(path: Path) -> list[ServedModel]:
+    place = f"LLM_MODELS={str(path)!r}"
+    try:
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise SettingsError(f"{place} cannot be used: it is larger than a list of models.")
+        text = path.read_text(encoding="utf-8")
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        data = yaml.safe_load(text)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise SettingsError(f"{place} cannot be read: {error}.") from None
+    models = data.get("models") if isinstance(data, dict) else None
+    if not isinstance(models, list) or not models:
+        raise SettingsError(f"{place} cannot be used: it has no `models:` with a list below it.")
+    return [_model(place, root, number, fields) for number, fields in enumerate(models)]
+
+
+def _model(place: str, root: yaml.Node | None, number: int, fields: Any) -> ServedModel:
+    try:
+        model = ServedModel.model_validate(fields)
+        if model.server_url is None:
+            parse_source(model.source)
+        return model
+    except ModelError as error:
+        line = _line(root, ("models", number, "source"))
+        raise SettingsError(f"{place}, line {line}: {error.message}") from None
+    except ValidationError as error:
+        complaint = Complaint.of(error.errors(include_url=False)[0])
+        line = _line(root, ("models", number, *complaint.path))
+        field = complaint.field() or "a model"
+        allowed = f" Allowed: {', '.join(ServedModel.model_fields)}." if "no such field" in complaint.text else ""
+        raise SettingsError(f"{place}, line {line}: {field}: {complaint.reason}.{allowed}") from None
+
+
+def _line(root: yaml.Node | None, path: tuple[str | int, ...]) -> int:
+    """The line of what a path leads to, or of the last on its way that is there; from 1."""
+    line, node = 0, root
+    for step in path:
+        line, node = next(_below(node, step), (line, None))
+        if node is None:
+            break
+    return line + 1
+
+
+def _below(node: yaml.Node | None, step: str | int) -> Iterator[tuple[int, yaml.Node]]:
+    if isinstance(node, yaml.MappingNode):
+        yield from ((key.start_mark.line, value) for key, value in node.value if key.value == step)
+    elif isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
+        yield node.value[step].start_mark.line, node.value[step]
