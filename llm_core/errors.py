@@ -108,6 +108,12 @@ class Unauthorized(LLMError):
     code = "unauthorized"
 
 
+class Forbidden(LLMError):
+    """Whoever calls may not do this."""
+
+    code = "forbidden"
+
+
 class RateLimited(LLMError):
     """This owner has sent as many requests as are allowed in the time. Nothing was queued."""
 

@@ -40,12 +40,18 @@ def owner_of(connection: HTTPConnection) -> str:
     return owner
 
 
+def given_token(connection: HTTPConnection) -> str | None:
+    """The token of a request. One in the header counts, even a wrong one; then no cookie is looked at."""
+    scheme, _, given = connection.headers.get("authorization", "").partition(" ")
+    return given.strip() if scheme.lower() == "bearer" else connection.cookies.get(COOKIE)
+
+
 class Gate:
     """Lets nobody in without a token, where tokens are set, and writes into the scope whose request it is."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app = app
-        self._tokens = settings.api_tokens
+        self._tokens = settings.api_tokens + settings.admin_tokens if settings.api_tokens else ()
         self._only_local = is_loopback(settings.server_name)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -67,12 +73,8 @@ class Gate:
         await self._app(scope, receive, send)
 
     def _token(self, connection: HTTPConnection) -> ApiToken | None:
-        """The token of a request. One in the header counts, even a wrong one; then no cookie is looked at."""
-        scheme, _, given = connection.headers.get("authorization", "").partition(" ")
-        if scheme.lower() == "bearer":
-            return find_token(given.strip(), self._tokens)
-        cookie = connection.cookies.get(COOKIE)
-        return find_token(cookie, self._tokens) if cookie is not None else None
+        given = given_token(connection)
+        return find_token(given, self._tokens) if given is not None else None
 
     def _refuse(self, scope: Scope) -> Response:
         if scope["type"] == "http" and scope["method"] == "GET" and _wants_html(Headers(scope=scope)):

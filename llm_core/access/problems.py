@@ -25,6 +25,7 @@ STATUS = {
     "invalid_request": 400,
     "context_overflow": 400,
     "unauthorized": 401,
+    "forbidden": 403,
     "session_not_found": 404,
     "stream_not_found": 404,
     "model_not_found": 404,
@@ -46,6 +47,7 @@ STATUS = {
 }
 _TYPES = {
     401: "authentication_error",
+    403: "permission_error",
     404: "not_found_error",
     409: "conflict_error",
     413: "request_too_large",
@@ -83,6 +85,7 @@ def describe(*statuses: int) -> dict[int | str, dict[str, Any]]:
     said = {
         400: "The request cannot be served as it stands, or does not fit into the context",
         401: "No token, or a wrong one",
+        403: "Only who runs this server may",
         404: "Not there, or not yours",
         409: "A reply is being made in this session",
         413: "The body is too large",

@@ -253,6 +253,17 @@ class Pool:
 
     # ── loading and unloading ────────────────────────────────────────────────────────────────────────────────────────
 
+    def load(self, name: str) -> Future[ModelInfo]:
+        """Loads a model, and tries again where that has failed.
+
+        Raises:
+            ModelNotFound: There is no model of that name.
+        """
+        member = self.member(name)
+        if member.state == "failed":
+            self._unload(member)
+        return self.start(name)
+
     def unload(self, name: str) -> None:
         """Frees a model's memory as soon as the replies that it makes have ended; returns then.
 
@@ -283,9 +294,11 @@ class Pool:
             self._changed.notify_all()
 
     def _know(self, member: Member, loaded: Future[ModelInfo]) -> None:
-        if not loaded.cancelled() and loaded.exception() is None:
+        if loaded.exception() is None:
             info = loaded.result()
             member.info = replace(info, name=member.served.name) if member.served.name else info
+        elif member.reserved:
+            self._release(member, member.reserved)
 
     def _submit_to(self, member: Member, request: ChatRequest, sink: Sink[Any]) -> Submission[Any] | None:
         """Hands a request to a model that is ready; None where it is not."""
