@@ -99,8 +99,7 @@ class Settings(BaseSettings):
 
     Attributes:
         model: `bundled`, the path of a `.gguf` file, or `hf:OWNER/REPO[:FILE-OR-GLOB][@REVISION]`.
-        models_dir: Folder whose `.gguf` files are models of this machine, beside those of the Hub's cache. None: there is
-            none.
+        models_dir: Folder whose `.gguf` files are models of this machine, beside those of the Hub's cache.
         prepare: `auto`: a small model whose weights have a form that this processor computes slowly gets a copy that it
             computes faster, once. `off`: the file as it is.
         fallback: The bundled model serves where `model` cannot be downloaded.
