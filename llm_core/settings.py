@@ -115,6 +115,7 @@ class Settings(BaseSettings):
         model_idle_minutes: After so long without a request a model is unloaded. 0: never.
         admin_tokens: As `api_tokens`, of those who may fetch, load and remove models. None are set: callers of this
             machine may, of a server for it alone that has no tokens.
+        models_dir: Folder whose `.gguf` files are models of this machine, beside those of the Hub's cache.
         prepare: `auto`: a small model whose weights have a form that this processor computes slowly gets a copy that it
             computes faster, once. `off`: the file as it is.
         fallback: The bundled model serves where `model` cannot be downloaded.
@@ -169,6 +170,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="LLM_", env_ignore_empty=True, frozen=True, extra="ignore")
 
     model: Annotated[str, Field(min_length=1, max_length=4096)] = "bundled"
+    models_dir: Path | None = None
     prepare: Literal["auto", "off"] = "auto"
     fallback: bool = Field(default_factory=on_space)
     models: Path | None = None
