@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any
 
 from llm_core.backends.backend import Backend, LoadStatus
+from llm_core.backends.catalog import Catalog
 from llm_core.backends.generation import Generation, Watcher
 from llm_core.backends.pool import Member, Pool
 from llm_core.backends.room import Room
@@ -75,6 +76,7 @@ class LLMClient(ChatClient):
     def __init__(self, settings: Settings | None = None, *, backend: Backend[Any] | None = None) -> None:
         self.settings = settings if settings is not None else Settings.load()
         self._models = _pool_of(self.settings, backend)
+        self._catalog = Catalog(self._models, self.settings)
         self._watch: tuple[Callable[[], Watcher], ...] = ()
         self._refusing = False
         self._sessions = Sessions(self.settings, self._request, self._reply, self._models.forget)
@@ -90,6 +92,11 @@ class LLMClient(ChatClient):
     def models(self) -> Pool:
         """The models that are served, the default one first."""
         return self._models
+
+    @property
+    def catalog(self) -> Catalog:
+        """All models that can be chosen: served, on this machine, being fetched."""
+        return self._catalog
 
     def status(self) -> LoadStatus:
         """How far loading of the default model is. Never waits."""
@@ -136,6 +143,7 @@ class LLMClient(ChatClient):
     def close(self) -> None:
         """Ends running requests with `EngineClosed` and frees the model. Calling it again does nothing."""
         atexit.unregister(self.close)
+        self._catalog.close()
         self._models.close()
         self._sessions.close()
 

@@ -19,14 +19,17 @@ from llm_core.chat.chat import Chat
 from llm_core.chat.reply import ReplyTranslator
 from llm_core.engine.capacity import context_tokens, default_threads
 from llm_core.engine.engine import Engine
-from llm_core.engine.facts import EngineOptions, EngineStats
+from llm_core.engine.facts import DEFAULT_CONTEXT_TOKENS, EngineOptions, EngineStats
 from llm_core.engine.kv.state_path import state_folder
 from llm_core.engine.llama.model import Model
 from llm_core.engine.llama.prepared import FORM, folder_of, prepared_file
 from llm_core.engine.sequence import EngineEvent, GenerationRequest, Sequence
 from llm_core.errors import EngineClosed, LLMError, ModelError
 from llm_core.events import ChatEvent
-from llm_core.models.info import ModelInfo, describe, size_of
+from llm_core.models.fit import footprint_of
+from llm_core.models.header import read_model_header
+from llm_core.models.info import ModelInfo, describe
+from llm_core.models.progress import size_text
 from llm_core.models.resolve import resolve
 from llm_core.models.source import BundledModel, HubModel, ResolvedModel, parse_source
 from llm_core.reading import Sink
@@ -38,7 +41,6 @@ from llm_core.structured_output.grammar import reply_grammar
 log = logging.getLogger(__name__)
 
 _MIB = 1024 * 1024
-_COMPUTE_BYTES = 128 * _MIB  # what llama.cpp computes in, and the vocabulary's tables
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,29 +192,19 @@ class LocalBackend:
     def _load_resolved(self, resolved: ResolvedModel) -> LoadedModel:
         settings = self._settings
         threads = settings.threads or default_threads()
-        size = size_of(resolved.path)
-        self._reserve(size)
+        fitting = self._reserve_for(resolved.path)
         self._model = model = self._load_file(resolved.path)
         info = describe(model, resolved)
         if settings.prepare == "auto" and (faster := self._load_faster(model, threads)) is not None:
             model.close()
             self._model = model = faster
-            self._room.release(size)
             info = replace(info, computed_as=FORM)
-        context = context_tokens(
-            model,
-            # The number was chosen for the model that is not here.
-            wanted=None if self._notice else settings.context_tokens,
-            slots=settings.parallel,
-            kv_type=settings.kv_type,
-            free_bytes=self._room.most,
-        )
-        self._reserve(model.kv_bytes_per_token(settings.kv_type) * context * settings.parallel + _COMPUTE_BYTES)
+        context = context_tokens(model, wanted=self._wanted, slots=settings.parallel, kv_type=settings.kv_type)
         host_bytes = min(settings.kv_host_mb * _MIB, self._room.most // 2)
-        self._reserve(host_bytes)
+        self._room.reserve(host_bytes, self._show_waiting)
         options = EngineOptions(
             slots=settings.parallel,
-            context_tokens=context,
+            context_tokens=min(context, fitting),
             queue_limit=settings.queue_limit,
             host_bytes=host_bytes,
             threads=threads,
@@ -240,8 +232,34 @@ class LocalBackend:
     def _load_file(self, path: Path) -> Model:
         return Model.load(path, gpu_layers=self._settings.gpu_layers, on_progress=lambda done: self._show_loading(done))
 
-    def _reserve(self, size: int) -> None:
-        self._room.reserve(size, self._show_waiting)
+    @property
+    def _wanted(self) -> int | None:
+        """The operator's number of tokens of context; it was chosen for the model that was asked for."""
+        return None if self._notice else self._settings.context_tokens
+
+    def _reserve_for(self, path: Path) -> int:
+        """Has room made for a model.
+
+        Returns:
+            The tokens of context that there is room for.
+
+        Raises:
+            ModelError: There is none, whoever leaves; the message says what would fit.
+        """
+        settings, header = self._settings, read_model_header(path)
+        slots = settings.parallel
+        footprint = footprint_of(path, header, kv_type=settings.kv_type, prepares=settings.prepare == "auto")
+        context = self._wanted or min(DEFAULT_CONTEXT_TOKENS, header.context_train or DEFAULT_CONTEXT_TOKENS)
+        need, most = footprint.need(context=context, slots=slots), self._room.most
+        if need.total > most:
+            fitting = footprint.what_would_fit(most, context=context, slots=slots)
+            if fitting.context is None:
+                raise ModelError(_too_large(path, need.total, most, fitting.slots))
+            context = fitting.context
+            need = footprint.need(context=context, slots=slots)
+            log.warning("memory is short: %s gets %d tokens for each of %d slots", path.name, context, slots)
+        self._room.reserve(need.total, self._show_waiting)
+        return context
 
     def _load_faster(self, model: Model, threads: int) -> Model | None:
         """The model's copy that this machine computes faster; None where there is none."""
@@ -250,7 +268,6 @@ class LocalBackend:
         if copy is None:
             return None
         try:
-            self._reserve(copy.stat().st_size)
             return self._load_file(copy)
         except ModelError as error:
             log.warning("the prepared copy is made anew at the next start: %s", error)
@@ -272,3 +289,11 @@ class LocalBackend:
 
     def _show_loading(self, done: float) -> None:
         self._status = LoadStatus("loading", done, f"Loading the model: {done:.0%}")
+
+
+def _too_large(path: Path, need: int, most: int, slots: int | None) -> str:
+    fewer = f"LLM_PARALLEL={slots} would fit. " if slots else ""
+    return (
+        f"{path.name} needs {size_text(need)} of memory, and there is {size_text(max(0, most))} for it. {fewer}Choose "
+        "a smaller one or fewer bits, lower LLM_CONTEXT_TOKENS, or raise LLM_MEMORY_MB."
+    )

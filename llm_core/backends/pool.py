@@ -25,7 +25,6 @@ from llm_core.engine.kv.state_path import remove_states_of
 from llm_core.errors import EngineClosed, LLMError, ModelError, ModelNotFound
 from llm_core.events import ChatEvent, Done
 from llm_core.models.info import ModelInfo
-from llm_core.models.progress import size_text
 from llm_core.models.served import ServedModel
 from llm_core.reading import Sink
 from llm_core.request import ChatRequest
@@ -110,6 +109,7 @@ class Pool:
 
     Attributes:
         limit: Bytes of memory that all loaded ones may have together.
+        look_further: Finds a model that is not served yet by its name.
     """
 
     def __init__(self, served: Sequence[ServedModel], settings: Settings, make: MakeBackend) -> None:
@@ -118,7 +118,9 @@ class Pool:
         self._changed = threading.Condition()
         self._loading = threading.Lock()
         self._members = [Member(each, each.settings(settings)) for each in served]
+        self._answers_to_all = len(self._members) == 1
         self._closed = False
+        self.look_further: Callable[[str], ServedModel | None] = lambda _name: None
 
     @classmethod
     def of(cls, backend: Backend[Any], settings: Settings) -> Pool:
@@ -135,19 +137,22 @@ class Pool:
         return tuple(self._members)
 
     def member(self, name: str = "") -> Member:
-        """A model by its name or an alias; where only one is served it answers to any name.
+        """A model by its name or an alias; the one that the operator has named answers to any name.
 
         Raises:
             ModelNotFound: There is none of that name; the message has those that there are.
         """
         members = self._members
-        if not name or len(members) == 1:
+        if not name:
             return members[0]
-        found = next((each for each in members if name in each.names), None)
-        if found is None:
-            names = ", ".join(each.name for each in members)
-            raise ModelNotFound(f"The model {name[:200]!r} is not here. There is: {names}.")
-        return found
+        if found := next((each for each in members if name in each.names), None):
+            return found
+        if further := self.look_further(name):
+            return self.add(further)
+        if self._answers_to_all:
+            return members[0]
+        names = ", ".join(each.name for each in members)
+        raise ModelNotFound(f"The model {name[:200]!r} is not here. There is: {names}.")
 
     def add(self, served: ServedModel) -> Member:
         """Serves one more model from now on; the same one again is no other.
@@ -272,6 +277,17 @@ class Pool:
         """
         self._unload(self.member(name))
 
+    def remove(self, name: str) -> None:
+        """Serves a model no more, once the replies that it makes have ended. The default one stays.
+
+        Raises:
+            ModelNotFound: There is no model of that name.
+        """
+        member = self.member(name)
+        self._unload(member)
+        with self._changed:
+            self._members = [each for each in self._members if each is not member or each is self._members[0]]
+
     def unload_idle(self, seconds: float) -> None:
         """Unloads models that nobody has asked for so long."""
         now = time.monotonic()
@@ -339,21 +355,13 @@ class Pool:
                 others = [each for each in self._members if each is not member and each.reserved]
                 leaving = [each for each in others if not each.served.pinned]
                 if size > self.left + sum(each.reserved for each in leaving):
-                    raise ModelError(self._too_large(member, size))
+                    raise ModelError(f"There is no room for {member.name} any more. Try again.")
                 if any(each.is_leaving for each in leaving):
                     self._changed.wait()
                     continue
                 next_one = min(leaving, key=lambda each: (each.replies > 0, each.last_used))
             on_wait(f"Waiting for the replies of {next_one.name}, which makes room.")
             self._unload(next_one)
-
-    def _too_large(self, member: Member, size: int) -> str:
-        pinned = sum(each.reserved for each in self._members if each.served.pinned and each is not member)
-        free = size_text(max(0, self.limit - pinned))
-        return (
-            f"{member.name} needs {size_text(member.reserved + size)} of memory, and there is {free} for it. Choose a "
-            "smaller one or fewer bits, lower LLM_CONTEXT_TOKENS or LLM_PARALLEL, or raise LLM_MEMORY_MB."
-        )
 
     def _release(self, member: Member, size: int) -> None:
         with self._changed:

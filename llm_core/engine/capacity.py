@@ -6,13 +6,13 @@ import logging
 
 import psutil
 
+from llm_core.engine.facts import DEFAULT_CONTEXT_TOKENS
 from llm_core.engine.llama.model import Model
 from llm_core.errors import SettingsError
 from llm_core.kv_type import BLOCK, KvType
 
 log = logging.getLogger(__name__)
 
-DEFAULT_CONTEXT_TOKENS = 4096
 _LEAST_TOKENS = 256
 _SHARE_OF_FREE_MEMORY = 0.7
 

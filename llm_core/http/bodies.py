@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
@@ -113,6 +113,14 @@ class SessionBody(Options):
         return self.model_dump(include={"message", "tool_results", "system_prompt"})
 
 
+class FetchBody(BaseModel):
+    """Which model to fetch."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"source": "hf:Qwen/Qwen3-4B-GGUF"}})
+
+    source: Annotated[str, Field(min_length=1, max_length=4096, description="hf:OWNER/REPO[:FILE-OR-GLOB][@REVISION]")]
+
+
 class HistoryBody(BaseModel):
     """Which session."""
 
@@ -215,6 +223,48 @@ class SessionsAnswer(BaseModel):
     """An owner's sessions, the one used last first."""
 
     sessions: list[SessionAnswer]
+
+
+class ModelAnswer(BaseModel):
+    """A model. What is not known is null."""
+
+    FACTS: ClassVar = (
+        "architecture",
+        "quantization",
+        "parameters",
+        "size_bytes",
+        "context_train",
+        "license",
+        "has_chat_template",
+        "can_switch_thinking",
+    )
+
+    name: str = Field(description="By which requests name it")
+    aliases: list[str] = []
+    source: str = Field(description="As in LLM_MODEL")
+    state: Literal["absent", "fetching", "here", "loading", "ready", "failed"]
+    message: str = Field(description="The state in a sentence for people")
+    progress: float = Field(description="0 to 1, of fetching or loading")
+    seconds_left: float | None = Field(None, description="Of fetching")
+    is_served: bool = Field(description="Requests can name it")
+    is_default: bool = Field(description="Requests that name none get it")
+    is_pinned: bool = Field(description="It stays loaded")
+    need_bytes: int | None = Field(None, description="Memory that it needs")
+    fit: Literal["fits", "tight", "too_large"] | None = Field(None, description="Whether that is there")
+    architecture: str | None = None
+    quantization: str | None = None
+    parameters: int | None = None
+    size_bytes: int | None = None
+    context_train: int | None = None
+    license: str | None = None
+    has_chat_template: bool | None = None
+    can_switch_thinking: bool | None = None
+
+
+class ModelsAnswer(BaseModel):
+    """All models."""
+
+    models: list[ModelAnswer]
 
 
 class DeletedAnswer(BaseModel):

@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Literal
 
-from llm_core.errors import LLMError, ModelError
+from llm_core.errors import InvalidRequest, LLMError, ModelError
 from llm_core.models.resolve import resolve
 from llm_core.models.source import HubModel, ResolvedModel, parse_source
 
@@ -134,13 +134,15 @@ class Downloads:
         """Begins to fetch a model, or comes back to the download that does.
 
         Raises:
-            ModelError: It is not on the Hub, or too many are being fetched.
+            InvalidRequest: It names no file of the Hub.
+            ModelError: Too many are being fetched.
         """
-        source = parse_source(spec)
+        try:
+            source = parse_source(spec)
+        except ModelError as error:
+            raise InvalidRequest(f"source: {error.message}", param="source") from None
         if not isinstance(source, HubModel):
-            raise ModelError(
-                f"{spec[:200]} is not fetched from the Hub. Write hf:OWNER/REPO[:FILE-OR-GLOB][@REVISION]."
-            )
+            raise InvalidRequest("source: write hf:OWNER/REPO[:FILE-OR-GLOB][@REVISION]", param="source")
         with self._lock:
             known = self._downloads.get(str(source))
             if known is not None and known.status.state == "fetching":

@@ -124,6 +124,11 @@ def size_on_disk(path: Path) -> int:
 
 def fit(need: Need, bound: int) -> Fit:
     """Whether a need can be met with `bound` bytes."""
-    if need.total > bound:
+    return fit_of(need.total, bound)
+
+
+def fit_of(need: int, bound: int) -> Fit:
+    """Whether so many bytes can be had of `bound`."""
+    if need > bound:
         return "too_large"
-    return "tight" if need.total > TIGHT_FROM * bound else "fits"
+    return "tight" if need > TIGHT_FROM * bound else "fits"

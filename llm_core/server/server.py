@@ -18,7 +18,7 @@ from llm_core.access.sites import Hosts, Origins
 from llm_core.access.visitors import BrowserKey
 from llm_core.client import LLMClient
 from llm_core.http.given import give
-from llm_core.http.native import chat, sessions
+from llm_core.http.native import chat, models, sessions
 from llm_core.http.openai_chat import routes as openai_chat
 from llm_core.page.app import build_app
 from llm_core.page.gradio_private import BEFORE_GRADIO, cancel_route
@@ -78,7 +78,7 @@ def build_server(client: LLMClient) -> FastAPI:
     problems.install(app)
     give(app, client, rate_limit)
     app.state.metrics = metrics
-    for doorway in (chat, sessions, openai_chat, operations):
+    for doorway in (chat, sessions, models, openai_chat, operations):
         app.include_router(doorway.router)
     refuse_the_rest(app)
     page = build_app(client, rate_limit.check_caller)

@@ -1,0 +1,256 @@
+"""All models that people can choose: those that are served, that lie on this machine, and that are being fetched."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+from llm_core.backends.pool import Member, ModelState, Pool
+from llm_core.engine.facts import DEFAULT_CONTEXT_TOKENS
+from llm_core.errors import InvalidRequest, ModelError, ModelNotFound
+from llm_core.models.cache import cached_models
+from llm_core.models.downloads import Download, Downloads, DownloadStatus
+from llm_core.models.fit import Fit, fit_of, footprint_of
+from llm_core.models.folder import models_below
+from llm_core.models.header import ModelHeader, read_model_header
+from llm_core.models.info import ModelInfo, describe
+from llm_core.models.removal import remove_model
+from llm_core.models.resolve import find
+from llm_core.models.served import ServedModel
+from llm_core.models.source import BundledModel, ResolvedModel, parse_source
+from llm_core.settings import Settings, is_loopback
+
+_SCAN_SECONDS = 5.0  # between two looks at the disk
+_NEVER: tuple[float, list[ResolvedModel]] = (float("-inf"), [])
+
+EntryState = Literal["absent", "fetching", "here", "loading", "ready", "failed"]
+_STATES: dict[ModelState, EntryState] = {"absent": "here", "loading": "loading", "ready": "ready", "failed": "failed"}
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogEntry:
+    """One of them. Texts of `info` are whatever its maker wrote.
+
+    Attributes:
+        name: By which requests name it.
+        source: As in `LLM_MODEL`.
+        state: `absent`: it has to be fetched first; `fetching`; `here`: on this machine, and not loaded; `loading`;
+            `ready`; `failed`.
+        message: The state in a sentence for people.
+        progress: 0 to 1, of fetching or loading.
+        seconds_left: Of fetching; None while that is not known.
+        is_served: Requests can name it.
+        is_default: Requests that name none get it.
+        info: What it is; None while that is not known.
+        need_bytes: Memory that it needs as it is served, or would be.
+        fit: Whether that is there.
+    """
+
+    name: str
+    source: str
+    state: EntryState
+    message: str
+    progress: float = 0.0
+    seconds_left: float | None = None
+    aliases: tuple[str, ...] = ()
+    is_served: bool = False
+    is_default: bool = False
+    is_pinned: bool = False
+    info: ModelInfo | None = None
+    need_bytes: int | None = None
+    fit: Fit | None = None
+
+
+class Catalog:
+    """Safe from any thread.
+
+    Args:
+        pool: What is served. Where nobody but this machine can call, it serves what lies here too, by name.
+        settings: Where models are, and how they are served.
+    """
+
+    def __init__(self, pool: Pool, settings: Settings) -> None:
+        self._pool, self._settings = pool, settings
+        self._downloads = Downloads(self._arrived)
+        self._lock = threading.Lock()
+        self._scanned: tuple[float, list[ResolvedModel]] = _NEVER
+        if is_loopback(settings.server_name) and not settings.api_tokens and not settings.public:
+            pool.look_further = self._served_from_here
+
+    def entries(self) -> list[CatalogEntry]:
+        """All of them: what is served first, then what lies here, then what is being fetched. Reads the disk."""
+        fetching = {each.status.source: each.status for each in self._downloads.all()}
+        served = [self._of_member(member, fetching.pop(member.served.source, None)) for member in self._pool.members]
+        known = {entry.info.path for entry in served if entry.info is not None}
+        here = [self._of_file(each) for each in self._here() if each.path not in known]
+        return [*served, *here, *map(_of_download, fetching.values())]
+
+    def entry(self, name: str) -> CatalogEntry:
+        """One of them.
+
+        Raises:
+            ModelNotFound: There is none of that name.
+        """
+        found = next((each for each in self.entries() if name in (each.name, *each.aliases, each.source)), None)
+        if found is None:
+            raise ModelNotFound(f"There is no model {name[:200]!r}.")
+        return found
+
+    def fetch(self, spec: str) -> Download:
+        """Begins to fetch a model of the Hub, which is served when it has come; or comes back to the download.
+
+        Raises:
+            InvalidRequest: `spec` names no file of the Hub.
+            ModelError: Too many are being fetched.
+        """
+        return self._downloads.begin(spec)
+
+    def load(self, name: str) -> Member:
+        """Serves a model that is here, and begins to load it.
+
+        Raises:
+            ModelNotFound: There is none of that name.
+            ModelError: It is not here yet.
+        """
+        entry = self.entry(name)
+        if entry.state == "fetching":
+            raise ModelError(f"{entry.name} is still being fetched. {entry.message}")
+        member = self._pool.member(entry.name) if entry.is_served else self._pool.add(ServedModel(source=entry.source))
+        self._pool.load(member.name)
+        return member
+
+    def unload(self, name: str) -> None:
+        """Frees a model's memory, when the replies that it makes have ended; returns at once.
+
+        Raises:
+            ModelNotFound: There is none of that name.
+        """
+        entry = self.entry(name)
+        if entry.is_served:
+            threading.Thread(target=self._pool.unload, args=(entry.name,), name="llm-unload", daemon=True).start()
+
+    def remove(self, name: str) -> int:
+        """Stops the download of a model; or removes its files, once the replies that it makes have ended.
+
+        Returns:
+            The bytes that were freed.
+
+        Raises:
+            ModelNotFound: There is none of that name.
+            InvalidRequest: It is the default model.
+            ModelError: It is no file of the Hub's cache or of `LLM_MODELS_DIR`.
+        """
+        entry = self.entry(name)
+        running = next((each for each in self._downloads.all() if each.status.source == entry.source), None)
+        if running is not None and running.status.state == "fetching":
+            running.cancel()
+            return 0
+        if entry.is_default:
+            raise InvalidRequest(f"{entry.name} is the default model. Change LLM_MODEL first.", param="name")
+        if entry.is_served:
+            self._pool.remove(entry.name)
+        removed = remove_model(parse_source(entry.source), models_dir=self._settings.models_dir)
+        self._scanned = _NEVER
+        return removed.freed_bytes
+
+    def close(self) -> None:
+        """Breaks off what is being fetched."""
+        self._downloads.close()
+
+    # ── what is here ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _here(self) -> list[ResolvedModel]:
+        with self._lock:
+            looked, found = self._scanned
+            if time.monotonic() - looked > _SCAN_SECONDS:
+                folder = self._settings.models_dir
+                found = [*_bundled(), *(models_below(folder) if folder is not None else []), *cached_models()]
+                self._scanned = (time.monotonic(), found)
+            return found
+
+    def _served_from_here(self, name: str) -> ServedModel | None:
+        for resolved in self._here():
+            served = ServedModel(source=str(resolved.source))
+            if name in (served.short_name, served.source):
+                return served
+        return None
+
+    def _arrived(self, resolved: ResolvedModel) -> None:
+        self._scanned = _NEVER
+        self._pool.add(ServedModel(source=str(resolved.source)))
+
+    def _of_member(self, member: Member, download: DownloadStatus | None) -> CatalogEntry:
+        served, status = member.served, member.status()
+        entry = CatalogEntry(
+            name=member.name,
+            source=served.source,
+            state="fetching" if status.state == "downloading" else _STATES[member.state],
+            message=status.message,
+            progress=status.progress,
+            aliases=served.aliases,
+            is_served=True,
+            is_default=member is self._pool.members[0],
+            is_pinned=served.pinned,
+            info=member.info,
+            need_bytes=member.reserved or None,
+        )
+        if download is not None:
+            return _fetching(entry, download)
+        if served.server_url is None and member.backend is None:
+            try:
+                resolved = find(parse_source(served.source))
+            except ModelError as error:
+                return replace(entry, state="absent", message=error.message)
+            entry = self._on_disk(entry, resolved, member.settings)
+        return replace(entry, fit=self._fit(entry.need_bytes))
+
+    def _of_file(self, resolved: ResolvedModel) -> CatalogEntry:
+        source = str(resolved.source)
+        entry = CatalogEntry(ServedModel(source=source).short_name, source, "here", "It is on this machine.")
+        return self._on_disk(entry, resolved, self._settings)
+
+    def _on_disk(self, entry: CatalogEntry, resolved: ResolvedModel, settings: Settings) -> CatalogEntry:
+        """What a file's header says of a model that is not loaded."""
+        try:
+            header = _header(resolved.path, resolved.path.stat().st_mtime_ns)
+        except (ModelError, OSError) as error:
+            return replace(entry, state="failed", message=f"It cannot be used: {error}")
+        footprint = footprint_of(resolved.path, header, kv_type=settings.kv_type, prepares=settings.prepare == "auto")
+        context = settings.context_tokens or min(DEFAULT_CONTEXT_TOKENS, header.context_train or DEFAULT_CONTEXT_TOKENS)
+        need = footprint.need(context=context, slots=settings.parallel).total
+        return replace(entry, info=describe(header, resolved), need_bytes=need, fit=self._fit(need))
+
+    def _fit(self, need: int | None) -> Fit | None:
+        return None if need is None else fit_of(need, self._pool.limit)
+
+
+def _fetching(entry: CatalogEntry, download: DownloadStatus) -> CatalogEntry:
+    state: EntryState = "fetching" if download.state == "fetching" else "absent"
+    return replace(
+        entry,
+        state=state,
+        message=download.message,
+        progress=download.progress,
+        seconds_left=download.seconds_left,
+    )
+
+
+def _of_download(download: DownloadStatus) -> CatalogEntry:
+    name = ServedModel(source=download.source).short_name
+    return _fetching(CatalogEntry(name, download.source, "fetching", download.message), download)
+
+
+def _bundled() -> list[ResolvedModel]:
+    try:
+        return [find(BundledModel())]
+    except ModelError:  # it is not installed
+        return []
+
+
+@lru_cache(maxsize=256)
+def _header(path: Path, _changed: int) -> ModelHeader:
+    return read_model_header(path)
