@@ -85,6 +85,7 @@ def _add_chat(commands: Any) -> None:
         allow_abbrev=False,
     )
     chat.add_argument("prompt", nargs="?", metavar="PROMPT", help="answer this and exit")
+    chat.add_argument("--model", metavar="NAME", help="which model answers; default: the first one of LLM_MODEL")
     chat.add_argument("--system", default="", metavar="TEXT", help="system prompt; default: LLM_SYSTEM_PROMPT")
     chat.add_argument("--temperature", type=float, metavar="0..2", help="0 always takes the likeliest token")
     chat.add_argument("--top-p", type=float, metavar="0..1", help="share of the likeliest tokens to draw from")
@@ -121,13 +122,15 @@ def _chat(options: argparse.Namespace) -> None:
 
     screen = Screen()
     prompt = _prompt(options.prompt)
-    request = {name: getattr(options, name) for name in ("temperature", "top_p", "max_tokens", "seed", "thinking")}
+    request = {
+        name: getattr(options, name) for name in ("model", "temperature", "top_p", "max_tokens", "seed", "thinking")
+    }
     request = {name: value for name, value in request.items() if value is not None} | {"overflow": "drop_oldest"}
     with LLMClient() as client:
         client.chat_stream(
             [{"role": "user", "content": ""}], **request
         ).close()  # a bad option is refused before loading
-        info = _load(client, screen)
+        info = _load(client, screen, options.model or "")
         if options.thinking is not None and not info.can_switch_thinking:
             screen.note(f"{info.name} has no switch for thinking; the option does nothing.")
         if prompt is not None:
@@ -135,7 +138,11 @@ def _chat(options: argparse.Namespace) -> None:
             return
         _enable_line_editing()
         screen.note(f"{info.name} · {info.license or 'no licence stated'} · /help lists commands")
-        TerminalChat(client.chat_stream, request, screen, system=options.system).run()
+
+        def models() -> list[str]:
+            return [entry.name for entry in client.catalog.entries()]
+
+        TerminalChat(client.chat_stream, request, screen, system=options.system, models=models).run()
 
 
 def _prompt(argument: str | None) -> str | None:
@@ -148,13 +155,13 @@ def _prompt(argument: str | None) -> str | None:
     return prompt
 
 
-def _load(client: LLMClient, screen: Screen) -> ModelInfo:
+def _load(client: LLMClient, screen: Screen, model: str) -> ModelInfo:
     """Waits for the model and shows how far it is. A download draws its own bar."""
     while True:
         try:
-            info = client.wait_ready(LOOK_SECONDS)
+            info = client.models.start(model).result(LOOK_SECONDS)
         except TimeoutError:
-            status = client.status()
+            status = client.models.status(model)
             if status.state != "downloading":
                 screen.status(status.message)
         else:

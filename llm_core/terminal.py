@@ -16,7 +16,7 @@ from types import FrameType
 from typing import Any, TextIO
 
 from llm_core.errors import LLMError
-from llm_core.events import ChatEvent, ContentDelta, Done, ReasoningDelta
+from llm_core.events import ChatEvent, ContentDelta, Done, Loading, Queued, ReasoningDelta
 from llm_core.figures import read_again
 from llm_core.messages import Message
 
@@ -27,11 +27,13 @@ HELP = """\
 /retry   answer the last message again
 /undo    take the last message and its reply back
 /clear   begin a new conversation
+/model   the models there are; with a name behind it, that one answers from now on
 /help    this list
 /exit    leave (or Ctrl-D)
 Ctrl-C stops a reply; what came of it stays in the conversation."""
 
 _COMMAND = re.compile(r"/[a-z]+")
+_CHOICE = re.compile(r"/model\s+(\S+)")
 # C0 without tab and newline, DEL, and C1, which some terminals obey like ESC and a letter.
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _DIM, _PLAIN = "\x1b[2m", "\x1b[0m"
@@ -112,6 +114,10 @@ def answer_once(
     with closing(stream(messages, **options)) as events:
         for event in events:
             match event:
+                case Loading():
+                    screen.status(event.message)
+                case Queued():
+                    screen.status("")
                 case ContentDelta(text=text):
                     screen.reply(text)
                 case Done(finish_reason="length" | "timeout" as reason):
@@ -128,16 +134,27 @@ class TerminalChat:
         options: Of every request.
         screen: Where it is shown.
         system: A system prompt; empty leaves it to the client's settings.
+        models: Names those that there are.
     """
 
-    def __init__(self, stream: ChatStream, options: Mapping[str, Any], screen: Screen, *, system: str = "") -> None:
-        self._stream, self._options, self._screen = stream, options, screen
+    def __init__(
+        self,
+        stream: ChatStream,
+        options: Mapping[str, Any],
+        screen: Screen,
+        *,
+        system: str = "",
+        models: Callable[[], Iterable[str]] = tuple,
+    ) -> None:
+        self._stream, self._options, self._screen = stream, dict(options), screen
+        self._models = models
         self._system = _system(system)
         self._messages: list[Message] = []
         self._commands: dict[str, Callable[[], None]] = {
             "/retry": self._retry,
             "/undo": self._undo,
             "/clear": self._clear,
+            "/model": lambda: self._screen.note("\n".join(self._models())),
             "/help": lambda: self._screen.note(HELP),
         }
 
@@ -162,7 +179,9 @@ class TerminalChat:
     def _take(self, line: str) -> None:
         if not line:
             return
-        if not _COMMAND.fullmatch(line):  # a path such as /etc/hosts, or a sentence about one, is no command
+        if choice := _CHOICE.fullmatch(line):
+            self._choose(choice[1])
+        elif not _COMMAND.fullmatch(line):  # a path such as /etc/hosts, or a sentence about one, is no command
             self._ask(line)
         elif command := self._commands.get(line):
             command()
@@ -209,6 +228,10 @@ class TerminalChat:
                         self._screen.reply("\n")
                     spoken.content.append(text)
                     self._screen.reply(text)
+                case Loading():
+                    self._screen.status(event.message)
+                case Queued():
+                    self._screen.status("")
                 case Done():
                     spoken.done = event
 
@@ -242,6 +265,13 @@ class TerminalChat:
         asked, _reply = self._messages[-2:]
         del self._messages[-2:]
         self._screen.note(f"Taken back: {_shortened(asked.content)}")
+
+    def _choose(self, model: str) -> None:
+        if model in self._models():
+            self._options["model"] = model
+            self._screen.note(f"{model} answers from now on.")
+        else:
+            self._screen.note(f"There is no model {model}. /model lists them.")
 
     def _clear(self) -> None:
         self._messages.clear()

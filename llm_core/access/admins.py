@@ -16,7 +16,7 @@ def is_admin(connection: HTTPConnection, settings: Settings) -> bool:
     if settings.admin_tokens:
         given = given_token(connection)
         return given is not None and find_token(given, settings.admin_tokens) is not None
-    if settings.api_tokens or not is_loopback(settings.server_name):
+    if settings.api_tokens or settings.public or not is_loopback(settings.server_name):
         return False
     # Behind a proxy on this machine the address is the one that the proxy tells.
     return not owner_of(connection) and connection.client is not None and is_loopback(connection.client.host)

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from llm_core.complaints import invalid_request
 from llm_core.errors import InvalidRequest, LLMError, TooLarge
-from llm_core.events import ChatReply
+from llm_core.events import ChatReply, Loading
 from llm_core.messages import MAX_CALLS, MAX_MESSAGES, Message, Text
 from llm_core.mqtt.topics import NAME_PATTERN
 from llm_core.options import WIRE_OPTIONS
@@ -116,6 +116,11 @@ def encode(message: Mapping[str, Any]) -> bytes:
 
 def accepted(worker: str, position: int) -> dict[str, Any]:
     return {"type": "accepted", "worker": worker, "queue_position": position}
+
+
+def loading(worker: str, event: Loading) -> dict[str, Any]:
+    told = {"message": event.message, "progress": round(event.progress, 3)}
+    return {"type": "loading", "worker": worker} | told
 
 
 def done(seq: int, reply: ChatReply) -> dict[str, Any]:

@@ -15,6 +15,8 @@ export interface CallbackOptions extends StreamOptions {
   onReasoning?: (text: string) => void;
   /** How many are served before this request; 0: its turn has come. */
   onQueue?: (position: number) => void;
+  /** The model is on its way: a sentence for people, and how far it is, from 0 to 1. */
+  onLoading?: (message: string, progress: number) => void;
   /** A call of one of your tools, once the reply has ended. One that was cut short is not told of. */
   onToolCall?: (call: ToolCall) => void;
   /** How the reply ended, its counts of tokens and its times. Called right before `onComplete`, which gets it too. */
@@ -60,6 +62,10 @@ export function startStream(
     const pieces: ToolCallDelta[] = [];
     for await (const event of open({ ...options, signal: controller.signal })) {
       switch (event.type) {
+        case "loading":
+          streamId = event.stream_id;
+          options.onLoading?.(event.loading.message, event.loading.progress);
+          break;
         case "queue":
           streamId = event.stream_id;
           options.onQueue?.(event.queue_position);

@@ -201,12 +201,12 @@ export class ChatSession {
       for await (const event of events) {
         if (signal.aborted) return;
         begun = true;
-        if (event.type === "queue") {
+        if (event.type === "queue" || event.type === "loading") {
           this.#streamId = event.stream_id;
           this.#unsure = undefined;
           onBegin?.();
           if (this.#stopWanted) void this.#cancel(event.stream_id);
-          this.#change({ status: "waiting", queuePosition: event.queue_position });
+          this.#change({ status: "waiting", queuePosition: event.type === "queue" ? event.queue_position : null });
           continue;
         }
         reply.add(event);

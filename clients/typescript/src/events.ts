@@ -55,6 +55,7 @@ export function eventOf(message: EventSourceMessage): StreamEvent | undefined {
 }
 
 const KINDS = [
+  ["loading", "loading"],
   ["queue_position", "queue"],
   ["content", "content"],
   ["reasoning", "reasoning"],

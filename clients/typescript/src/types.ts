@@ -15,6 +15,8 @@ export interface Message {
 
 /** How to answer. What is left out takes the server's default. */
 export interface ChatOptions {
+  /** Which model answers, by name or alias; the server's first one, or the session's own. */
+  model?: string;
   /** 0 to 2; 0 always takes the likeliest token. */
   temperature?: number;
   top_p?: number;
@@ -209,6 +211,14 @@ export interface QueueEvent extends Numbered {
   queue_position: number;
 }
 
+/** The model is on its way. Comes before the place in the queue. */
+export interface LoadingEvent extends Numbered {
+  type: "loading";
+  stream_id: string;
+  /** A sentence for people, and how far it is, from 0 to 1. */
+  loading: { message: string; progress: number };
+}
+
 /** The next piece of the reply's text. */
 export interface ContentEvent extends Numbered {
   type: "content";
@@ -233,4 +243,4 @@ export interface DoneEvent extends Numbered, Ending {
 }
 
 /** An event of a stream. Told apart by `type`; the other names are those of the JSON on the wire. */
-export type StreamEvent = QueueEvent | ContentEvent | ReasoningEvent | ToolCallsEvent | DoneEvent;
+export type StreamEvent = LoadingEvent | QueueEvent | ContentEvent | ReasoningEvent | ToolCallsEvent | DoneEvent;

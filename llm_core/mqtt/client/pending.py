@@ -11,6 +11,7 @@ from llm_core.events import (
     ChatEvent,
     ContentDelta,
     Done,
+    Loading,
     Queued,
     ReasoningDelta,
     Timings,
@@ -54,6 +55,8 @@ class Pending:
         self.heard_at = time.monotonic()
         self.ask_again_at = self.heard_at + ASK_AGAIN_SECONDS
         match message.get("type"):
+            case "loading":
+                self._sink(Loading(message["message"], message["progress"]))
             case "accepted":
                 position = int(message["queue_position"])
                 if position != self._position:
@@ -99,8 +102,8 @@ class Pending:
             self._emit(first if sent is None else ToolCallDelta(index, arguments=rest))
         self.ended = True
         usage, timings = Usage(**message["usage"]), Timings(**message.get("timings", {}))
-        dropped, not_kept = message.get("dropped_messages", 0), message.get("not_kept", "")
-        self._sink(Done(message["finish_reason"], usage, timings, dropped, not_kept))
+        remarks = {name: message[name] for name in ("dropped_messages", "not_kept", "model") if name in message}
+        self._sink(Done(message["finish_reason"], usage, timings, **remarks))
 
     def _emit(self, event: ChatEvent) -> None:
         match event:

@@ -22,7 +22,7 @@ from llm_core.errors import (
     ShuttingDown,
     StorageError,
 )
-from llm_core.events import ChatEvent, ChatReply, ContentDelta, Done, Queued, ReplyBuilder, Timings, Usage
+from llm_core.events import ChatEvent, ChatReply, ContentDelta, Done, Loading, Queued, ReplyBuilder, Timings, Usage
 from llm_core.messages import Message
 from llm_core.mqtt.topics import RequestKey
 from llm_core.mqtt.worker.decoder import Arrival
@@ -116,6 +116,8 @@ class Job:
                 match event:
                     case Queued():
                         self._on_queued(event)
+                    case Loading():
+                        self.outbox.loading(event)
                     case Done():
                         pass
                     case _:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from llm_core.errors import InvalidRequest, LLMError, ProjectNotFound
-from llm_core.events import ChatReply, Queued
+from llm_core.events import ChatReply, Loading, Queued
 from llm_core.mqtt import payloads
 from llm_core.mqtt.packets import Incoming, ReplyTo
 from llm_core.mqtt.topics import SHARE, Address, RequestKey, is_below, is_name
@@ -145,6 +145,9 @@ class LegacyOutbox(Outbox):
 
     def queued(self, event: Queued) -> None:
         """They know nothing of queues."""
+
+    def loading(self, event: Loading) -> None:
+        """Nor of models."""
 
     def last_of(self, reply: ChatReply) -> bytes:
         if self._json:

@@ -13,7 +13,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from llm_core.errors import LLMError
-from llm_core.events import ChatEvent, ChatReply, ContentDelta, Queued, ReasoningDelta, ToolCallDelta, event_to_dict
+from llm_core.events import (
+    ChatEvent,
+    ChatReply,
+    ContentDelta,
+    Loading,
+    Queued,
+    ReasoningDelta,
+    ToolCallDelta,
+    event_to_dict,
+)
 from llm_core.mqtt import payloads
 from llm_core.mqtt.packets import ReplyTo
 from llm_core.mqtt.worker.port import Port
@@ -47,7 +56,7 @@ class Outbox:
         self._loop = asyncio.get_running_loop()
         self._accepted: bytes | None = None
         self._position = -1
-        self._queued_at = 0.0
+        self._queued_at = float("-inf")
         self._sent: list[bytes] = []  # the message with number n is at n - 1
         self._last: bytes | None = None
         self._kind = ""
@@ -72,6 +81,13 @@ class Outbox:
         self._position, self._queued_at = event.position, now
         self._accepted = payloads.encode(payloads.accepted(self._port.worker, event.position))
         self._send(self._accepted)
+
+    def loading(self, event: Loading) -> None:
+        """Says that the model is on its way, once in a while."""
+        now = self._loop.time()
+        if now - self._queued_at >= POSITION_SECONDS:
+            self._queued_at = now
+            self._send(payloads.encode(payloads.loading(self._port.worker, event)))
 
     def add(self, event: ChatEvent) -> None:
         """The next piece."""
