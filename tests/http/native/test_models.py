@@ -1,4 +1,4 @@
-"""`/api/llm/models`: which models there are, and what who may does with them, on a real server and a hub on loopback."""
+"""`/api/llm/models`: which there are, and what who may does with them, on a real server and a hub on loopback."""
 
 from __future__ import annotations
 
@@ -36,9 +36,12 @@ ADMINISTERING = [
 
 @contextmanager
 def server(folder: Path, **settings: Any) -> Iterator[httpx.Client]:
-    with loaded_client(folder, **settings) as client, served(client) as url:
-        with httpx.Client(base_url=f"{url}api/llm", timeout=120) as http:
-            yield http
+    with (
+        loaded_client(folder, **settings) as client,
+        served(client) as url,
+        httpx.Client(base_url=f"{url}api/llm", timeout=120) as http,
+    ):
+        yield http
 
 
 @pytest.fixture
