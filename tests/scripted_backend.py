@@ -94,6 +94,9 @@ class ScriptedBackend:
     def forget(self, owner: str, session: str) -> None:
         """Keeps nothing."""
 
+    def also_has(self) -> tuple[str, ...]:
+        return ()
+
     def clear_cache(self) -> None:
         """There is none."""
 

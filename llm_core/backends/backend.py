@@ -66,6 +66,9 @@ class Backend(Protocol[Event]):
     def stats(self) -> EngineStats | None:
         """A look at the engine; None where there is none to look at."""
 
+    def also_has(self) -> tuple[str, ...]:
+        """Names of other models that it could be asked for, once it is ready: those of an engine elsewhere."""
+
     def clear_cache(self) -> None:
         """Forgets every cached prefix, where the backend keeps any."""
 

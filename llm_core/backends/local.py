@@ -138,6 +138,9 @@ class LocalBackend:
     def stats(self) -> EngineStats | None:
         return self._loaded.engine.stats() if self._loaded else None
 
+    def also_has(self) -> tuple[str, ...]:
+        return ()
+
     def clear_cache(self) -> None:
         self._wait().engine.clear_cache()
 

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import astuple, dataclass, field, replace
 from typing import Any, Literal
 
@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 
 ModelState = Literal["absent", "loading", "ready", "failed"]
 _MIB = 1024 * 1024
+_LONGEST_LOOK_SECONDS = 30.0
 _STATES: dict[str, ModelState] = {
     "idle": "loading",
     "downloading": "loading",
@@ -119,7 +120,9 @@ class Pool:
         self._loading = threading.Lock()
         self._members = [Member(each, each.settings(settings)) for each in served]
         self._answers_to_all = len(self._members) == 1
-        self._closed = False
+        self._closed, self._over = False, threading.Event()
+        if settings.model_idle_minutes:
+            threading.Thread(target=self._watch_idle, name="llm-idle", daemon=True).start()
         self.look_further: Callable[[str], ServedModel | None] = lambda _name: None
 
     @classmethod
@@ -162,7 +165,7 @@ class Pool:
         """
         with self._changed:
             for member in self._members:
-                if member.served.source == served.source:
+                if (member.served.source, member.served.server_url) == (served.source, served.server_url):
                     return member
                 if taken := set(member.names) & set(served.names):
                     raise ModelError(f"Another model has the name {min(taken)!r} already.")
@@ -191,6 +194,7 @@ class Pool:
             backend = member.backend
         loaded = backend.start()
         if member.info is None:
+            member.last_used = time.monotonic()
             loaded.add_done_callback(lambda done: self._know(member, done))
         return loaded
 
@@ -235,6 +239,10 @@ class Pool:
             return seen[0] if seen else None
         return EngineStats(*(sum(numbers) for numbers in zip(*map(astuple, seen), strict=True)))
 
+    def also_has(self) -> tuple[str, ...]:
+        """They are all served."""
+        return ()
+
     def clear_cache(self) -> None:
         """Of all models that are ready."""
         for member in self._members:
@@ -251,6 +259,7 @@ class Pool:
     def close(self) -> None:
         with self._changed:
             self._closed = True
+            self._over.set()
             backends = [each.backend for each in self._members if each.backend is not None]
             self._changed.notify_all()
         for backend in backends:
@@ -288,12 +297,15 @@ class Pool:
         with self._changed:
             self._members = [each for each in self._members if each is not member or each is self._members[0]]
 
-    def unload_idle(self, seconds: float) -> None:
-        """Unloads models that nobody has asked for so long."""
-        now = time.monotonic()
-        for member in self._members:
-            if not member.served.pinned and not member.replies and now - member.last_used > seconds:
-                self._unload(member)
+    def _watch_idle(self) -> None:
+        """Unloads models that nobody has asked for in so long as the settings say."""
+        seconds = self._settings.model_idle_minutes * 60
+        while not self._over.wait(min(seconds / 4, _LONGEST_LOOK_SECONDS)):
+            now = time.monotonic()
+            for member in self._members:
+                is_idle = member.state == "ready" and not member.replies and now - member.last_used > seconds
+                if is_idle and not member.served.pinned:
+                    self._unload(member)
 
     def _unload(self, member: Member) -> None:
         with self._changed:
@@ -313,8 +325,16 @@ class Pool:
         if loaded.exception() is None:
             info = loaded.result()
             member.info = replace(info, name=member.served.name) if member.served.name else info
+            for name in member.backend.also_has() if member.backend is not None else ():
+                self._add_beside(member, name)
         elif member.reserved:
             self._release(member, member.reserved)
+
+    def _add_beside(self, member: Member, name: str) -> None:
+        """Serves another model of the engine that serves a model."""
+        own = {"source": name, "name": None, "aliases": (), "pinned": False}
+        with suppress(ModelError):  # its name is another one's
+            self.add(member.served.model_copy(update=own))
 
     def _submit_to(self, member: Member, request: ChatRequest, sink: Sink[Any]) -> Submission[Any] | None:
         """Hands a request to a model that is ready; None where it is not."""

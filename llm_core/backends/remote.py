@@ -113,6 +113,9 @@ class RemoteBackend:
         slots = self._settings.parallel * len(self._settings.server_url)
         return EngineStats(slots=slots, running=self._engines.in_flight)
 
+    def also_has(self) -> tuple[str, ...]:
+        return self._engines.others if self._engines is not None else ()
+
     def clear_cache(self) -> None:
         """There is none here."""
 

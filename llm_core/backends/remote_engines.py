@@ -37,6 +37,7 @@ class Engine:
     Attributes:
         name: For people: its address without what is secret or the same for all.
         model: What to ask for, by the engine's own name for it; None until it has answered.
+        others: What else it could be asked for.
         in_flight: Requests that it has.
         down: Why it is left out; None while it answers.
         knows_tools: What its model is told of tools reaches it; else they have to stand in the text.
@@ -47,6 +48,7 @@ class Engine:
     name: str
     model: str | None = None
     in_flight: int = 0
+    others: tuple[str, ...] = ()
     down: str | None = "it has not answered yet"
     knows_tools: bool = True
     ignores_choice: bool = False
@@ -94,6 +96,11 @@ class Engines:
     @property
     def in_flight(self) -> int:
         return sum(engine.in_flight for engine in self._engines)
+
+    @property
+    def others(self) -> tuple[str, ...]:
+        """Names of models that the engines have beside those that are asked for."""
+        return tuple(sorted({name for engine in self._engines for name in engine.others}))
 
     @property
     def are_down(self) -> bool:
@@ -153,13 +160,15 @@ class Engines:
     async def _probe(self, engine: Engine) -> None:
         """Asks an engine what it serves."""
         try:
-            model = await self._ask(engine)
+            served = await self._ask(engine)
         except EngineFault as fault:
             # One that is busy making replies may well take its time; what breaks under them is seen by themselves.
             if not engine.in_flight:
                 self.mark_down(engine, fault.error.message)
             return
+        model = self._choose(served)
         info = remote_info(engine.url, model)
+        engine.others = tuple(str(each["id"]) for each in served if each is not model)
         if engine.down:  # it may have another model, or other options
             engine.knows_tools = await self._knows_tools(engine)
             engine.ignores_choice = not engine.knows_tools
@@ -168,15 +177,17 @@ class Engines:
         self._on_answer(info)
         self._changed.set()
 
-    async def _ask(self, engine: Engine) -> Mapping[str, Any]:
-        """The model that it serves, as its list has it."""
+    async def _ask(self, engine: Engine) -> list[dict[str, Any]]:
+        """The models that it serves, as its list has them."""
         try:
             async with asyncio.timeout(PROBE_TIMEOUT_SECONDS):
                 response = await self._connections.get(f"{engine.api}/models")
                 if response.status_code == 404:  # an engine of one model need not list it
-                    return {"id": engine.name}
+                    return [{"id": engine.name}]
                 response.raise_for_status()
-                return self._choose(response.json()["data"])
+                listed: list[dict[str, Any]] = response.json()["data"]
+                self._choose(listed)  # a list without a model fails here, and is told as what it is
+                return listed
         except TimeoutError:
             raise fault_of(httpx2.ConnectTimeout("no answer"), engine.name) from None
         except Exception as error:

@@ -120,6 +120,10 @@ class _Engine(Collector):
         )
         if stats is None:
             return
+        memory = GaugeMetricFamily("llm_model_memory_bytes", "Memory that a model has", labels=["model", "state"])
+        for member in self._client.models.members:
+            memory.add_metric([member.name, member.state], member.reserved)
+        yield memory
         for name, said, value in (
             ("llm_slots", "Replies that can be made at the same time", stats.slots),
             ("llm_running", "Requests that have a slot", stats.running),

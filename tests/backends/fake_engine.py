@@ -98,6 +98,7 @@ class FakeEngine:
 
     def __init__(self, *, model: str = MODEL, props: dict[str, Any] | None = None) -> None:
         self.model = model
+        self.others: tuple[str, ...] = ()
         self.props = props  # of llama-server; others have none
         self.answers: list[Answer] = [streams(reply("Hello", " there"))]
         self.asked: list[Asked] = []
@@ -165,7 +166,8 @@ class FakeEngine:
         asked = Asked(first.split()[1], headers, json.loads(data) if data else {})
         if asked.path.endswith("/models"):
             self.looks.append(asked)
-            _write_json(writer, 200, {"data": [{"id": self.model, "max_model_len": 4096}]}, {})
+            names = [self.model, *self.others]
+            _write_json(writer, 200, {"data": [{"id": name, "max_model_len": 4096} for name in names]}, {})
             return True
         if asked.path == "/props":
             _write_json(writer, 200 if self.props else 404, self.props or {"detail": "Not Found"}, {})

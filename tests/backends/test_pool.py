@@ -17,6 +17,7 @@ from llm_core.errors import InvalidRequest, ModelError, ModelNotFound, TimedOut
 from llm_core.events import ChatEvent, ContentDelta, Done, Loading, Queued
 from llm_core.settings import Settings
 from tests.engine.conftest import sliding_window_path as sliding_window_path
+from tests.waiting import wait_until
 
 SMOL, GEMMA = "SmolLM2-135M-Instruct", "gemma-3-270m"
 MIB = 1 << 20
@@ -155,8 +156,28 @@ def test_a_switch_in_the_middle_of_ten_replies_loses_none_and_never_exceeds_the_
 
 
 def test_what_cannot_fit_is_refused_with_what_to_do(both: dict[str, Any]) -> None:
-    with LLMClient(Settings(**both, memory_mb=300)) as client:
+    with LLMClient(Settings(**both, memory_mb=240)) as client:
         assert client.chat(HELLO, max_tokens=1).model == SMOL
-        with pytest.raises(ModelError, match=f"{GEMMA} needs .* and there is 314.6 MB for it.*LLM_MEMORY_MB"):
+        with pytest.raises(ModelError, match=f"{GEMMA} needs .* and there is .* MB for it.*LLM_MEMORY_MB"):
             ask(client, GEMMA)
+        assert client.models.member(SMOL).state == "ready"  # it has not left for nothing
+
+
+def test_a_model_that_nobody_asks_for_leaves_and_comes_back(both: dict[str, Any]) -> None:
+    with LLMClient(Settings(**both, model_idle_minutes=0.005)) as client:
         assert client.chat(HELLO, max_tokens=1).model == SMOL
+        wait_until(lambda: client.models.member().state == "absent", "it has left")
+
+        assert client.status().state == "ready"  # as far as callers are concerned
+        assert client.chat(HELLO, max_tokens=1).model == SMOL
+
+
+def test_each_model_has_its_own_settings(both: dict[str, Any], sliding_window_path: Path, tmp_path: Path) -> None:
+    path = tmp_path / "models.yaml"
+    path.write_text(
+        f"models: [{{source: bundled, max_tokens: 2}}, {{source: {sliding_window_path}, name: gem, max_tokens: 3}}]"
+    )
+    with LLMClient(Settings(**both | {"models": path, "temperature": 0})) as client:
+        told = [client.chat(HELLO, model=name).usage.completion_tokens for name in (SMOL, "gem")]
+
+    assert told == [2, 3]
