@@ -28,6 +28,7 @@ TITLES = {
     "overflow": "A conversation that has outgrown its context",
     "restart": "The next turn of a long session, before and after the process ended",
     "swa": "A model with a sliding window: a second turn, and an earlier one edited",
+    "models": "Two models in one process, the same file under two names",
     "memory": "Memory over many short requests",
     "mqtt": "20 streams over MQTT and over HTTP, from one process",
     "constraint": "8 streams held to a schema against 8 free ones",

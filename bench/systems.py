@@ -50,11 +50,15 @@ class EngineInProcess:
 
     name = "engine"
 
-    def __init__(self, client: LLMClient) -> None:
-        self.client = client
+    def __init__(self, client: LLMClient, model: str = "") -> None:
+        self.client, self._model = client, model
+
+    def asked_for(self, model: str) -> EngineInProcess:
+        """The same, for another of its models."""
+        return EngineInProcess(self.client, model)
 
     async def stream(self, messages: Messages, max_tokens: int, user: str = "") -> AsyncGenerator[Piece]:
-        events = self.client.achat_stream(messages, temperature=0, max_tokens=max_tokens, owner=user)
+        events = self.client.achat_stream(messages, temperature=0, max_tokens=max_tokens, owner=user, model=self._model)
         async with aclosing(events):
             async for event in events:
                 if isinstance(event, ContentDelta) and event.text:
