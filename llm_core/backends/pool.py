@@ -26,6 +26,7 @@ from llm_core.errors import EngineClosed, LLMError, ModelError, ModelNotFound
 from llm_core.events import ChatEvent, Done
 from llm_core.models.info import ModelInfo
 from llm_core.models.served import ServedModel
+from llm_core.models.source import BundledModel
 from llm_core.reading import Sink
 from llm_core.request import ChatRequest
 from llm_core.settings import Settings
@@ -140,14 +141,15 @@ class Pool:
         return tuple(self._members)
 
     def member(self, name: str = "") -> Member:
-        """A model by its name or an alias; the one that the operator has named answers to any name.
+        """A model by its name or an alias; without one the default. The one that the operator has named answers to any
+        name.
 
         Raises:
             ModelNotFound: There is none of that name; the message has those that there are.
         """
         members = self._members
         if not name:
-            return members[0]
+            return self._stand_in() or members[0]
         if found := next((each for each in members if name in each.names), None):
             return found
         if further := self.look_further(name):
@@ -156,6 +158,13 @@ class Pool:
             return members[0]
         names = ", ".join(each.name for each in members)
         raise ModelNotFound(f"The model {name[:200]!r} is not here. There is: {names}.")
+
+    def _stand_in(self) -> Member | None:
+        """The bundled model for as long as the default one is being fetched, where it may answer in its place."""
+        default = self._members[0]
+        if not self._settings.fallback or default.backend is None or default.status().state != "downloading":
+            return None
+        return self.add(ServedModel(source=str(BundledModel())))
 
     def add(self, served: ServedModel) -> Member:
         """Serves one more model from now on; the same one again is no other.
@@ -182,7 +191,7 @@ class Pool:
             ModelNotFound: There is no model of that name.
             EngineClosed: The pool has been closed.
         """
-        member = self.member(name)
+        member = self.member(name) if name else self._members[0]
         with self._changed:
             if self._closed:
                 raise EngineClosed("The client has been closed.")
@@ -206,12 +215,12 @@ class Pool:
 
     def info(self, name: str = "") -> ModelInfo | None:
         """What a model is that has been loaded and has left; None of others: `start` says that."""
-        member = self.member(name)
+        member = self.member(name) if name else self._members[0]
         return member.info if member.backend is None else None
 
     def status(self, name: str = "") -> LoadStatus:
         """How far loading of a model is: of the default one, or that of a name."""
-        return self.member(name).status()
+        return (self.member(name) if name else self._members[0]).status()
 
     def submit(self, request: ChatRequest, sink: Sink[Any]) -> Submission[Any]:
         """Hands a request to its model, as soon as that is ready.

@@ -141,12 +141,12 @@ def _python(root: Path, spec: Spacefile) -> Iterator[str]:
 
 
 def _model(spec: Spacefile) -> Iterator[str]:
-    source = spec.source
-    if isinstance(source, FileModel) and not any(source.path.is_relative_to(folder) for folder in spec.mounts()):
-        yield (
-            f"{spacefile.NAME}: the model {source} is on no volume of the Space's storage. Use bundled, a model of the "
-            "Hub (hf:OWNER/REPO), or mount the repository it is in."
-        )
+    for source in spec.sources:
+        if isinstance(source, FileModel) and not any(source.path.is_relative_to(folder) for folder in spec.mounts()):
+            yield (
+                f"{spacefile.NAME}: the model {source} is on no volume of the Space's storage. Use bundled, a model of "
+                "the Hub (hf:OWNER/REPO), or mount the repository it is in."
+            )
 
 
 def _names(spec: Spacefile) -> Iterator[str]:

@@ -83,7 +83,14 @@ def _model(value: str) -> str:
         raise ValueError(error.message) from None
     if isinstance(source, FileModel) and not source.path.is_absolute():
         raise ValueError(f"{value!r} is a file on this machine, which a Space does not have. {FORMS}")
+    if "," in value:
+        raise ValueError(f"{value!r} has a comma. Write several models as a list")
     return value
+
+
+def _listed(value: object) -> object:
+    """One model is a list of one."""
+    return (value,) if isinstance(value, str) else value
 
 
 def _plain_path(value: str) -> str:
@@ -98,6 +105,7 @@ def _volume(value: str) -> str:
 
 
 Line = Annotated[str, AfterValidator(_one_line)]
+ModelSpec = Annotated[str, AfterValidator(_model)]
 VariableName = Annotated[str, _shape(_VARIABLE, "name of a variable: capitals, digits and underscores")]
 Volume = Annotated[str, AfterValidator(_volume)]
 
@@ -112,7 +120,7 @@ class Spacefile(BaseModel):
         app_file: What the Space runs.
         hardware: Name of a machine of the Hub's.
         storage: Buckets and repositories mounted into the Space, `hf://buckets/OWNER/NAME:/data[:ro]`.
-        model: `LLM_MODEL` of the Space.
+        model: `LLM_MODEL` of the Space: a model, or a list of which the first one is the default.
         variables: Other settings. Everyone can read them.
         secrets: Names of variables whose values only the Space sees; deploying asks for the values.
         wheel_index: Where pip finds llama-cpp-python compiled.
@@ -133,15 +141,15 @@ class Spacefile(BaseModel):
     app_file: Annotated[str, AfterValidator(_plain_path)] = "app.py"
     hardware: Annotated[str, _shape(re.compile(r"[a-z0-9-]+"), "name of a machine such as cpu-basic")] = "cpu-basic"
     storage: tuple[Volume, ...] = ()
-    model: Annotated[str, AfterValidator(_model)] = "bundled"
+    model: Annotated[tuple[ModelSpec, ...], Field(min_length=1, max_length=20), BeforeValidator(_listed)] = ("bundled",)
     variables: Mapping[VariableName, Annotated[str, BeforeValidator(_text)]] = {}
     secrets: tuple[VariableName, ...] = ()
     wheel_index: Annotated[str, _shape(_INDEX, "address of an index of wheels, https://…")] = CPU_WHEELS
 
     @property
-    def source(self) -> ModelSource:
+    def sources(self) -> tuple[ModelSource, ...]:
         """What `model` means."""
-        return parse_source(self.model)
+        return tuple(map(parse_source, self.model))
 
     @property
     def has_gpu(self) -> bool:
@@ -154,7 +162,7 @@ class Spacefile(BaseModel):
 
     def environment(self) -> dict[str, str]:
         """The Space's variables, the model's among them."""
-        return {"LLM_MODEL": self.model, **self.variables}
+        return {"LLM_MODEL": ",".join(self.model), **self.variables}
 
     def front_matter(self) -> dict[str, Any]:
         """What the Hub reads at the top of the Space's README.md."""
@@ -171,7 +179,7 @@ class Spacefile(BaseModel):
             "short_description": self.short_description,
             "license": self.license,
             "tags": list(self.tags),
-            "models": [self.source.repo] if isinstance(self.source, HubModel) else [],
+            "models": [source.repo for source in self.sources if isinstance(source, HubModel)],
         }
         return {name: value for name, value in fields.items() if value not in (None, [])}
 
