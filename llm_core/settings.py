@@ -25,6 +25,7 @@ from llm_core.tokens import ApiToken, parse_tokens
 if TYPE_CHECKING:  # SQLAlchemy takes 0.1 s, which most commands can do without
     from sqlalchemy.engine.url import URL
 
+DEFAULT_CONTEXT_TOKENS = 4096
 DEFAULT_SYSTEM_PROMPT = "You are a helpful assistant. Answer clearly and briefly."
 
 LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost", "::1"})

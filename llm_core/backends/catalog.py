@@ -6,18 +6,16 @@ import threading
 import time
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from pathlib import Path
 from typing import Literal
 
 from llm_core.backends.pool import Member, ModelState, Pool
-from llm_core.engine.facts import DEFAULT_CONTEXT_TOKENS
 from llm_core.errors import InvalidRequest, ModelError, ModelNotFound
 from llm_core.models.cache import cached_models
 from llm_core.models.downloads import Download, Downloads, DownloadStatus
-from llm_core.models.fit import Fit, fit_of, footprint_of
+from llm_core.models.fit import Fit, fit_of
 from llm_core.models.folder import models_below
-from llm_core.models.header import ModelHeader, read_model_header
-from llm_core.models.info import ModelInfo, describe
+from llm_core.models.here import ModelHere, Wish, look_at
+from llm_core.models.info import ModelInfo
 from llm_core.models.removal import remove_model
 from llm_core.models.resolve import find
 from llm_core.models.served import ServedModel
@@ -215,14 +213,12 @@ class Catalog:
 
     def _on_disk(self, entry: CatalogEntry, resolved: ResolvedModel, settings: Settings) -> CatalogEntry:
         """What a file's header says of a model that is not loaded."""
-        try:
-            header = _header(resolved.path, resolved.path.stat().st_mtime_ns)
-        except (ModelError, OSError) as error:
-            return replace(entry, state="failed", message=f"It cannot be used: {error}")
-        footprint = footprint_of(resolved.path, header, kv_type=settings.kv_type, prepares=settings.prepare == "auto")
-        context = settings.context_tokens or min(DEFAULT_CONTEXT_TOKENS, header.context_train or DEFAULT_CONTEXT_TOKENS)
-        need = footprint.need(context=context, slots=settings.parallel).total
-        return replace(entry, info=describe(header, resolved), need_bytes=need, fit=self._fit(need))
+        here = _look_at(resolved, resolved.path.stat().st_mtime_ns, Wish.of(settings, self._pool.limit))
+        if here.problem is not None:
+            entry = replace(entry, state="failed", message=f"It cannot be used: {here.problem}")
+        if here.memory is None:
+            return replace(entry, info=here.info)
+        return replace(entry, info=here.info, need_bytes=here.memory.need.total, fit=here.memory.fit)
 
     def _fit(self, need: int | None) -> Fit | None:
         return None if need is None else fit_of(need, self._pool.limit)
@@ -252,5 +248,5 @@ def _bundled() -> list[ResolvedModel]:
 
 
 @lru_cache(maxsize=256)
-def _header(path: Path, _changed: int) -> ModelHeader:
-    return read_model_header(path)
+def _look_at(resolved: ResolvedModel, _changed: int, wish: Wish) -> ModelHere:
+    return look_at(resolved, wish)

@@ -19,7 +19,7 @@ from llm_core.chat.chat import Chat
 from llm_core.chat.reply import ReplyTranslator
 from llm_core.engine.capacity import context_tokens, default_threads
 from llm_core.engine.engine import Engine
-from llm_core.engine.facts import DEFAULT_CONTEXT_TOKENS, EngineOptions, EngineStats
+from llm_core.engine.facts import EngineOptions, EngineStats
 from llm_core.engine.kv.state_path import state_folder
 from llm_core.engine.llama.model import Model
 from llm_core.engine.llama.prepared import FORM, folder_of, prepared_file
@@ -29,12 +29,12 @@ from llm_core.events import ChatEvent
 from llm_core.models.fit import footprint_of
 from llm_core.models.header import read_model_header
 from llm_core.models.info import ModelInfo, describe
-from llm_core.models.progress import size_text
 from llm_core.models.resolve import resolve
+from llm_core.models.size import size_text
 from llm_core.models.source import BundledModel, HubModel, ResolvedModel, parse_source
 from llm_core.reading import Sink
 from llm_core.request import ChatRequest
-from llm_core.settings import Settings
+from llm_core.settings import DEFAULT_CONTEXT_TOKENS, Settings
 from llm_core.structured_output.constraint import ConstraintCompiler
 from llm_core.structured_output.grammar import reply_grammar
 

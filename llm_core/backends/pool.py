@@ -15,15 +15,14 @@ from contextlib import AbstractContextManager, suppress
 from dataclasses import astuple, dataclass, field, replace
 from typing import Any, Literal
 
-import psutil
-
 from llm_core.backends.backend import Backend, LoadStatus, Submission
-from llm_core.backends.room import Room, memory_limit
+from llm_core.backends.room import Room
 from llm_core.backends.waiting import WaitingSubmission
 from llm_core.engine.facts import EngineStats
 from llm_core.engine.kv.state_path import remove_states_of
 from llm_core.errors import EngineClosed, LLMError, ModelError, ModelNotFound
 from llm_core.events import ChatEvent, Done
+from llm_core.memory import free_memory, memory_limit
 from llm_core.models.info import ModelInfo
 from llm_core.models.served import ServedModel
 from llm_core.models.source import BundledModel
@@ -400,7 +399,7 @@ class Pool:
     def _most(self, member: Member) -> int:
         others = [each for each in self._members if each is not member]
         leaving = sum(each.reserved for each in others if not each.served.pinned)
-        return min(self.left + leaving, psutil.virtual_memory().available + leaving)
+        return min(self.left + leaving, free_memory() + leaving)
 
 
 class _Share:

@@ -3,23 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext, suppress
-from pathlib import Path
+from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
-import psutil
-
-_CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
-_MARGIN = 0.1  # of the memory is for the system, Python and the page
-
-
-def memory_limit() -> int:
-    """Bytes that models may have: what the machine has, or its container may have, less a margin."""
-    total: int = psutil.virtual_memory().total
-    for file in _CGROUP_LIMITS:
-        with suppress(OSError, ValueError):  # not every system has it; "max" is no number
-            total = min(total, int(file.read_text()))
-    return int(total * (1 - _MARGIN))
+from llm_core.memory import free_memory
 
 
 class Room(Protocol):
@@ -61,4 +48,4 @@ class WholeMachine:
 
     @property
     def most(self) -> int:
-        return psutil.virtual_memory().available
+        return free_memory()

@@ -6,10 +6,11 @@ import logging
 
 import psutil
 
-from llm_core.engine.facts import DEFAULT_CONTEXT_TOKENS
 from llm_core.engine.llama.model import Model
 from llm_core.errors import SettingsError
 from llm_core.kv_type import BLOCK, KvType
+from llm_core.memory import free_memory
+from llm_core.settings import DEFAULT_CONTEXT_TOKENS
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +41,7 @@ def context_tokens(
             f"Allowed: at most {trained}."
         )
     tokens = wanted or min(DEFAULT_CONTEXT_TOKENS, trained)
-    free = psutil.virtual_memory().available if free_bytes is None else free_bytes
+    free = free_memory() if free_bytes is None else free_bytes
     of_a_token = model.kv_bytes_per_token(kv_type) * slots
     fitting = int(free * _SHARE_OF_FREE_MEMORY / of_a_token)
     if fitting >= tokens:

@@ -10,8 +10,6 @@ from llm_core.kv_type import KvType
 
 Drafts = Literal["off", "sure", "auto"]
 
-DEFAULT_CONTEXT_TOKENS = 4096
-
 
 @dataclass(frozen=True, slots=True)
 class EngineOptions:

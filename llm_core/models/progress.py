@@ -10,16 +10,9 @@ from typing import Any
 
 from tqdm import tqdm
 
+from llm_core.models.size import size_text
+
 OnProgress = Callable[[float, str], None]
-
-
-def size_text(size: float) -> str:
-    """A number of bytes as the Hub and file managers write it: `98.4 MB`."""
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} TB"
 
 
 class DownloadProgress(AbstractContextManager["DownloadProgress"]):
@@ -57,10 +50,13 @@ class DownloadProgress(AbstractContextManager["DownloadProgress"]):
         progress = self
 
         class FileBar:
-            """Passes the bytes of one file on. Has the methods that huggingface_hub calls, and draws nothing."""
+            """Passes the bytes of one file on, those that came earlier first. Has the methods that huggingface_hub
+            calls, and draws nothing."""
 
             def __init__(self, *_: object, total: int | None = None, initial: int = 0, **__: object) -> None:
                 self.total, self.n = total, initial
+                if initial:
+                    progress.add(initial)
 
             def update(self, size: int = 1) -> None:
                 self.n += size

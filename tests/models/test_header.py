@@ -118,10 +118,14 @@ class TestRealModels:
         header = read_model_header(lfm2(model_path, tmp_path / "a.gguf"))
 
         assert header.heads_kv == (0, 2, 0, 2)
-        assert header.kv_bytes_per_token() == 2 * 2 * (32 + 32) * 2
+        assert header.kv_bytes_per_token() == 2 * 2 * (32 + 32) * 2, "llama.cpp logs 2 MiB for 8 x 512 tokens"
+        assert header.state_bytes == 2 * 2 * 64 * 4
 
-    def test_a_recurrent_one_keeps_none(self, model_path: Path, tmp_path: Path) -> None:
-        assert read_model_header(mamba(model_path, tmp_path / "a.gguf")).kv_bytes_per_token() == 0
+    def test_a_recurrent_one_keeps_none_and_a_state(self, model_path: Path, tmp_path: Path) -> None:
+        header = read_model_header(mamba(model_path, tmp_path / "a.gguf"))
+
+        assert header.kv_bytes_per_token() == 0
+        assert header.state_bytes == 4 * (3 * 128 + 128 * 16) * 4, "llama.cpp logs 0.30 MiB for eight"
 
 
 class TestFacts:
@@ -150,10 +154,20 @@ class TestFacts:
         assert (header.has_tools, header.can_switch_thinking, header.has_system) == (True, True, False)
         assert header_of(tmp_path, model_file()).chat_template is None
 
-    def test_an_embedding_model_makes_no_text(self, tmp_path: Path) -> None:
-        assert header_of(tmp_path, model_file()).makes_text
-        assert not header_of(tmp_path, model_file("bert", pooling_type=1)).makes_text
-        assert not header_of(tmp_path, model_file("bert", **{"attention.causal": False})).makes_text
+    @pytest.mark.parametrize(
+        ("data", "said"),
+        [
+            (model_file(), None),
+            (model_file(general__type="model"), None),
+            (model_file(general__type="adapter"), "companion of one: adapter."),
+            (model_file("bert", pooling_type=1), "embedding model"),
+            (model_file("bert", **{"attention.causal": False}), "embedding model"),
+        ],
+    )
+    def test_what_cannot_chat_is_known(self, tmp_path: Path, data: bytes, said: str | None) -> None:
+        why_not = header_of(tmp_path, data).why_not_a_chat_model()
+
+        assert why_not is None if said is None else said in str(why_not)
 
     def test_all_parts_of_a_split_model_count(self, tmp_path: Path) -> None:
         first = written(tmp_path, model_file(tensors=[(10, 10)]), "a-00001-of-00002.gguf")
