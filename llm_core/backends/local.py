@@ -21,6 +21,7 @@ from llm_core.engine.capacity import context_tokens, default_threads
 from llm_core.engine.engine import Engine
 from llm_core.engine.facts import EngineOptions, EngineStats
 from llm_core.engine.kv.state_path import state_folder
+from llm_core.engine.llama.library import uses_gpu
 from llm_core.engine.llama.model import Model
 from llm_core.engine.llama.prepared import FORM, folder_of, prepared_file
 from llm_core.engine.sequence import EngineEvent, GenerationRequest, Sequence
@@ -183,6 +184,8 @@ class LocalBackend:
             self._info.set_result(loaded.info)
 
     def _fail(self, error: LLMError) -> None:
+        if self._model is not None:
+            self._model.close()
         self._status = LoadStatus("failed", 0.0, error.message)
         self._info.set_exception(error)
 
@@ -252,7 +255,10 @@ class LocalBackend:
         settings, header = self._settings, read_model_header(path)
         slots = settings.parallel
         footprint = footprint_of(path, header, kv_type=settings.kv_type, prepares=settings.prepare == "auto")
-        context = self._wanted or min(DEFAULT_CONTEXT_TOKENS, header.context_train or DEFAULT_CONTEXT_TOKENS)
+        context = self._wanted or DEFAULT_CONTEXT_TOKENS
+        context = min(context, header.context_train or context)
+        if uses_gpu(settings.gpu_layers):  # whose memory is not known here
+            return context
         need, most = footprint.need(context=context, slots=slots), self._room.most
         if need.total > most:
             fitting = footprint.what_would_fit(most, context=context, slots=slots)

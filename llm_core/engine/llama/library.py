@@ -38,3 +38,8 @@ def start_backend() -> None:
     """Readies the library; harmless when it is ready."""
     lib.llama_log_set(_on_log, ctypes.c_void_p(0))
     lib.llama_backend_init()
+
+
+def uses_gpu(gpu_layers: int) -> bool:
+    """Whether a model of which so many layers are asked for on a GPU has some there."""
+    return gpu_layers != 0 and bool(lib.llama_supports_gpu_offload())

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from llm_core.engine.llama.library import binding, last_complaints, lib, start_backend
+from llm_core.engine.llama.library import binding, last_complaints, lib, start_backend, uses_gpu
 from llm_core.engine.llama.model_file import check_file, why_not_loaded
 from llm_core.errors import EngineClosed, ModelError
 from llm_core.kv_type import BLOCK, BLOCK_BYTES, KvType
@@ -95,7 +95,7 @@ class Model:
         pointer = lib.llama_model_load_from_file(str(path).encode(), params)
         if not pointer:
             raise ModelError(why_not_loaded(path, list(last_complaints)))
-        model = cls(pointer, path, on_gpu=gpu_layers != 0 and bool(lib.llama_supports_gpu_offload()))
+        model = cls(pointer, path, on_gpu=uses_gpu(gpu_layers))
         if (reason := model._why_not_a_generator()) is not None:
             model.close()
             raise ModelError(f"{path.name} {reason}. Choose a chat model instead.")
