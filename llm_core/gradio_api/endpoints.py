@@ -43,11 +43,17 @@ def add_endpoints(client: LLMClient, admit: Admit) -> None:
         temperature: float = default_temperature,
         max_tokens: int = default_tokens,
         response_format: dict[str, Any] | None = None,
+        model: str | None = None,
     ) -> str:
         """The reply to a conversation, as it is made."""
         owner = admitted(request, admit)
         events = client.achat_stream(
-            messages, temperature=temperature, max_tokens=max_tokens, response_format=response_format, owner=owner
+            messages,
+            temperature=temperature,
+            max_tokens=max_tokens,
+            response_format=response_format,
+            model=model,
+            owner=owner,
         )
         async with aclosing(texts_so_far(events)) as texts:
             async for text in texts:
@@ -60,11 +66,17 @@ def add_endpoints(client: LLMClient, admit: Admit) -> None:
         temperature: float = default_temperature,
         max_tokens: int = default_tokens,
         response_format: dict[str, Any] | None = None,
+        model: str | None = None,
     ) -> str:
         """The whole reply to a conversation."""
         owner = admitted(request, admit)
         return await client.agenerate(
-            messages, temperature=temperature, max_tokens=max_tokens, response_format=response_format, owner=owner
+            messages,
+            temperature=temperature,
+            max_tokens=max_tokens,
+            response_format=response_format,
+            model=model,
+            owner=owner,
         )
 
     @with_sentences_stream
@@ -75,6 +87,7 @@ def add_endpoints(client: LLMClient, admit: Admit) -> None:
         temperature: float = default_temperature,
         max_tokens: int = default_tokens,
         response_format: dict[str, Any] | None = None,
+        model: str | None = None,
     ) -> str:
         """The reply in a session, as it is made."""
         owner = admitted(request, admit)
@@ -84,6 +97,7 @@ def add_endpoints(client: LLMClient, admit: Admit) -> None:
             temperature=temperature,
             max_tokens=max_tokens,
             response_format=response_format,
+            model=model,
             owner=owner,
         )
         async with aclosing(texts_so_far(events)) as texts:
@@ -98,6 +112,7 @@ def add_endpoints(client: LLMClient, admit: Admit) -> None:
         temperature: float = default_temperature,
         max_tokens: int = default_tokens,
         response_format: dict[str, Any] | None = None,
+        model: str | None = None,
     ) -> str:
         """The whole reply in a session."""
         owner = admitted(request, admit)
@@ -107,6 +122,7 @@ def add_endpoints(client: LLMClient, admit: Admit) -> None:
             temperature=temperature,
             max_tokens=max_tokens,
             response_format=response_format,
+            model=model,
             owner=owner,
         )
         return reply.content
@@ -130,7 +146,13 @@ def add_endpoints(client: LLMClient, admit: Admit) -> None:
         found = await asyncio.to_thread(client.sessions.list, owner=owner_of_call(request))
         return [summary_dict(summary) for summary in found]
 
+    @with_sentences
+    async def models(request: gr.Request) -> list[str]:
+        """The names of the models that can be asked for, the default one first."""
+        return [member.name for member in client.models.members]
+
     for endpoint in (
+        models,
         chat_stream,
         chat_complete,
         session_chat_stream,

@@ -32,11 +32,12 @@ def tool_endpoints(client: LLMClient, admit: Admit) -> list[Callable[..., Any]]:
         tool_choice: str | dict[str, Any] = "auto",
         temperature: float = default_temperature,
         max_tokens: int = default_tokens,
+        model: str | None = None,
     ) -> dict[str, Any]:
         """The reply to a conversation as it is made: {content, tool_calls, finish_reason}. You run what is called."""
         owner = admitted(request, admit)
         options: dict[str, Any] = {"tools": tools, "tool_choice": tool_choice, "temperature": temperature}
-        events = client.achat_stream(messages, max_tokens=max_tokens, owner=owner, **options)
+        events = client.achat_stream(messages, max_tokens=max_tokens, model=model, owner=owner, **options)
         async with aclosing(_replies_so_far(events)) as replies:
             async for reply in replies:
                 yield reply
@@ -51,12 +52,13 @@ def tool_endpoints(client: LLMClient, admit: Admit) -> list[Callable[..., Any]]:
         tool_results: list[dict[str, Any]] | None = None,
         temperature: float = default_temperature,
         max_tokens: int = default_tokens,
+        model: str | None = None,
     ) -> dict[str, Any]:
         """The same in a session: to a message, or to the results of the calls of its last reply."""
         owner = admitted(request, admit)
         options: dict[str, Any] = {"tools": tools, "tool_choice": tool_choice, "temperature": temperature}
         events = client.achat_session_stream(
-            session_id, message, tool_results=tool_results, max_tokens=max_tokens, owner=owner, **options
+            session_id, message, tool_results=tool_results, max_tokens=max_tokens, model=model, owner=owner, **options
         )
         async with aclosing(_replies_so_far(events)) as replies:
             async for reply in replies:

@@ -1,0 +1,73 @@
+"""What people can choose: served, on this machine, and named by whom."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llm_core.client import LLMClient
+from llm_core.errors import InvalidRequest, ModelError, ModelNotFound
+from llm_core.settings import Settings
+from tests.engine import random_model
+from tests.engine.conftest import model_path as model_path
+from tests.models.conftest import cache as cache
+from tests.models.conftest import hub as hub
+
+HELLO = [{"role": "user", "content": "Say hello."}]
+
+pytestmark = pytest.mark.local_engine
+
+
+@pytest.fixture
+def settings(model_path: Path, cache: Path, tmp_path: Path) -> dict[str, Any]:
+    """Those of a server with a folder of models: one that can be used, and one that cannot."""
+    folder = tmp_path / "models"
+    (folder / "sub").mkdir(parents=True)
+    random_model.lfm2(model_path, folder / "sub" / "tiny-Q8_0.gguf")
+    (folder / "broken.gguf").write_bytes(b"GGUF" + bytes(100))
+    return {"models_dir": folder, "parallel": 1, "context_tokens": 512, "data_dir": tmp_path}
+
+
+def test_what_lies_in_the_folder_can_be_chosen_by_its_name(settings: dict[str, Any]) -> None:
+    with LLMClient(Settings(**settings)) as client:
+        entries = {entry.name: entry for entry in client.catalog.entries()}
+
+        assert client.catalog.entries()[0].is_default
+        assert (entries["tiny"].state, entries["tiny"].is_served, entries["tiny"].fit) == ("here", False, "fits")
+        assert entries["broken"].state == "failed"
+        assert client.chat(HELLO, model="tiny", max_tokens=2).model == "tiny"
+        assert client.catalog.entry("tiny").state == "ready"
+
+
+@pytest.mark.parametrize("others", [{"api_tokens": "ann:secret"}, {"public": True}])
+def test_where_others_can_call_only_what_is_served_can_be_named(
+    settings: dict[str, Any], others: dict[str, Any]
+) -> None:
+    with LLMClient(Settings(**settings | others | {"model": "bundled,bundled2.gguf"})) as client:
+        with pytest.raises(ModelNotFound):
+            client.chat(HELLO, model="tiny")
+        client.catalog.load("tiny")  # who may has it served
+        assert client.chat(HELLO, model="tiny", max_tokens=2).model == "tiny"
+
+
+def test_a_model_of_the_folder_is_removed_with_its_file_and_others_are_not(settings: dict[str, Any]) -> None:
+    with LLMClient(Settings(**settings)) as client:
+        client.chat(HELLO, model="tiny", max_tokens=2)
+
+        assert client.catalog.remove("tiny") > 0
+        assert "tiny" not in {entry.name for entry in client.catalog.entries()}
+        with pytest.raises(InvalidRequest, match="default model"):
+            client.catalog.remove("SmolLM2-135M-Instruct")
+
+
+def test_a_model_elsewhere_on_the_disk_is_not_removed(settings: dict[str, Any], tmp_path: Path) -> None:
+    elsewhere = tmp_path / "mine.gguf"
+    shutil.copy(settings["models_dir"] / "sub" / "tiny-Q8_0.gguf", elsewhere)
+    with LLMClient(Settings(**settings | {"model": f"bundled,{elsewhere}"})) as client:
+        with pytest.raises(ModelError, match="not removed"):
+            client.catalog.remove("mine")
+        assert client.chat(HELLO, model="mine", max_tokens=2).model == "mine"
+    assert elsewhere.exists()
