@@ -99,6 +99,7 @@ class Settings(BaseSettings):
 
     Attributes:
         model: `bundled`, the path of a `.gguf` file, or `hf:OWNER/REPO[:FILE-OR-GLOB][@REVISION]`.
+        models_dir: Folder whose `.gguf` files are models of this machine, beside those of the Hub's cache.
         prepare: `auto`: a small model whose weights have a form that this processor computes slowly gets a copy that it
             computes faster, once. `off`: the file as it is.
         fallback: The bundled model serves where `model` cannot be downloaded.
@@ -153,6 +154,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="LLM_", env_ignore_empty=True, frozen=True, extra="ignore")
 
     model: Annotated[str, Field(min_length=1, max_length=4096)] = "bundled"
+    models_dir: Path | None = None
     prepare: Literal["auto", "off"] = "auto"
     fallback: bool = Field(default_factory=on_space)
     server_url: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed), AfterValidator(_engines)] = ()
