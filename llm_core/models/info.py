@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from llm_core.models.choice import parts_of, plain_name
-from llm_core.models.quantization import quantization_of, without_quantization
+from llm_core.models.quantization import quantization_in, quantization_of, without_quantization
 from llm_core.models.source import ResolvedModel
-
-if TYPE_CHECKING:  # llama.cpp need not be there where the model is elsewhere
-    from llm_core.engine.llama.model import Model
 
 # Names of files that say nothing about the model in them.
 _NAMELESS = frozenset({"model", "ggml-model", "gguf-model", "ggml", "gguf"})
@@ -56,8 +53,23 @@ class ModelInfo:
     computed_as: str | None = None
 
 
-def describe(model: Model, resolved: ResolvedModel) -> ModelInfo:
-    """The facts about a loaded model; one loaded with `vocab_only` will do."""
+class Described(Protocol):
+    """A model that is loaded, or the header of one."""
+
+    @property
+    def metadata(self) -> Mapping[str, str]: ...
+    @property
+    def chat_template(self) -> str | None: ...
+    @property
+    def description(self) -> str: ...
+    @property
+    def parameters(self) -> int: ...
+    @property
+    def context_train(self) -> int: ...
+
+
+def describe(model: Described, resolved: ResolvedModel) -> ModelInfo:
+    """The facts about a model."""
     template = model.chat_template or ""
     return ModelInfo(
         name=_name(resolved.path, model.metadata),
@@ -65,7 +77,10 @@ def describe(model: Model, resolved: ResolvedModel) -> ModelInfo:
         path=resolved.path,
         revision=resolved.revision,
         architecture=model.metadata.get("general.architecture", "unknown"),
-        quantization=quantization_of(model.metadata.get("general.file_type")) or model.description or "unknown",
+        quantization=quantization_of(model.metadata.get("general.file_type"))
+        or model.description
+        or quantization_in(resolved.path.name)
+        or "unknown",
         parameters=model.parameters,
         size_bytes=sum(part.stat().st_size for part in map(resolved.path.with_name, parts_of(resolved.path.name))),
         context_train=model.context_train,

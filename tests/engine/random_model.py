@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-Value = int | float | str | list[int]
+from tests.models.gguf_file import ARRAY, TEXT, Value, entry, text
+
 Tensors = Mapping[str, npt.NDArray[np.float32]]
 
-_UINT32, _INT32, _FLOAT32, _TEXT, _ARRAY = 4, 5, 6, 8, 9  # GGUF's type codes
 _SIZES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
 _ALIGNMENT = 32
 WIDTH, FEED, LAYERS = 64, 128, 4
@@ -97,33 +97,17 @@ def _random(rng: np.random.Generator, *shape: int) -> npt.NDArray[np.float32]:
 
 def _write(model_path: Path, target: Path, architecture: str, header: Mapping[str, Value], tensors: Tensors) -> Path:
     """Writes a file with the tokenizer of the model at `model_path`. See the GGUF specification for the layout."""
-    entries = [_entry("general.architecture", architecture)]
-    entries += [_entry(f"{architecture}.{key}", value) for key, value in header.items()]
+    entries = [entry("general.architecture", architecture)]
+    entries += [entry(f"{architecture}.{key}", value) for key, value in header.items()]
     entries += [raw for key, raw in _raw_entries(model_path.read_bytes()) if key.startswith("tokenizer.")]
     infos, data = b"", bytearray()
     for name, tensor in tensors.items():
         shape = tensor.shape[::-1]
-        infos += _text(name) + struct.pack(f"<I{len(shape)}QIQ", len(shape), *shape, 0, len(data))
+        infos += text(name) + struct.pack(f"<I{len(shape)}QIQ", len(shape), *shape, 0, len(data))
         data += tensor.tobytes() + bytes(-tensor.nbytes % _ALIGNMENT)
     head = struct.pack("<4sIQQ", b"GGUF", 3, len(tensors), len(entries)) + b"".join(entries) + infos
     target.write_bytes(head + bytes(-len(head) % _ALIGNMENT) + data)
     return target
-
-
-def _text(text: str) -> bytes:
-    return struct.pack("<Q", len(text)) + text.encode()
-
-
-def _entry(key: str, value: Value) -> bytes:
-    match value:
-        case str():
-            return _text(key) + struct.pack("<I", _TEXT) + _text(value)
-        case float():
-            return _text(key) + struct.pack("<If", _FLOAT32, value)
-        case int():
-            return _text(key) + struct.pack("<II", _UINT32, value)
-        case list():
-            return _text(key) + struct.pack(f"<IIQ{len(value)}i", _ARRAY, _INT32, len(value), *value)
 
 
 def _raw_entries(data: bytes) -> Iterator[tuple[str, bytes]]:
@@ -141,16 +125,16 @@ def _raw_entries(data: bytes) -> Iterator[tuple[str, bytes]]:
 
 def _end_of(data: bytes, at: int, kind: int) -> int:
     """Where a value ends that begins at `at`."""
-    if kind == _TEXT:
+    if kind == TEXT:
         return int(at + 8 + struct.unpack_from("<Q", data, at)[0])
-    if kind != _ARRAY:
+    if kind != ARRAY:
         return at + _SIZES[kind]
     inner, count = struct.unpack_from("<IQ", data, at)
     at += 12
-    if inner != _TEXT:
+    if inner != TEXT:
         return int(at + count * _SIZES[inner])
     for _ in range(count):
-        at = _end_of(data, at, _TEXT)
+        at = _end_of(data, at, TEXT)
     return at
 
 

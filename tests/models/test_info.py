@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
 
 import pytest
 
@@ -30,7 +29,7 @@ def described(
 ) -> ModelInfo:
     path = tmp_path / file
     path.write_bytes(b"GGUF")
-    return describe(cast(Model, header), ResolvedModel(path, HubModel("o/r"), "c" * 40, license))
+    return describe(header, ResolvedModel(path, HubModel("o/r"), "c" * 40, license))
 
 
 def test_the_bundled_model() -> None:
@@ -99,4 +98,8 @@ def test_the_template_tells_whether_thinking_can_be_switched(tmp_path: Path) -> 
 
 def test_a_quantization_without_a_number_is_in_the_words_of_llama_cpp(tmp_path: Path) -> None:
     assert described(tmp_path, Header({"general.file_type": "1024"})).quantization == "llama 4B Q4_K - Medium"
-    assert described(tmp_path, Header(description="")).quantization == "unknown"
+
+
+def test_a_quantization_that_only_the_file_s_name_tells(tmp_path: Path) -> None:
+    assert described(tmp_path, Header(description="")).quantization == "Q4_K_M"
+    assert described(tmp_path, Header(description=""), file="a.gguf").quantization == "unknown"
