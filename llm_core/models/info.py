@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from llm_core.models.choice import parts_of, plain_name
+from llm_core.models.choice import plain_name
+from llm_core.models.fit import size_on_disk
 from llm_core.models.quantization import quantization_in, quantization_of, without_quantization
 from llm_core.models.source import ResolvedModel
 
@@ -82,7 +83,7 @@ def describe(model: Described, resolved: ResolvedModel) -> ModelInfo:
         or quantization_in(resolved.path.name)
         or "unknown",
         parameters=model.parameters,
-        size_bytes=sum(part.stat().st_size for part in map(resolved.path.with_name, parts_of(resolved.path.name))),
+        size_bytes=size_on_disk(resolved.path),
         context_train=model.context_train,
         license=_license(model.metadata, resolved.license),
         has_chat_template=bool(template),

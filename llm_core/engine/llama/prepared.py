@@ -25,21 +25,15 @@ import numpy as np
 import psutil
 
 from llm_core.engine.llama.context import Batch, Context
+from llm_core.engine.llama.fast_form import FORM as FORM
+from llm_core.engine.llama.fast_form import LARGEST_COPY, copy_bytes
 from llm_core.engine.llama.library import lib
 from llm_core.engine.llama.model import Model
-from llm_core.engine.llama.quantizer import BYTES_PER_WEIGHT, quantize_to_q8_0
+from llm_core.engine.llama.quantizer import quantize_to_q8_0
 from llm_core.errors import ModelError
 
 log = logging.getLogger(__name__)
 
-FORM = "Q8_0"
-# `general.file_type`, as in `models.quantization`: forms of 4 to 8 bits without a fast kernel. Who chose fewer bits
-# wanted less memory.
-_SLOW_ON_ARM = {"3": "Q4_1", "8": "Q5_0", "9": "Q5_1"}
-_SLOW_ON_X86 = _SLOW_ON_ARM | {"16": "Q5_K_S", "17": "Q5_K_M", "18": "Q6_K"}
-SLOW = _SLOW_ON_X86 if platform.machine().lower() in ("x86_64", "amd64") else _SLOW_ON_ARM
-
-LARGEST_COPY = 2 * 1024**3  # larger ones take minutes to make and to time, and rarely win
 KEPT_BYTES = 4 * LARGEST_COPY
 _PROMPT_TOKENS = 64
 _REPLY_TOKENS = 8
@@ -78,9 +72,9 @@ def prepared_file(model: Model, folder: Path, *, threads: int, on_start: Callabl
         threads: CPU threads.
         on_start: Called where there is work to do first: writing and timing take about 20 s for each GB.
     """
-    size = int(model.parameters * BYTES_PER_WEIGHT)
     is_split = model.metadata.get("split.count", "1") not in ("0", "1")
-    if model.on_gpu or is_split or model.metadata.get("general.file_type") not in SLOW or size > LARGEST_COPY:
+    size = copy_bytes(model.metadata.get("general.file_type"), model.parameters, is_split=is_split)
+    if size is None or model.on_gpu:
         return None
     verdict_file = folder / f"{_key(model.path, threads)}.json"
     try:

@@ -8,8 +8,6 @@ from pathlib import Path
 from llm_core.engine.llama.library import lib, start_backend
 from llm_core.errors import ModelError
 
-BYTES_PER_WEIGHT = 34 / 32  # Q8_0: blocks of 32 numbers of 8 bits and one of 16 (block_q8_0 in ggml-common.h)
-
 
 def quantize_to_q8_0(source: Path, target: Path, *, threads: int) -> None:
     """Writes a copy of a model's file whose weights are Q8_0. Takes about 6 s for each GB of the copy.

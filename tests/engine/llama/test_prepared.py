@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from llm_core.engine.llama import prepared
+from llm_core.engine.llama import fast_form, prepared
 from llm_core.engine.llama.model import Model
 from llm_core.engine.llama.prepared import Speed, is_worth_it, known_copy, prepared_file
 
@@ -113,7 +113,7 @@ def test_where_there_can_be_no_copy_the_file_runs_as_it_is(
         case "fast already":
             monkeypatch.setitem(bundled.metadata, "general.file_type", "15")
         case "too large":
-            monkeypatch.setattr(prepared, "LARGEST_COPY", 1000)
+            monkeypatch.setattr(fast_form, "LARGEST_COPY", 1000)
         case "no room on the disk":
             monkeypatch.setattr(prepared.shutil, "disk_usage", lambda _folder: os.terminal_size)
             monkeypatch.setattr(os.terminal_size, "free", 1000, raising=False)

@@ -1,0 +1,129 @@
+"""What a model needs of memory, and whether that is there. An estimate, from a header or a table; nothing is loaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from llm_core.engine.llama.fast_form import copy_bytes
+from llm_core.kv_type import KvType
+from llm_core.models.choice import parts_of
+from llm_core.models.header import ModelHeader
+
+Fit = Literal["fits", "tight", "too_large"]
+
+TIGHT_FROM = 0.85  # of the bound: what remains is for the process itself, the host's KV memory and others
+LEAST_CONTEXT = 256
+_STEP = 256
+
+# What llama.cpp allocates beside weights and KV memory, in numbers of four bytes, as it logs when a context is made
+# ("compute buffer", "output buffer"): on a CPU, without flash attention, 128 tokens of a prompt at a time.
+_NUMBER = 4
+_AT_A_TIME = 128
+_MASKS = 2  # one for all tokens, one for a sliding window's
+_ROWS = 12  # of what a token is between layers; up to 11 were seen
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """Bytes of memory: of the weights, of keys and values, and of what is computed meanwhile."""
+
+    weights: int
+    kv: int
+    compute: int
+
+    @property
+    def total(self) -> int:
+        return self.weights + self.kv + self.compute
+
+
+@dataclass(frozen=True, slots=True)
+class Fitting:
+    """What would fit where a wish does not.
+
+    Attributes:
+        context: The largest context with as many slots as were wished for; None where there is none.
+        slots: The most slots with a context as was wished for; None where not even one fits.
+    """
+
+    context: int | None
+    slots: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Footprint:
+    """What the memory that a model needs depends on.
+
+    Attributes:
+        weights: Bytes of its weights as they are computed with.
+        kv_bytes_per_token: Of one token in all layers.
+        heads: Heads of attention in a layer.
+        embedding_length: Numbers by which a token is known between layers.
+        vocab_size: Number of tokens in the vocabulary.
+    """
+
+    weights: int
+    kv_bytes_per_token: int
+    heads: int
+    embedding_length: int
+    vocab_size: int
+
+    def need(self, *, context: int, slots: int) -> Need:
+        """What it needs with `slots` replies at a time of up to `context` tokens each."""
+        compute = context * self._of_context + slots * self._of_slot + self._of_batch
+        return Need(self.weights, self.kv_bytes_per_token * context * slots, compute)
+
+    def what_would_fit(self, bound: int, *, context: int, slots: int) -> Fitting:
+        """The largest context and the most slots within `bound` bytes, each with the other as it was wished for."""
+        left = bound - self.weights - self._of_batch
+        of_token = self.kv_bytes_per_token * slots + self._of_context
+        tokens = min(context, (left - slots * self._of_slot) // of_token // _STEP * _STEP)
+        of_slot = self.kv_bytes_per_token * context + self._of_slot
+        most = min(slots, (left - context * self._of_context) // of_slot)
+        return Fitting(tokens if tokens >= LEAST_CONTEXT else None, most if most >= 1 else None)
+
+    @property
+    def _of_context(self) -> int:
+        return _NUMBER * _AT_A_TIME * (self.heads + _MASKS)
+
+    @property
+    def _of_slot(self) -> int:
+        return _NUMBER * max(1, self.vocab_size)
+
+    @property
+    def _of_batch(self) -> int:
+        return _NUMBER * _AT_A_TIME * _ROWS * self.embedding_length
+
+
+def footprint_of(path: Path, header: ModelHeader, *, kv_type: KvType = "f16", prepares: bool = True) -> Footprint:
+    """That of a model on this machine.
+
+    Args:
+        path: Its file; of a split model the first.
+        header: Of that file.
+        kv_type: Of keys and values.
+        prepares: Whether a copy that this machine computes faster is made where one may be, as with `LLM_PREPARE=auto`.
+            Whether it is faster is only known once it was timed; it is larger than the file.
+    """
+    on_disk = size_on_disk(path)
+    copy = copy_bytes(header.file_type, header.parameters, is_split=header.parts > 1) if prepares else None
+    return Footprint(
+        weights=max(on_disk, copy or 0),
+        kv_bytes_per_token=header.kv_bytes_per_token(kv_type),
+        heads=header.heads,
+        embedding_length=header.embedding_length,
+        vocab_size=header.vocab_size,
+    )
+
+
+def size_on_disk(path: Path) -> int:
+    """Bytes of a model's file, or of all parts of a split one."""
+    return sum(path.with_name(part).stat().st_size for part in parts_of(path.name))
+
+
+def fit(need: Need, bound: int) -> Fit:
+    """Whether a need can be met with `bound` bytes."""
+    if need.total > bound:
+        return "too_large"
+    return "tight" if need.total > TIGHT_FROM * bound else "fits"

@@ -1,0 +1,106 @@
+"""What a model needs of memory."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llm_core.models.fit import LEAST_CONTEXT, Fitting, Footprint, Need, fit, footprint_of
+from llm_core.models.header import read_model_header
+from llm_core.models.resolve import find
+from llm_core.models.source import BundledModel
+from tests.models.gguf_file import gguf_file, model_file
+
+MIB = 1024 * 1024
+BUNDLED = Footprint(weights=145_000_000, kv_bytes_per_token=23_040, heads=9, embedding_length=576, vocab_size=49_152)
+GEMMA = Footprint(weights=250_000_000, kv_bytes_per_token=18_432, heads=4, embedding_length=640, vocab_size=262_144)
+
+
+@pytest.mark.parametrize(
+    ("footprint", "context", "slots", "kv", "compute"),
+    [  # what llama.cpp logged for these: KV buffers, and compute and output buffers together
+        (BUNDLED, 512, 1, 11.25, 4.29),
+        (BUNDLED, 2048, 8, 360, 13.10),
+        (BUNDLED, 4096, 8, 720, 23.10),
+        (GEMMA, 512, 1, 9, 5.94),
+        (GEMMA, 2048, 8, 288, 16.44),
+        (GEMMA, 4096, 8, 576, 22.44),
+    ],
+)
+def test_the_estimate_is_a_little_more_than_what_llama_cpp_takes(
+    footprint: Footprint, context: int, slots: int, kv: float, compute: float
+) -> None:
+    need = footprint.need(context=context, slots=slots)
+
+    assert need.kv == kv * MIB
+    assert compute <= need.compute / MIB <= compute + 4
+    assert need.total == footprint.weights + need.kv + need.compute
+
+
+def test_the_bundled_model_counts_as_the_copy_that_it_gets(tmp_path: Path) -> None:
+    path = find(BundledModel()).path
+    header = read_model_header(path)
+
+    assert footprint_of(path, header) == replace(BUNDLED, weights=142_922_196)
+    assert footprint_of(path, header, prepares=False).weights == path.stat().st_size
+    assert footprint_of(path, header, kv_type="q8_0").kv_bytes_per_token == 23_040 * 34 // 64
+
+
+@pytest.mark.parametrize(
+    ("file_type", "tensors", "is_copied"),
+    [(3, (1000, 1000), True), (15, (1000, 1000), False), (3, (1 << 20, 4096), False)],
+)
+def test_only_a_small_model_in_a_slow_form_gets_a_copy(
+    tmp_path: Path, file_type: int, tensors: tuple[int, ...], is_copied: bool
+) -> None:
+    path = tmp_path / "a.gguf"
+    path.write_bytes(model_file(general__file_type=file_type, tensors=[tensors]))
+
+    weights = footprint_of(path, read_model_header(path)).weights
+
+    assert weights == (1_062_500 if is_copied else path.stat().st_size)
+
+
+def test_all_parts_of_a_split_model_count(tmp_path: Path) -> None:
+    path = tmp_path / "a-00001-of-00002.gguf"
+    path.write_bytes(model_file(general__file_type=3))
+    other = path.with_name("a-00002-of-00002.gguf")
+    other.write_bytes(gguf_file({}) + bytes(5000))
+
+    assert footprint_of(path, read_model_header(path)).weights == path.stat().st_size + other.stat().st_size
+
+
+def test_a_need_fits_is_tight_or_too_large() -> None:
+    need = Need(weights=700, kv=200, compute=100)
+
+    assert [fit(need, bound) for bound in (999, 1000, 1176, 1177)] == ["too_large", "tight", "tight", "fits"]
+
+
+def test_what_would_fit_is_told_of_context_and_of_slots() -> None:
+    need = BUNDLED.need(context=4096, slots=8)
+
+    assert BUNDLED.what_would_fit(need.total, context=4096, slots=8) == Fitting(context=4096, slots=8)
+    assert BUNDLED.what_would_fit(need.total - 1, context=4096, slots=8) == Fitting(context=3840, slots=7)
+    assert BUNDLED.what_would_fit(BUNDLED.weights, context=4096, slots=8) == Fitting(None, None)
+
+
+@given(bound=st.integers(0, 3 << 30), context=st.integers(LEAST_CONTEXT, 40_000), slots=st.integers(1, 64))
+def test_what_is_said_to_fit_does(bound: int, context: int, slots: int) -> None:
+    fitting = BUNDLED.what_would_fit(bound, context=context, slots=slots)
+
+    if fitting.context is not None:
+        assert BUNDLED.need(context=fitting.context, slots=slots).total <= bound
+    if fitting.slots is not None:
+        assert BUNDLED.need(context=context, slots=fitting.slots).total <= bound
+        if fitting.slots < slots:
+            assert BUNDLED.need(context=context, slots=fitting.slots + 1).total > bound
+
+
+def test_a_recurrent_model_without_keys_and_values_fits_with_any_context() -> None:
+    recurrent = replace(BUNDLED, kv_bytes_per_token=0, heads=0)
+
+    assert recurrent.what_would_fit(1 << 30, context=4096, slots=8) == Fitting(context=4096, slots=8)
