@@ -6,28 +6,18 @@ can have changed.
 
 from __future__ import annotations
 
-import errno
 import logging
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx2
 from huggingface_hub import HfApi, constants, get_hf_file_metadata, hf_hub_download, hf_hub_url
-from huggingface_hub.errors import (
-    EntryNotFoundError,
-    GatedRepoError,
-    HfHubHTTPError,
-    LocalEntryNotFoundError,
-    OfflineModeIsEnabled,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
 
 from llm_core.errors import ModelError
 from llm_core.models.cache import MAIN_BRANCH, find_cached
 from llm_core.models.choice import GgufSet, choose
 from llm_core.models.damage import hash_of, is_damaged, remove
+from llm_core.models.hub_errors import FAILURES, download_sentence, is_unreachable
 from llm_core.models.progress import DownloadProgress, OnProgress, size_text
 from llm_core.models.source import HubModel, ResolvedModel
 
@@ -35,15 +25,6 @@ log = logging.getLogger(__name__)
 
 HUB_TIMEOUT_SECONDS = 10.0
 ASK_SECONDS = 3.0  # for what can be done without
-
-# All that a download raises: what the Hub answers, what the network and the disk do, and hf_xet's plain RuntimeErrors.
-_FAILURES = (httpx2.HTTPError, EntryNotFoundError, OSError, RuntimeError, ValueError)
-
-_STATUS_SENTENCES = {
-    401: "The Hub wants a token that it knows for {repo}. Set HF_TOKEN to one of your account, or unset a wrong one.",
-    403: "The Hub does not let the account of HF_TOKEN read {repo}. Use a token that may.",
-    429: "The Hub is asked too often from this address. Wait a few minutes; with HF_TOKEN set, more is allowed.",
-}
 
 
 def fetch(source: HubModel, *, on_progress: OnProgress, bar: bool, mends: bool = False) -> ResolvedModel:
@@ -62,11 +43,11 @@ def fetch(source: HubModel, *, on_progress: OnProgress, bar: bool, mends: bool =
         return cached
     try:
         return _download(source, on_progress, bar, mends)
-    except _FAILURES as error:
-        if _is_unreachable(error) and (cached := find_cached(source)):
+    except FAILURES as error:
+        if is_unreachable(error) and (cached := find_cached(source)):
             log.warning("the Hub cannot be reached; %s is taken from the cache, at %s", source, cached.revision)
             return cached
-        raise ModelError(_sentence(error, source)) from error
+        raise ModelError(download_sentence(error, source)) from error
 
 
 def is_replaced(resolved: ResolvedModel) -> bool:
@@ -77,7 +58,7 @@ def is_replaced(resolved: ResolvedModel) -> bool:
     url = hf_hub_url(source.repo, pin.file, revision=source.revision or MAIN_BRANCH)
     try:
         there = get_hf_file_metadata(url, timeout=ASK_SECONDS).etag
-    except _FAILURES:
+    except FAILURES:
         return False
     return there != hash_of(resolved.path) is not None
 
@@ -146,49 +127,3 @@ def _check_space(chosen: GgufSet, wanted: int) -> None:
             f"{chosen.name} needs {size_text(wanted)} and the disk of {cache} has {size_text(free)} left. "
             "Free some space, or set HF_HOME to a folder on a larger disk."
         )
-
-
-def _is_unreachable(error: Exception) -> bool:
-    """Whether no answer came from the Hub, or one that says that it is down."""
-    if isinstance(error, HfHubHTTPError):
-        return error.response.status_code >= 500
-    return isinstance(error, httpx2.TransportError | OfflineModeIsEnabled | LocalEntryNotFoundError)
-
-
-def _sentence(error: Exception, source: HubModel) -> str:
-    repo, revision = source.repo, source.revision or MAIN_BRANCH
-    match error:
-        case LocalEntryNotFoundError(__cause__=HfHubHTTPError() as answer):
-            return _sentence(answer, source)
-        case _ if _is_unreachable(error):
-            return (
-                f"The Hub cannot be reached at {constants.ENDPOINT} ({_reason(error)}), and {source} is not in the "
-                "cache on this machine. Check the network, or set LLM_MODEL to a file or to bundled."
-            )
-        case GatedRepoError():
-            return (
-                f"{repo} is gated: accept its licence at {constants.ENDPOINT}/{repo} and set HF_TOKEN to a token of "
-                "the account that did."
-            )
-        case RevisionNotFoundError():
-            return f"{repo} has no branch, tag or commit {revision}."
-        case RepositoryNotFoundError():
-            return f"There is no repository {repo} on the Hub, or it is private and HF_TOKEN does not open it."
-        case EntryNotFoundError():
-            return f"{repo} has no file {source.file} at {revision}."
-        case HfHubHTTPError(response=response):
-            sentence = _STATUS_SENTENCES.get(response.status_code, "The Hub answered {status} when asked for {repo}.")
-            return sentence.format(repo=repo, status=response.status_code)
-        case _ if getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error):
-            return f"The disk of {constants.HF_HUB_CACHE} is full. Free some space, or set HF_HOME to a larger disk."
-        case _:
-            return f"{source} could not be downloaded: {_reason(error)}."
-
-
-def _reason(error: Exception) -> str:
-    """The root of an error in one line."""
-    root: BaseException = error
-    while root.__cause__ is not None:
-        root = root.__cause__
-    lines = str(root).strip().splitlines()
-    return lines[0].rstrip(".") if lines else type(root).__name__

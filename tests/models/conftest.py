@@ -1,4 +1,4 @@
-"""A small hub on loopback: the three endpoints that a download uses, over files in memory."""
+"""A small hub on loopback: the endpoints that a search and a download use, over files in memory."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
-from urllib.parse import unquote
+from threading import Event, Thread
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 from huggingface_hub import constants
@@ -18,6 +18,7 @@ from huggingface_hub import constants
 COMMIT = "1f" * 20
 NEXT_COMMIT = "2e" * 20
 
+_SEARCH = "/api/models?"
 _LISTING = re.compile(r"/api/models/([\w.-]+/[\w.-]+)/revision/([^?]+)")
 _FILE = re.compile(r"/([\w.-]+/[\w.-]+)/resolve/([^/]+)/(.+)")
 
@@ -36,6 +37,8 @@ class Repository:
     commit: str = COMMIT
     names: dict[str, str] = field(default_factory=dict)
     gated: bool = False
+    downloads: int = 0
+    likes: int = 0
 
     def commit_at(self, revision: str) -> str | None:
         known = {"main": self.commit, self.commit: self.commit} | self.names
@@ -50,6 +53,9 @@ class Hub:
     requests: list[str] = field(default_factory=list)
     broken_with: int | None = None
     sends_damaged: bool = False
+    is_silent: bool = False
+    says: bytes | None = None
+    closing: Event = field(default_factory=Event)
     url: str = ""
 
     def bodies_sent(self) -> list[str]:
@@ -77,8 +83,14 @@ class _Answers(BaseHTTPRequestHandler):
     def _answer(self) -> None:
         path = unquote(self.path)
         self.hub.requests.append(f"{self.command} {path}")
-        if self.hub.broken_with is not None:
+        if self.hub.is_silent:
+            self.hub.closing.wait()
+        elif self.hub.says is not None:
+            self._send(200, body=self.hub.says)
+        elif self.hub.broken_with is not None:
             self._send(self.hub.broken_with)
+        elif path.startswith(_SEARCH):
+            self._search(parse_qs(urlsplit(self.path).query))
         elif listing := _LISTING.match(path):
             self._list(listing[1], listing[2])
         elif file := _FILE.match(path):
@@ -97,13 +109,37 @@ class _Answers(BaseHTTPRequestHandler):
             return None
         return repository, commit
 
+    def _search(self, wanted: dict[str, list[str]]) -> None:
+        """As the Hub does: names that have the words, with what `expand` asks for."""
+        assert wanted["filter"] == ["gguf"]
+        words = wanted.get("search", [""])[0].lower().split()
+        order = {"lastModified": "likes", "trendingScore": "likes"}.get(wanted["sort"][0], wanted["sort"][0])
+        found = [
+            {
+                "id": name,
+                "downloads": repository.downloads,
+                "likes": repository.likes,
+                "gated": "auto" if repository.gated else False,
+                "tags": ["gguf", *([f"license:{repository.license}"] if repository.license else [])],
+            }
+            for name, repository in self.hub.repositories.items()
+            if all(word in name.lower() for word in words) and any(file.endswith(".gguf") for file in repository.files)
+        ]
+        found.sort(key=lambda row: row[order], reverse=True)
+        asked_for = {"id", *wanted["expand"]}
+        rows = [{key: value for key, value in row.items() if key in asked_for} for row in found]
+        self._send(200, {"Content-Type": "application/json"}, json.dumps(rows[: int(wanted["limit"][0])]).encode())
+
     def _list(self, repo: str, revision: str) -> None:
         if found := self._find(repo, revision):
             repository, commit = found
             listing = {
                 "id": repo,
                 "sha": commit,
-                "siblings": [{"rfilename": name} for name in repository.files],
+                "siblings": [
+                    {"rfilename": name} | ({"size": len(data)} if "blobs=true" in self.path.lower() else {})
+                    for name, data in repository.files.items()
+                ],
                 "cardData": {"license": repository.license} if repository.license else None,
             }
             self._send(200, {"Content-Type": "application/json"}, json.dumps(listing).encode())
@@ -141,6 +177,7 @@ def hub() -> Iterator[Hub]:
     thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     yield hub
+    hub.closing.set()
     server.shutdown()
     server.server_close()
     thread.join()
