@@ -7,13 +7,13 @@ import hashlib
 import re
 from pathlib import Path
 
-_SHA256 = re.compile(r"[0-9a-f]{64}")
+SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def hash_of(file: Path) -> str | None:
     """The SHA-256 that a cached file should have; None where the cache does not tell."""
     name = file.resolve().name
-    return name if _SHA256.fullmatch(name) else None
+    return name if SHA256.fullmatch(name) else None
 
 
 def is_damaged(file: Path) -> bool:

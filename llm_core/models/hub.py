@@ -19,6 +19,7 @@ from llm_core.models.choice import GgufSet, choose
 from llm_core.models.damage import hash_of, is_damaged, remove
 from llm_core.models.hub_errors import FAILURES, download_sentence, is_unreachable
 from llm_core.models.progress import DownloadProgress, OnProgress, size_text
+from llm_core.models.resume import Blob
 from llm_core.models.source import HubModel, ResolvedModel
 
 log = logging.getLogger(__name__)
@@ -68,13 +69,15 @@ class _Part:
     """A file of the model that is meant.
 
     Attributes:
-        size: Bytes that have to come; 0 where it is here.
-        is_damaged: Whether it is here with other bytes than it should have.
+        size: Its bytes; 0 where it is here.
+        blob: Where they come to be; None where it is here, or the library has to fetch it.
+        damaged: Where it is here with other bytes than it should have.
     """
 
     file: str
     size: int
-    is_damaged: bool
+    blob: Blob | None
+    damaged: Path | None
 
 
 def _download(source: HubModel, on_progress: OnProgress, bar: bool, mends: bool) -> ResolvedModel:
@@ -84,7 +87,7 @@ def _download(source: HubModel, on_progress: OnProgress, bar: bool, mends: bool)
     parts = [_look_at(source, file, revision, mends) for file in chosen.files]
     missing = sum(part.size for part in parts)
     if missing:
-        _check_space(chosen, missing)
+        _check_space(chosen, missing - sum(part.blob.done for part in parts if part.blob))
     paths: list[Path] = []
     with DownloadProgress(Path(chosen.name).name, missing, on_progress, bar=bar and missing > 0) as progress:
         bars = progress.bar_class()
@@ -94,8 +97,11 @@ def _download(source: HubModel, on_progress: OnProgress, bar: bool, mends: bool)
             # Asking by the branch's name makes the cache remember where the branch led, which is needed without a
             # network. The parts after the first are asked for by its commit: the branch may move meanwhile.
             at = revision if not paths else _commit_of(paths[0], chosen)
-            path = hf_hub_download(source.repo, part.file, revision=at, tqdm_class=bars, force_download=part.is_damaged)
-            paths.append(Path(path))
+            if part.damaged:
+                remove(part.damaged)
+            if part.blob:
+                part.blob.fetch(bars)
+            paths.append(Path(hf_hub_download(source.repo, part.file, revision=at, tqdm_class=bars)))
             if part.size and is_damaged(paths[-1]):
                 remove(paths[-1])
                 raise ModelError(f"{part.file} of {source.repo} arrived damaged, and was removed. Fetch it once more.")
@@ -107,10 +113,13 @@ def _download(source: HubModel, on_progress: OnProgress, bar: bool, mends: bool)
 
 def _look_at(source: HubModel, file: str, revision: str, mends: bool) -> _Part:
     plan = hf_hub_download(source.repo, file, revision=revision, dry_run=True)
-    damaged = mends and plan.is_cached and is_damaged(Path(plan.local_path))
-    if damaged:
+    here = Path(plan.local_path)
+    if mends and plan.is_cached and is_damaged(here):
         log.warning("%s of %s is damaged, and is fetched again", file, source.repo)
-    return _Part(file, (plan.file_size or 0) if plan.will_download or damaged else 0, damaged)
+        return _Part(file, plan.file_size or 0, Blob.of(source.repo, file, revision), here)
+    if plan.will_download:
+        return _Part(file, plan.file_size or 0, Blob.of(source.repo, file, revision), None)
+    return _Part(file, 0, None, None)
 
 
 def _commit_of(first: Path, chosen: GgufSet) -> str:

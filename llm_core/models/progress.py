@@ -57,10 +57,13 @@ class DownloadProgress(AbstractContextManager["DownloadProgress"]):
         progress = self
 
         class FileBar:
-            """Passes the bytes of one file on. Has the methods that huggingface_hub calls, and draws nothing."""
+            """Passes the bytes of one file on, those that came earlier first. Has the methods that huggingface_hub
+            calls, and draws nothing."""
 
             def __init__(self, *_: object, total: int | None = None, initial: int = 0, **__: object) -> None:
                 self.total, self.n = total, initial
+                if initial:
+                    progress.add(initial)
 
             def update(self, size: int = 1) -> None:
                 self.n += size

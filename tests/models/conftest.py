@@ -41,7 +41,8 @@ class Repository:
     likes: int = 0
 
     def commit_at(self, revision: str) -> str | None:
-        known = {"main": self.commit, self.commit: self.commit} | self.names
+        commits = {self.commit, *self.names.values()}
+        known = {"main": self.commit} | self.names | {commit: commit for commit in commits}
         return known.get(revision)
 
 
@@ -53,6 +54,9 @@ class Hub:
     requests: list[str] = field(default_factory=list)
     broken_with: int | None = None
     sends_damaged: bool = False
+    bytes_sent: int = 0
+    holds_after: int | None = None
+    knows_ranges: bool = True
     is_silent: bool = False
     says: bytes | None = None
     closing: Event = field(default_factory=Event)
@@ -157,14 +161,32 @@ class _Answers(BaseHTTPRequestHandler):
             etag = hashlib.sha256(data).hexdigest()
             if self.hub.sends_damaged:
                 data = data[:-1] + b"x"
-            self._send(200, {"X-Repo-Commit": commit, "ETag": f'"{etag}"'}, data)
+            self._send_file(data, {"X-Repo-Commit": commit, "ETag": f'"{etag}"'})
+
+    def _send_file(self, data: bytes, headers: dict[str, str]) -> None:
+        """The bytes from where the caller wants them; no more than `holds_after` until the test is over."""
+        begin = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+        if begin is None or not self.hub.knows_ranges:
+            self._send(200, headers, data)
+            return
+        start = int(begin[1])
+        whole = {"Content-Range": f"bytes {start}-{len(data) - 1}/{len(data)}"}
+        self._send(206, headers | whole, data[start:])
 
     def _send(self, status: int, headers: dict[str, str] | None = None, body: bytes = b"") -> None:
         self.send_response(status)
         for name, value in ({"Content-Length": str(len(body))} | (headers or {})).items():
             self.send_header(name, value)
         self.end_headers()
-        if self.command == "GET":
+        if self.command != "GET":
+            return
+        if "ETag" in (headers or {}):
+            now, later = body[: self.hub.holds_after], body[len(body[: self.hub.holds_after]) :]
+            self.hub.bytes_sent += len(now)
+            self.wfile.write(now)
+            if later:
+                self.hub.closing.wait()
+        else:
             self.wfile.write(body)
 
 

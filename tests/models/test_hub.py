@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import signal
+import subprocess
+import sys
 from collections import namedtuple
 from pathlib import Path
 
@@ -10,10 +14,13 @@ from huggingface_hub import constants
 
 from llm_core.errors import ModelError
 from llm_core.models import hub as hub_module
+from llm_core.models import resume
 from llm_core.models.hub import is_replaced
 from llm_core.models.resolve import find, resolve
 from llm_core.models.source import ResolvedModel, parse_source
+from tests.environment import environment_without
 from tests.models.conftest import COMMIT, NEXT_COMMIT, Hub, Repository, gguf
+from tests.waiting import wait_until
 
 MANY = {"README.md": b"#", "a-Q4_K_M.gguf": gguf(3000), "a-Q8_0.gguf": gguf(5000), "mmproj-a.gguf": gguf(10)}
 SPLIT = {"q/b-00001-of-00002.gguf": gguf(2000), "q/b-00002-of-00002.gguf": gguf(1500)}
@@ -49,7 +56,7 @@ class TestDownload:
 
     def test_without_a_file_the_usual_quantization_comes_and_nothing_else(self, hub: Hub) -> None:
         assert pulled("hf:o/many").path.name == "a-Q4_K_M.gguf"
-        assert hub.bodies_sent() == ["/o/many/resolve/main/a-Q4_K_M.gguf"]
+        assert hub.bodies_sent() == [f"/o/many/resolve/{COMMIT}/a-Q4_K_M.gguf"]
 
     def test_a_pattern_picks_its_one_match(self) -> None:
         assert pulled("hf:o/many:*Q8*").path.name == "a-Q8_0.gguf"
@@ -146,6 +153,116 @@ def damage(file: Path) -> None:
     """The same size, other bytes: a disk that lies, a download that was put together wrongly."""
     size = file.stat().st_size
     file.resolve().write_bytes(gguf(size - 1) + b"x")
+
+
+class TestResume:
+    SIZE = 40_000
+    CHUNK = 1000
+
+    @pytest.fixture
+    def large(self, repositories: dict[str, Repository], monkeypatch: pytest.MonkeyPatch) -> bytes:
+        """A file that comes in forty chunks, no two of them alike."""
+        monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", self.CHUNK)
+        data = b"GGUF" + b"".join(number.to_bytes(4) for number in range(self.SIZE // 4 - 1))
+        repositories["o/large"] = Repository({"large-Q8_0.gguf": data})
+        return data
+
+    @pytest.mark.slow
+    def test_a_download_that_was_killed_goes_on_where_it_stopped(self, hub: Hub, cache: Path, large: bytes) -> None:
+        program = (
+            f"from huggingface_hub import constants; constants.DOWNLOAD_CHUNK_SIZE = {self.CHUNK}\n"
+            "from llm_core.cli import main; main(['model', 'pull', 'hf:o/large'])"
+        )
+        environment = environment_without("LLM_", "HF_") | {"HF_ENDPOINT": hub.url, "HF_HUB_CACHE": str(cache)}
+        hub.holds_after = 25_500
+        process = subprocess.Popen([sys.executable, "-c", program], env=environment, stderr=subprocess.DEVNULL)
+        try:
+            wait_until(
+                lambda: sum(file.stat().st_size for file in cache.rglob("*.incomplete")) >= 20_000, "half of it to come"
+            )
+        finally:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+        hub.holds_after = None
+        (unfinished,) = cache.rglob("*.incomplete")
+        came, before = unfinished.stat().st_size, hub.bytes_sent
+
+        assert pulled("hf:o/large").path.read_bytes() == large
+
+        assert hub.bytes_sent - before == self.SIZE - came <= 20_000
+        assert not list(cache.rglob("*.incomplete"))
+
+    def test_one_that_was_broken_off_too_and_progress_begins_there(self, hub: Hub, cache: Path, large: bytes) -> None:
+        class Leave(Exception):
+            pass
+
+        def leave(done: float, _message: str) -> None:
+            if done >= 0.5:
+                raise Leave
+
+        seen: list[float] = []
+        with pytest.raises(Leave):
+            resolve(parse_source("hf:o/large"), on_progress=leave)
+        before = hub.bytes_sent
+
+        resolved = resolve(parse_source("hf:o/large"), on_progress=lambda done, _message: seen.append(done))
+
+        assert resolved.path.read_bytes() == large
+        assert hub.bytes_sent - before < 0.6 * self.SIZE
+        assert seen[0] == 0.0
+        assert 0.4 <= seen[1] <= 0.5
+        assert seen[-1] == 1.0
+
+    @pytest.mark.parametrize("came", ["all", "too much", "wrong"])
+    def test_what_came_earlier_is_believed_only_with_the_right_hash(
+        self, hub: Hub, cache: Path, large: bytes, came: str
+    ) -> None:
+        unfinished = cache / "models--o--large" / "blobs" / f"{hashlib.sha256(large).hexdigest()}.incomplete"
+        unfinished.parent.mkdir(parents=True)
+        unfinished.write_bytes({"all": large, "too much": large + b"x", "wrong": b"x" * 10_000}[came])
+
+        if came == "wrong":
+            assert "arrived damaged, and was removed" in refusal("hf:o/large")
+        assert pulled("hf:o/large").path.read_bytes() == large
+        assert hub.bytes_sent == {"all": 0, "too much": self.SIZE, "wrong": 2 * self.SIZE - 10_000}[came]
+
+    def test_where_the_hub_sends_all_again_it_is_all_taken(self, hub: Hub, cache: Path, large: bytes) -> None:
+        hub.knows_ranges = False
+        unfinished = cache / "models--o--large" / "blobs" / f"{hashlib.sha256(large).hexdigest()}.incomplete"
+        unfinished.parent.mkdir(parents=True)
+        unfinished.write_bytes(large[:10_000])
+
+        assert pulled("hf:o/large").path.read_bytes() == large
+
+    def test_a_branch_that_moved_meanwhile_does_not_mix_two_files(
+        self, hub: Hub, large: bytes, repositories: dict[str, Repository]
+    ) -> None:
+        class Leave(Exception):
+            pass
+
+        def leave(done: float, _message: str) -> None:
+            if done >= 0.5:
+                raise Leave
+
+        with pytest.raises(Leave):
+            resolve(parse_source("hf:o/large"), on_progress=leave)
+        other = b"GGUF" + large[:3:-1]
+        repositories["o/large"] = Repository({"large-Q8_0.gguf": other}, commit=NEXT_COMMIT)
+
+        assert pulled("hf:o/large").path.read_bytes() == other
+
+    def test_only_what_is_still_to_come_has_to_fit_on_the_disk(
+        self, cache: Path, large: bytes, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        unfinished = cache / "models--o--large" / "blobs" / f"{hashlib.sha256(large).hexdigest()}.incomplete"
+        unfinished.parent.mkdir(parents=True)
+        unfinished.write_bytes(large[:10_000])
+        usage = namedtuple("usage", "free")
+        monkeypatch.setattr(hub_module.shutil, "disk_usage", lambda _folder: usage(free=29_999))
+        assert "needs 30.0 kB" in refusal("hf:o/large")
+
+        monkeypatch.setattr(hub_module.shutil, "disk_usage", lambda _folder: usage(free=30_000))
+        assert pulled("hf:o/large").path.read_bytes() == large
 
 
 class TestDamage:
@@ -284,9 +401,9 @@ class TestRefusals:
         assert not hub.bodies_sent()
 
     def test_a_disk_that_fills_up_meanwhile(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        def full(*_: object, **options: object) -> str:
+        def full(*_: object, **options: object) -> None:
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr(hub_module, "hf_hub_download", full)
+        monkeypatch.setattr(resume, "http_get", full)
 
         assert "is full. Free some space, or set HF_HOME" in refusal("hf:o/many")
