@@ -6,13 +6,12 @@ Each command imports what it needs when it runs, since `--help` should not wait 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
-from llm_core.errors import InvalidRequest, LLMError, ModelError
+from llm_core.errors import InvalidRequest, LLMError
+from llm_core.models.commands import add_model
 from llm_core.mqtt.commands import add_mqtt
 from llm_core.space.commands import add_space
 from llm_core.stdout import silence_stdout
@@ -21,13 +20,9 @@ from llm_core.terminal import Screen, TerminalChat, answer_once, printable
 if TYPE_CHECKING:
     from llm_core.client import LLMClient
     from llm_core.models.info import ModelInfo
-    from llm_core.models.source import ResolvedModel
-    from llm_core.settings import Settings
 
 LOOK_SECONDS = 0.1  # between two looks at how far loading is
 INTERRUPTED = 130  # what shells report for a program that Ctrl-C ended
-
-_SPEC_HELP = "bundled, the path of a .gguf file, or hf:OWNER/REPO[:FILE-OR-GLOB][@REVISION]"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -70,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_chat(commands)
-    _add_model(commands)
+    add_model(commands)
     add_space(commands)
     add_mqtt(commands)
     return parser
@@ -94,23 +89,6 @@ def _add_chat(commands: Any) -> None:
         "--thinking", action=argparse.BooleanOptionalAction, help="switch thinking on or off, where the model can"
     )
     chat.set_defaults(command=_chat)
-
-
-def _add_model(commands: Any) -> None:
-    model = commands.add_parser("model", help="list, fetch and inspect models", allow_abbrev=False)
-    actions = model.add_subparsers(title="commands", required=True, metavar="COMMAND")
-
-    listing = actions.add_parser("list", help="the models on this machine", allow_abbrev=False)
-    listing.set_defaults(command=_list)
-
-    pull = actions.add_parser("pull", help="download a model, and again where it is damaged", allow_abbrev=False)
-    pull.add_argument("spec", metavar="SPEC", help=_SPEC_HELP)
-    pull.set_defaults(command=_pull)
-
-    info = actions.add_parser("info", help="what a model is", allow_abbrev=False)
-    info.add_argument("spec", nargs="?", metavar="SPEC", help=f"{_SPEC_HELP}; default: LLM_MODEL")
-    info.add_argument("--json", action="store_true", help="as one JSON object")
-    info.set_defaults(command=_info)
 
 
 # ── chat ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -168,123 +146,3 @@ def _enable_line_editing() -> None:
         import readline  # noqa: F401  # importing it changes what `input` does
     except ImportError:
         return
-
-
-# ── model ────────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def _list(_options: argparse.Namespace) -> None:
-    from llm_core.models.cache import cached_models
-    from llm_core.models.resolve import find
-    from llm_core.models.source import BundledModel, parse_source
-    from llm_core.settings import Settings
-
-    chosen = parse_source(Settings.load().model)
-    chosen_path = None
-    here = cached_models()
-    try:
-        here.insert(0, find(BundledModel()))
-    except ModelError as error:
-        print(printable(error.message), file=sys.stderr)
-    try:
-        selected = find(chosen)
-    except ModelError as error:
-        print(printable(f"LLM_MODEL: {error.message}"), file=sys.stderr)
-    else:
-        chosen_path = selected.path
-        if all(model.path != chosen_path for model in here):
-            here.append(selected)
-    rows = [("", "MODEL", "SIZE", "LICENCE")]
-    rows += [("*" if model.path == chosen_path else "", *_row(model)) for model in here]
-    _print_table(rows)
-    print(f"* is LLM_MODEL: {chosen}")
-
-
-def _row(resolved: ResolvedModel) -> tuple[str, str, str]:
-    from llm_core.models.progress import size_text
-
-    source = str(resolved.source)
-    try:
-        info = _facts(resolved)
-    except ModelError as error:
-        return source, size_text(resolved.path.stat().st_size), f"cannot be used: {error.message}"
-    return source, size_text(info.size_bytes), info.license or "not stated"
-
-
-def _pull(options: argparse.Namespace) -> None:
-    from llm_core.models.resolve import resolve
-    from llm_core.models.source import parse_source
-
-    resolved = resolve(parse_source(options.spec), on_progress=lambda _done, _message: None, bar=True, mends=True)
-    rows = [("file", str(resolved.path)), ("licence", _facts(resolved).license or "not stated")]
-    if resolved.pin:
-        rows += [("commit", str(resolved.revision)), ("pin it", f"LLM_MODEL={resolved.pin}")]
-    _print_table(rows)
-
-
-def _info(options: argparse.Namespace) -> None:
-    from llm_core.models.progress import size_text
-    from llm_core.models.resolve import find
-    from llm_core.models.source import HubModel, parse_source
-    from llm_core.settings import Settings
-
-    settings = Settings.load()
-    resolved = find(parse_source(options.spec or settings.model))
-    info = replace(_facts(resolved), computed_as=_computed_as(resolved, settings))
-    if isinstance(resolved.source, HubModel):
-        from llm_core.models.hub import is_replaced
-
-        if is_replaced(resolved):
-            fetch_it = f"python -m llm_core model pull '{info.source}'"
-            print(printable(f"The Hub has another file in its place now. Fetch it with: {fetch_it}"), file=sys.stderr)
-    if options.json:
-        print(json.dumps(asdict(info), default=str, indent=2))
-        return
-    _print_table(
-        [
-            ("name", info.name),
-            ("source", info.source),
-            ("file", str(info.path)),
-            *([("commit", info.revision)] if info.revision else []),
-            ("architecture", info.architecture),
-            ("quantization", info.quantization),
-            *([("computed as", f"{info.computed_as}, which is faster on this machine")] if info.computed_as else []),
-            ("parameters", f"{info.parameters / 1e6:,.1f} million" if info.parameters else "unknown"),
-            ("size", size_text(info.size_bytes)),
-            ("context", f"trained for {info.context_train} tokens" if info.context_train else "unknown"),
-            ("licence", info.license or "not stated"),
-            ("chat template", "yes" if info.has_chat_template else "no"),
-            ("thinking", "can be switched" if info.can_switch_thinking else "no switch"),
-        ]
-    )
-
-
-def _facts(resolved: ResolvedModel) -> ModelInfo:
-    """Reads the header and the vocabulary, not the weights."""
-    from llm_core.engine.llama.model import Model
-    from llm_core.models.info import describe
-
-    model = Model.load(resolved.path, vocab_only=True)
-    try:
-        return describe(model, resolved)
-    finally:
-        model.close()
-
-
-def _computed_as(resolved: ResolvedModel, settings: Settings) -> str | None:
-    """The form in which this machine computes a model, where that is not the file's."""
-    from llm_core.engine.capacity import default_threads
-    from llm_core.engine.llama.prepared import FORM, folder_of, known_copy
-
-    if settings.prepare == "off":
-        return None
-    threads = settings.threads or default_threads()
-    return FORM if known_copy(resolved.path, folder_of(settings.data_dir), threads=threads) else None
-
-
-def _print_table(rows: Iterable[Sequence[str]]) -> None:
-    """Aligned columns. The texts may come from a model file, whose maker is a stranger to this terminal."""
-    cleaned = [[printable(cell).replace("\n", " ") for cell in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*cleaned, strict=True)]
-    for row in cleaned:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

@@ -15,6 +15,7 @@ Fit = Literal["fits", "tight", "too_large"]
 
 TIGHT_FROM = 0.85  # of the bound: what remains is for the process itself, the host's KV memory and others
 LEAST_CONTEXT = 256
+DEFAULT_CONTEXT_TOKENS = 4096  # as in engine/capacity.py
 _STEP = 256
 
 # What llama.cpp allocates beside weights and KV memory, in numbers of four bytes, as it logs when a context is made

@@ -18,8 +18,9 @@ from llm_core.models.cache import MAIN_BRANCH, find_cached
 from llm_core.models.choice import GgufSet, choose
 from llm_core.models.damage import hash_of, is_damaged, remove
 from llm_core.models.hub_errors import FAILURES, download_sentence, is_unreachable
-from llm_core.models.progress import DownloadProgress, OnProgress, size_text
+from llm_core.models.progress import DownloadProgress, OnProgress
 from llm_core.models.resume import Blob
+from llm_core.models.size import size_text
 from llm_core.models.source import HubModel, ResolvedModel
 
 log = logging.getLogger(__name__)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -11,11 +11,10 @@ from typing import Any
 import yaml
 
 from llm_core.kv_type import BLOCK_BYTES, KvType
-from llm_core.models.fit import Fit, Footprint, Need, fit
+from llm_core.models.fit import DEFAULT_CONTEXT_TOKENS, Fit, Footprint, Need, fit
 from llm_core.models.source import ModelSource, parse_source
 
 SLOTS = 8
-CONTEXT_TOKENS = 4096
 
 _TABLE = Path(__file__).with_name("recommended.yaml")
 
@@ -63,7 +62,7 @@ class Recommendation:
 
 
 def recommended(
-    bound_bytes: int, *, slots: int = SLOTS, context: int = CONTEXT_TOKENS, kv_type: KvType = "f16"
+    bound_bytes: int, *, slots: int = SLOTS, context: int = DEFAULT_CONTEXT_TOKENS, kv_type: KvType = "f16"
 ) -> list[Recommendation]:
     """Every model of the table, from the smallest to the best.
 
@@ -77,10 +76,14 @@ def recommended(
 
 
 def best_for(
-    bound_bytes: int, *, slots: int = SLOTS, context: int = CONTEXT_TOKENS, kv_type: KvType = "f16"
+    bound_bytes: int, *, slots: int = SLOTS, context: int = DEFAULT_CONTEXT_TOKENS, kv_type: KvType = "f16"
 ) -> Recommendation | None:
     """The best model that fits with room to spare; None where none does."""
-    every = recommended(bound_bytes, slots=slots, context=context, kv_type=kv_type)
+    return best_of(recommended(bound_bytes, slots=slots, context=context, kv_type=kv_type))
+
+
+def best_of(every: Sequence[Recommendation]) -> Recommendation | None:
+    """Of what `recommended` answered, the best that fits with room to spare; None where none does."""
     return next((each for each in reversed(every) if each.fit == "fits"), None)
 
 

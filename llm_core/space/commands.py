@@ -84,7 +84,7 @@ def _check(options: argparse.Namespace) -> None:
 
 
 def _build(options: argparse.Namespace) -> None:
-    from llm_core.models.progress import size_text
+    from llm_core.models.size import size_text
     from llm_core.space import build, check
 
     built = build.files(ROOT, check.load_checked(ROOT))
