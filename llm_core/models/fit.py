@@ -28,7 +28,8 @@ _ROWS = 12  # of what a token is between layers; up to 11 were seen
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """Bytes of memory: of the weights, of keys and values, and of what is computed meanwhile."""
+    """Bytes of memory: of the weights, of keys and values (and what recurrent layers keep), and of what is computed
+    meanwhile."""
 
     weights: int
     kv: int
@@ -62,6 +63,7 @@ class Footprint:
         heads: Heads of attention in a layer.
         embedding_length: Numbers by which a token is known between layers.
         vocab_size: Number of tokens in the vocabulary.
+        state_bytes: Of one sequence in layers that are recurrent.
     """
 
     weights: int
@@ -69,18 +71,20 @@ class Footprint:
     heads: int
     embedding_length: int
     vocab_size: int
+    state_bytes: int = 0
 
     def need(self, *, context: int, slots: int) -> Need:
         """What it needs with `slots` replies at a time of up to `context` tokens each."""
-        compute = context * self._of_context + slots * self._of_slot + self._of_batch
-        return Need(self.weights, self.kv_bytes_per_token * context * slots, compute)
+        compute = context * self._of_context + slots * self._of_output + self._of_batch
+        return Need(self.weights, (self.kv_bytes_per_token * context + self.state_bytes) * slots, compute)
 
     def what_would_fit(self, bound: int, *, context: int, slots: int) -> Fitting:
         """The largest context and the most slots within `bound` bytes, each with the other as it was wished for."""
         left = bound - self.weights - self._of_batch
         of_token = self.kv_bytes_per_token * slots + self._of_context
-        tokens = min(context, (left - slots * self._of_slot) // of_token // _STEP * _STEP)
-        of_slot = self.kv_bytes_per_token * context + self._of_slot
+        of_slot = self._of_output + self.state_bytes
+        tokens = min(context, (left - slots * of_slot) // of_token // _STEP * _STEP)
+        of_slot += self.kv_bytes_per_token * context
         most = min(slots, (left - context * self._of_context) // of_slot)
         return Fitting(tokens if tokens >= LEAST_CONTEXT else None, most if most >= 1 else None)
 
@@ -89,7 +93,7 @@ class Footprint:
         return _NUMBER * _AT_A_TIME * (self.heads + _MASKS)
 
     @property
-    def _of_slot(self) -> int:
+    def _of_output(self) -> int:
         return _NUMBER * max(1, self.vocab_size)
 
     @property
@@ -115,6 +119,7 @@ def footprint_of(path: Path, header: ModelHeader, *, kv_type: KvType = "f16", pr
         heads=header.heads,
         embedding_length=header.embedding_length,
         vocab_size=header.vocab_size,
+        state_bytes=header.state_bytes,
     )
 
 

@@ -32,6 +32,7 @@ class ModelHeader:
         heads: Heads of attention in a layer.
         heads_kv: Of each layer that keeps keys and values, how many heads do; 0 where it is recurrent.
         key_length, value_length: Numbers in a head's key and in its value.
+        state_bytes: Of one sequence in layers that are recurrent; it does not grow with the sequence.
         window: How many tokens back some layers look (sliding window); 0 where all look at all.
         parts: Number of files.
         makes_text: Whether it is a text generator as far as the header tells, and no embedding model.
@@ -48,6 +49,7 @@ class ModelHeader:
     heads_kv: tuple[int, ...]
     key_length: int
     value_length: int
+    state_bytes: int
     window: int
     parts: int
     makes_text: bool
@@ -113,6 +115,7 @@ def read_model_header(path: Path) -> ModelHeader:
         heads_kv=values.heads_kv(heads),
         key_length=key,
         value_length=values.number("attention.value_length", width),
+        state_bytes=values.state_bytes(heads, embedding),
         window=values.number("attention.sliding_window"),
         parts=1 + len(others),
         makes_text=first.values.get(f"{values.architecture}.attention.causal", True) is not False
@@ -142,6 +145,15 @@ class _Values:
         if (every := self.number("full_attention_interval")) > 1:  # the layers between are recurrent
             return of_layers[every - 1 :: every]
         return of_layers
+
+    def state_bytes(self, heads: int, embedding: int) -> int:
+        """As llama.cpp allocates it, in numbers of 32 bits: of Mamba's kind, or of short convolutions."""
+        layers = self.number("block_count", limit=_MAX_LAYERS) - sum(map(bool, self.heads_kv(heads)))
+        inner, states = self.number("ssm.inner_size"), self.number("ssm.state_size")
+        seen = max(0, self.number("ssm.conv_kernel") - 1)
+        convolved = seen * (inner + 2 * self.number("ssm.group_count") * states)
+        short = max(0, self.number("shortconv.l_cache") - 1) * embedding
+        return 4 * max(0, layers) * (convolved + inner * states + short)
 
     def _numbers(self, key: str, default: int, limit: int) -> tuple[int, ...]:
         found = self._values.get(f"{self.architecture}.{key}", default)

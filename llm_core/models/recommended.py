@@ -115,5 +115,6 @@ def _row(row: Mapping[str, Any]) -> Recommended:
             heads=row["heads"],
             embedding_length=row["embedding_length"],
             vocab_size=row["vocab_size"],
+            state_bytes=row.get("state_bytes", 0),
         ),
     )

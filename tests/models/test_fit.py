@@ -88,19 +88,26 @@ def test_what_would_fit_is_told_of_context_and_of_slots() -> None:
     assert BUNDLED.what_would_fit(BUNDLED.weights, context=4096, slots=8) == Fitting(None, None)
 
 
-@given(bound=st.integers(0, 3 << 30), context=st.integers(LEAST_CONTEXT, 40_000), slots=st.integers(1, 64))
-def test_what_is_said_to_fit_does(bound: int, context: int, slots: int) -> None:
-    fitting = BUNDLED.what_would_fit(bound, context=context, slots=slots)
+@given(
+    footprint=st.sampled_from([BUNDLED, replace(BUNDLED, state_bytes=5_000_000)]),
+    bound=st.integers(0, 3 << 30),
+    context=st.integers(LEAST_CONTEXT, 40_000),
+    slots=st.integers(1, 64),
+)
+def test_what_is_said_to_fit_does(footprint: Footprint, bound: int, context: int, slots: int) -> None:
+    fitting = footprint.what_would_fit(bound, context=context, slots=slots)
 
     if fitting.context is not None:
-        assert BUNDLED.need(context=fitting.context, slots=slots).total <= bound
+        assert footprint.need(context=fitting.context, slots=slots).total <= bound
     if fitting.slots is not None:
-        assert BUNDLED.need(context=context, slots=fitting.slots).total <= bound
+        assert footprint.need(context=context, slots=fitting.slots).total <= bound
         if fitting.slots < slots:
-            assert BUNDLED.need(context=context, slots=fitting.slots + 1).total > bound
+            assert footprint.need(context=context, slots=fitting.slots + 1).total > bound
 
 
 def test_a_recurrent_model_without_keys_and_values_fits_with_any_context() -> None:
-    recurrent = replace(BUNDLED, kv_bytes_per_token=0, heads=0)
+    recurrent = replace(BUNDLED, kv_bytes_per_token=0, heads=0, state_bytes=50_000_000)
 
     assert recurrent.what_would_fit(1 << 30, context=4096, slots=8) == Fitting(context=4096, slots=8)
+    assert recurrent.need(context=4096, slots=8).kv == 400_000_000
+    assert recurrent.what_would_fit(400_000_000, context=4096, slots=8) == Fitting(context=None, slots=4)

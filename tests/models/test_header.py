@@ -118,10 +118,14 @@ class TestRealModels:
         header = read_model_header(lfm2(model_path, tmp_path / "a.gguf"))
 
         assert header.heads_kv == (0, 2, 0, 2)
-        assert header.kv_bytes_per_token() == 2 * 2 * (32 + 32) * 2
+        assert header.kv_bytes_per_token() == 2 * 2 * (32 + 32) * 2, "llama.cpp logs 2 MiB for 8 x 512 tokens"
+        assert header.state_bytes == 2 * 2 * 64 * 4
 
-    def test_a_recurrent_one_keeps_none(self, model_path: Path, tmp_path: Path) -> None:
-        assert read_model_header(mamba(model_path, tmp_path / "a.gguf")).kv_bytes_per_token() == 0
+    def test_a_recurrent_one_keeps_none_and_a_state(self, model_path: Path, tmp_path: Path) -> None:
+        header = read_model_header(mamba(model_path, tmp_path / "a.gguf"))
+
+        assert header.kv_bytes_per_token() == 0
+        assert header.state_bytes == 4 * (3 * 128 + 128 * 16) * 4, "llama.cpp logs 0.30 MiB for eight"
 
 
 class TestFacts:
