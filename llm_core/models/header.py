@@ -35,7 +35,8 @@ class ModelHeader:
         state_bytes: Of one sequence in layers that are recurrent; it does not grow with the sequence.
         window: How many tokens back some layers look (sliding window); 0 where all look at all.
         parts: Number of files.
-        makes_text: Whether it is a text generator as far as the header tells, and no embedding model.
+        kind: What the file is: `model`, or a companion of one, such as `adapter` or `mmproj`.
+        is_causal: Whether it goes on with a text; an embedding model does not.
     """
 
     metadata: Mapping[str, str]
@@ -52,7 +53,8 @@ class ModelHeader:
     state_bytes: int
     window: int
     parts: int
-    makes_text: bool
+    kind: str
+    is_causal: bool
 
     @property
     def file_type(self) -> str | None:
@@ -68,6 +70,12 @@ class ModelHeader:
     def description(self) -> str:
         """Nothing; llama.cpp has its own words for a model once it is loaded."""
         return ""
+
+    def why_not_a_chat_model(self) -> str | None:
+        """What speaks against loading it, in a sentence; None where nothing does, as far as a header tells."""
+        if self.kind != "model":
+            return f"It is no model but a companion of one: {self.kind[:40]}."
+        return None if self.is_causal else "It is an embedding model: it turns text into vectors and cannot write."
 
     @property
     def can_switch_thinking(self) -> bool:
@@ -118,7 +126,8 @@ def read_model_header(path: Path) -> ModelHeader:
         state_bytes=values.state_bytes(heads, embedding),
         window=values.number("attention.sliding_window"),
         parts=1 + len(others),
-        makes_text=first.values.get(f"{values.architecture}.attention.causal", True) is not False
+        kind=str(first.values.get("general.type", "model")),
+        is_causal=first.values.get(f"{values.architecture}.attention.causal", True) is not False
         and values.number("pooling_type") == 0,
     )
 

@@ -100,8 +100,7 @@ def look_at(resolved: ResolvedModel, wish: Wish) -> ModelHere:
         info = describe(header, resolved)
     except (ModelError, OSError) as error:
         return ModelHere(resolved, None, None, getattr(error, "message", str(error)))
-    problem = None if header.makes_text else "It is an embedding model, which cannot write."
-    return ModelHere(resolved, info, memory_fit(resolved.path, header, wish), problem)
+    return ModelHere(resolved, info, memory_fit(resolved.path, header, wish), header.why_not_a_chat_model())
 
 
 def memory_fit(path: Path, header: ModelHeader, wish: Wish) -> MemoryFit:

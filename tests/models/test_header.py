@@ -154,10 +154,20 @@ class TestFacts:
         assert (header.has_tools, header.can_switch_thinking, header.has_system) == (True, True, False)
         assert header_of(tmp_path, model_file()).chat_template is None
 
-    def test_an_embedding_model_makes_no_text(self, tmp_path: Path) -> None:
-        assert header_of(tmp_path, model_file()).makes_text
-        assert not header_of(tmp_path, model_file("bert", pooling_type=1)).makes_text
-        assert not header_of(tmp_path, model_file("bert", **{"attention.causal": False})).makes_text
+    @pytest.mark.parametrize(
+        ("data", "said"),
+        [
+            (model_file(), None),
+            (model_file(general__type="model"), None),
+            (model_file(general__type="adapter"), "companion of one: adapter."),
+            (model_file("bert", pooling_type=1), "embedding model"),
+            (model_file("bert", **{"attention.causal": False}), "embedding model"),
+        ],
+    )
+    def test_what_cannot_chat_is_known(self, tmp_path: Path, data: bytes, said: str | None) -> None:
+        why_not = header_of(tmp_path, data).why_not_a_chat_model()
+
+        assert why_not is None if said is None else said in str(why_not)
 
     def test_all_parts_of_a_split_model_count(self, tmp_path: Path) -> None:
         first = written(tmp_path, model_file(tensors=[(10, 10)]), "a-00001-of-00002.gguf")
