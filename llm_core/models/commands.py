@@ -193,8 +193,8 @@ def _license_text(repo: FoundRepo) -> str:
 
 
 def _list_repository(options: argparse.Namespace) -> None:
+    from llm_core.memory import free_memory
     from llm_core.models.fit import Need, fit
-    from llm_core.models.here import free_memory
     from llm_core.models.search import models_of
     from llm_core.models.source import HubModel, parse_source
 

@@ -7,10 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-
 from llm_core.errors import ModelError
 from llm_core.kv_type import KvType
+from llm_core.memory import free_memory
 from llm_core.models.cache import cached_models
 from llm_core.models.fit import DEFAULT_CONTEXT_TOKENS, Fit, Need, fit, footprint_of
 from llm_core.models.folder import models_below
@@ -110,11 +109,6 @@ def memory_fit(path: Path, header: ModelHeader, wish: Wish) -> MemoryFit:
     footprint = footprint_of(path, header, kv_type=wish.kv_type, prepares=wish.prepares)
     need = footprint.need(context=context, slots=wish.slots)
     return MemoryFit(context, wish.slots, need, fit(need, wish.bound))
-
-
-def free_memory() -> int:
-    """Bytes that the system says are available, as when the engine chooses its context."""
-    return int(psutil.virtual_memory().available)
 
 
 def _found(sources: Iterable[ModelSource]) -> list[ResolvedModel]:
