@@ -124,8 +124,9 @@ def footprint_of(path: Path, header: ModelHeader, *, kv_type: KvType = "f16", pr
 
 
 def size_on_disk(path: Path) -> int:
-    """Bytes of a model's file, or of all parts of a split one."""
-    return sum(path.with_name(part).stat().st_size for part in parts_of(path.name))
+    """Bytes of a model's file, or of all parts of a split one that are there."""
+    parts = map(path.with_name, parts_of(path.name))
+    return sum(part.stat().st_size for part in parts if part.exists())
 
 
 def fit(need: Need, bound: int) -> Fit:
