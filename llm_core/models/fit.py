@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from llm_core.engine.llama.fast_form import copy_bytes
+from llm_core.engine.fast_form import copy_bytes
 from llm_core.kv_type import KvType
-from llm_core.models.choice import parts_of
 from llm_core.models.header import ModelHeader
-from llm_core.models.size import size_text
+from llm_core.models.size import size_on_disk, size_text
 
 Fit = Literal["fits", "tight", "too_large"]
 
@@ -135,12 +134,6 @@ def footprint_of(path: Path, header: ModelHeader, *, kv_type: KvType = "f16", pr
         vocab_size=header.vocab_size,
         state_bytes=header.state_bytes,
     )
-
-
-def size_on_disk(path: Path) -> int:
-    """Bytes of a model's file, or of all parts of a split one that are there."""
-    parts = map(path.with_name, parts_of(path.name))
-    return sum(part.stat().st_size for part in parts if part.exists())
 
 
 def fit(need: Need, bound: int) -> Fit:
