@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llm_core.errors import ModelError
-from llm_core.models.size import size_text
+from llm_core.models.size import size_on_disk, size_text
 from llm_core.terminal import printable
 
 if TYPE_CHECKING:
@@ -129,8 +129,6 @@ def _path_of(source: ModelSource, whose: str) -> Path | None:
 
 
 def _row(model: ModelHere) -> tuple[str, str, str, str]:
-    from llm_core.models.fit import size_on_disk
-
     source, size = str(model.resolved.source), size_text(size_on_disk(model.resolved.path))
     if model.problem is not None or model.info is None or model.memory is None:
         return source, size, "", f"cannot be used: {model.problem}"
@@ -138,8 +136,6 @@ def _row(model: ModelHere) -> tuple[str, str, str, str]:
 
 
 def _json_row(model: ModelHere, *, is_chosen: bool) -> dict[str, Any]:
-    from llm_core.models.fit import size_on_disk
-
     facts = {"source": str(model.resolved.source), "path": model.resolved.path, "revision": model.resolved.revision}
     if model.info is None:
         facts["size_bytes"] = size_on_disk(model.resolved.path)

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from llm_core.engine.llama.fast_form import copy_bytes
+from llm_core.engine.fast_form import copy_bytes
 from llm_core.kv_type import KvType
-from llm_core.models.choice import parts_of
 from llm_core.models.header import ModelHeader
+from llm_core.models.size import size_on_disk, size_text
 
 Fit = Literal["fits", "tight", "too_large"]
 
@@ -100,6 +100,19 @@ class Footprint:
         return _NUMBER * _AT_A_TIME * _ROWS * self.embedding_length
 
 
+def why_too_large(name: str, footprint: Footprint, bound: int, *, context: int, slots: int) -> str:
+    """For who wants to load a model that does not fit: what it needs, and what would fit."""
+    need = footprint.need(context=context, slots=slots)
+    fitting = footprint.what_would_fit(bound, context=context, slots=slots)
+    ways = [f"LLM_PARALLEL={fitting.slots}"] if fitting.slots else []
+    ways += [f"LLM_CONTEXT_TOKENS={fitting.context}"] if fitting.context else []
+    do = f"It fits with {' or '.join(ways)}." if ways else "Choose a smaller model; `model recommend` knows some."
+    return (
+        f"{name} needs {size_text(need.total)} of memory ({size_text(need.weights)} for its weights, "
+        f"{size_text(need.kv)} for {slots} x {context} tokens), and {size_text(bound)} are there. {do}"
+    )
+
+
 def footprint_of(path: Path, header: ModelHeader, *, kv_type: KvType = "f16", prepares: bool = True) -> Footprint:
     """That of a model on this machine.
 
@@ -120,11 +133,6 @@ def footprint_of(path: Path, header: ModelHeader, *, kv_type: KvType = "f16", pr
         vocab_size=header.vocab_size,
         state_bytes=header.state_bytes,
     )
-
-
-def size_on_disk(path: Path) -> int:
-    """Bytes of a model's file, or of all parts of a split one."""
-    return sum(path.with_name(part).stat().st_size for part in parts_of(path.name))
 
 
 def fit(need: Need, bound: int) -> Fit:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Protocol
 
 from llm_core.models.choice import plain_name
-from llm_core.models.fit import size_on_disk
 from llm_core.models.quantization import quantization_in, quantization_of, without_quantization
+from llm_core.models.size import size_on_disk
 from llm_core.models.source import ResolvedModel
 
 # Names of files that say nothing about the model in them.

@@ -1,6 +1,10 @@
-"""Sizes in words."""
+"""Sizes of models, and in words."""
 
 from __future__ import annotations
+
+from pathlib import Path
+
+from llm_core.models.choice import parts_of
 
 
 def size_text(size: float) -> str:
@@ -10,3 +14,9 @@ def size_text(size: float) -> str:
             return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
         size /= 1000
     return f"{size:.1f} TB"
+
+
+def size_on_disk(path: Path) -> int:
+    """Bytes of a model's file, or of all parts of a split one that are there."""
+    parts = map(path.with_name, parts_of(path.name))
+    return sum(part.stat().st_size for part in parts if part.exists())

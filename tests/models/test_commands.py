@@ -14,7 +14,7 @@ from tests.command import ROOT, Command
 from tests.command import environment as environment  # the fixtures
 from tests.command import llm_core as llm_core
 from tests.models.conftest import COMMIT, Hub, Repository, gguf
-from tests.models.gguf_file import model_file
+from tests.models.gguf_file import gguf_file, model_file
 
 pytestmark = pytest.mark.slow
 
@@ -165,12 +165,16 @@ class TestFolder:
         assert not (folder / "small-Q8_0.gguf").exists()
 
     def test_a_model_that_is_selected_and_elsewhere_is_listed_too(self, llm_core: Command, tmp_path: Path) -> None:
-        path = tmp_path / "mine.gguf"
+        path = tmp_path / "mine-00001-of-00002.gguf"
         path.write_bytes(model_file())
 
-        ran = llm_core("model", "list", LLM_MODEL=str(path))
+        for is_whole in (False, True):
+            ran = llm_core("model", "list", LLM_MODEL=str(path))
 
-        assert next(line.split()[1] for line in ran.stdout.splitlines() if line.startswith("*")) == str(path)
+            row = next(line for line in ran.stdout.splitlines() if line.startswith("*"))
+            assert row.split()[1] == str(path)
+            assert ("cannot be used" in row) is not is_whole
+            path.with_name("mine-00002-of-00002.gguf").write_bytes(gguf_file({}))
 
 
 class TestSearch:

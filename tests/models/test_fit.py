@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_core.models.fit import LEAST_CONTEXT, Fitting, Footprint, Need, fit, footprint_of
+from llm_core.models.fit import LEAST_CONTEXT, Fitting, Footprint, Need, fit, footprint_of, why_too_large
 from llm_core.models.header import read_model_header
 from llm_core.models.resolve import find
 from llm_core.models.source import BundledModel
@@ -86,6 +86,17 @@ def test_what_would_fit_is_told_of_context_and_of_slots() -> None:
     assert BUNDLED.what_would_fit(need.total, context=4096, slots=8) == Fitting(context=4096, slots=8)
     assert BUNDLED.what_would_fit(need.total - 1, context=4096, slots=8) == Fitting(context=3840, slots=7)
     assert BUNDLED.what_would_fit(BUNDLED.weights, context=4096, slots=8) == Fitting(None, None)
+
+
+def test_who_wants_too_much_is_told_what_would_fit() -> None:
+    def said(bound: int) -> str:
+        return why_too_large("SmolLM2", BUNDLED, bound, context=4096, slots=8)
+
+    assert said(600_000_000) == (
+        "SmolLM2 needs 928.2 MB of memory (145.0 MB for its weights, 755.0 MB for 8 x 4096 tokens), and 600.0 MB are "
+        "there. It fits with LLM_PARALLEL=4 or LLM_CONTEXT_TOKENS=2304."
+    )
+    assert said(100_000_000).endswith("Choose a smaller model; `model recommend` knows some.")
 
 
 @given(

@@ -72,6 +72,15 @@ def test_one_that_cannot_be_read_says_why(tmp_path: Path) -> None:
     assert "has a header that cannot be read" in str(broken.problem)
 
 
+def test_half_a_model_that_was_named_says_what_is_missing(tmp_path: Path) -> None:
+    path = tmp_path / "a-00001-of-00002.gguf"
+    path.write_bytes(model_file())
+
+    *_, half = models_here(WISH, also=[FileModel(path)])
+
+    assert "a-00002-of-00002.gguf cannot be read: No such file" in str(half.problem)
+
+
 def test_the_wish_is_the_operators() -> None:
     settings = Settings(parallel=2, context_tokens=1024, kv_type="q8_0", prepare="off")
 

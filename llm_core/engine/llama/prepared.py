@@ -24,9 +24,9 @@ from typing import Any
 import numpy as np
 import psutil
 
+from llm_core.engine.fast_form import FORM as FORM
+from llm_core.engine.fast_form import LARGEST_COPY, copy_bytes
 from llm_core.engine.llama.context import Batch, Context
-from llm_core.engine.llama.fast_form import FORM as FORM
-from llm_core.engine.llama.fast_form import LARGEST_COPY, copy_bytes
 from llm_core.engine.llama.library import lib
 from llm_core.engine.llama.model import Model
 from llm_core.engine.llama.quantizer import quantize_to_q8_0

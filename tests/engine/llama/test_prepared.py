@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from llm_core.engine.llama import fast_form, prepared
+from llm_core.engine import fast_form
+from llm_core.engine.llama import prepared
 from llm_core.engine.llama.model import Model
 from llm_core.engine.llama.prepared import Speed, is_worth_it, known_copy, prepared_file
 

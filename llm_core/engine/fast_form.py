@@ -1,4 +1,4 @@
-"""Which models get a copy in Q8_0, and how large it is. Known without llama.cpp; `prepared` makes the copies."""
+"""Which models get a copy in Q8_0, and how large it is. Known without llama.cpp; llama/prepared.py makes them."""
 
 from __future__ import annotations
 
