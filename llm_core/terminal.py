@@ -53,7 +53,7 @@ class Screen:
         self.is_terminal = self._out.isatty()
         self.notes_are_seen = self._notes.isatty()
         self._styles = "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
-        self._at_line_start = True
+        self._at_line_start, self._has_status = True, False
 
     def reply(self, text: str, *, dim: bool = False) -> None:
         """A piece of a reply, at once. A file or a pipe gets it as it is, a terminal without control characters."""
@@ -78,9 +78,10 @@ class Screen:
 
     def status(self, text: str) -> None:
         """A line that the next one takes the place of; an empty one clears it. Nothing where nobody looks."""
-        if self.notes_are_seen:
+        if self.notes_are_seen and (text or self._has_status):
             self._notes.write(f"\r\x1b[K{printable(text)}")
             self._notes.flush()
+        self._has_status = bool(text)
 
     def _styled(self, text: str, *, dim: bool) -> str:
         return f"{_DIM}{text}{_PLAIN}" if dim and self._styles else text

@@ -143,15 +143,18 @@ class Catalog:
             ModelError: It is no file of the Hub's cache or of `LLM_MODELS_DIR`.
         """
         entry = self.entry(name)
+        if entry.state == "absent":
+            raise ModelNotFound(f"{entry.name} is not on this machine.")
         running = next((each for each in self._downloads.all() if each.status.source == entry.source), None)
         if running is not None and running.status.state == "fetching":
             running.cancel()
             return 0
         if entry.is_default:
             raise InvalidRequest(f"{entry.name} is the default model. Change LLM_MODEL first.", param="name")
+        # A file that is computed with may be removed: it is gone when it is let go.
+        removed = remove_model(parse_source(entry.source), models_dir=self._settings.models_dir)
         if entry.is_served:
             self._pool.remove(entry.name)
-        removed = remove_model(parse_source(entry.source), models_dir=self._settings.models_dir)
         self._scanned = _NEVER
         return removed.freed_bytes
 

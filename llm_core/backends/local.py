@@ -27,11 +27,10 @@ from llm_core.engine.llama.prepared import FORM, folder_of, prepared_file
 from llm_core.engine.sequence import EngineEvent, GenerationRequest, Sequence
 from llm_core.errors import EngineClosed, LLMError, ModelError
 from llm_core.events import ChatEvent
-from llm_core.models.fit import footprint_of
+from llm_core.models.fit import footprint_of, why_too_large
 from llm_core.models.header import read_model_header
 from llm_core.models.info import ModelInfo, describe
 from llm_core.models.resolve import resolve
-from llm_core.models.size import size_text
 from llm_core.models.source import BundledModel, HubModel, ResolvedModel, parse_source
 from llm_core.reading import Sink
 from llm_core.request import ChatRequest
@@ -263,7 +262,7 @@ class LocalBackend:
         if need.total > most:
             fitting = footprint.what_would_fit(most, context=context, slots=slots)
             if fitting.context is None:
-                raise ModelError(_too_large(path, need.total, most, fitting.slots))
+                raise ModelError(why_too_large(path.name, footprint, most, context=context, slots=slots))
             context = fitting.context
             need = footprint.need(context=context, slots=slots)
             log.warning("memory is short: %s gets %d tokens for each of %d slots", path.name, context, slots)
@@ -298,11 +297,3 @@ class LocalBackend:
 
     def _show_loading(self, done: float) -> None:
         self._status = LoadStatus("loading", done, f"Loading the model: {done:.0%}")
-
-
-def _too_large(path: Path, need: int, most: int, slots: int | None) -> str:
-    fewer = f"LLM_PARALLEL={slots} would fit. " if slots else ""
-    return (
-        f"{path.name} needs {size_text(need)} of memory, and there is {size_text(max(0, most))} for it. {fewer}Choose "
-        "a smaller one or fewer bits, lower LLM_CONTEXT_TOKENS, or raise LLM_MEMORY_MB."
-    )

@@ -91,9 +91,7 @@ class Member:
 
     def status(self) -> LoadStatus:
         """How far loading is. One that has been loaded and left is as good as ready: it comes back when it is asked."""
-        if self.is_leaving:
-            return LoadStatus("loading", 0.0, f"{self.name} makes room for another model.")
-        if self.backend is not None:
+        if self.backend is not None and not self.is_leaving:
             return self.backend.status()
         if self.info is not None:
             return LoadStatus("ready", 1.0, f"{self.name} is loaded when it is asked.")

@@ -97,23 +97,24 @@ def _gigabytes(text: str) -> int:
 
 def _list(options: argparse.Namespace) -> None:
     from llm_core.models.here import Wish, models_here
+    from llm_core.models.served import served_models
     from llm_core.models.source import BundledModel, parse_source
     from llm_core.settings import Settings
 
     settings = Settings.load()
     wish = Wish.of(settings, options.memory)
-    chosen = parse_source(settings.model)
-    chosen_path = _path_of(chosen, "LLM_MODEL: ")
-    if chosen != BundledModel():
+    chosen = [parse_source(model.source) for model in served_models(settings) if model.server_url is None]
+    chosen_paths = {_path_of(source, "LLM_MODEL: ") for source in chosen}
+    if BundledModel() not in chosen:
         _path_of(BundledModel(), "")
-    here = models_here(wish, models_dir=settings.models_dir, also=[chosen])
+    here = models_here(wish, models_dir=settings.models_dir, also=chosen)
     if options.json:
-        _print_json([_json_row(model, is_chosen=model.resolved.path == chosen_path) for model in here])
+        _print_json([_json_row(model, is_chosen=model.resolved.path in chosen_paths) for model in here])
         return
     rows = [("", "MODEL", "SIZE", "FIT", "LICENCE")]
-    rows += [("*" if model.resolved.path == chosen_path else "", *_row(model)) for model in here]
+    rows += [("*" if model.resolved.path in chosen_paths else "", *_row(model)) for model in here]
     _print_table(rows)
-    print(printable(f"* is LLM_MODEL: {chosen}"))
+    print(printable(f"* is {'LLM_MODELS' if settings.models else 'LLM_MODEL'}: {', '.join(map(str, chosen))}"))
     print(f"FIT is for {_judged_for(wish)}.")
 
 
@@ -295,11 +296,12 @@ def _info(options: argparse.Namespace) -> None:
     from llm_core.models.header import read_model_header
     from llm_core.models.here import Wish, memory_fit
     from llm_core.models.resolve import find
+    from llm_core.models.served import served_models
     from llm_core.models.source import HubModel, parse_source
     from llm_core.settings import Settings
 
     settings = Settings.load()
-    resolved = find(parse_source(options.spec or settings.model))
+    resolved = find(parse_source(options.spec or served_models(settings)[0].source))
     info = replace(_facts(resolved), computed_as=_computed_as(resolved, settings))
     header, wish = read_model_header(resolved.path), Wish.of(settings, options.memory)
     memory = memory_fit(resolved.path, header, wish)

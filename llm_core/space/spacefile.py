@@ -90,6 +90,8 @@ def _model(value: str) -> str:
 
 def _listed(value: object) -> object:
     """One model is a list of one."""
+    if value == []:
+        raise ValueError("name at least one model")
     return (value,) if isinstance(value, str) else value
 
 
@@ -141,7 +143,7 @@ class Spacefile(BaseModel):
     app_file: Annotated[str, AfterValidator(_plain_path)] = "app.py"
     hardware: Annotated[str, _shape(re.compile(r"[a-z0-9-]+"), "name of a machine such as cpu-basic")] = "cpu-basic"
     storage: tuple[Volume, ...] = ()
-    model: Annotated[tuple[ModelSpec, ...], Field(min_length=1, max_length=20), BeforeValidator(_listed)] = ("bundled",)
+    model: Annotated[tuple[ModelSpec, ...], Field(max_length=20), BeforeValidator(_listed)] = ("bundled",)
     variables: Mapping[VariableName, Annotated[str, BeforeValidator(_text)]] = {}
     secrets: tuple[VariableName, ...] = ()
     wheel_index: Annotated[str, _shape(_INDEX, "address of an index of wheels, https://…")] = CPU_WHEELS
@@ -257,6 +259,8 @@ def _repeated(tree: yaml.MappingNode) -> list[str]:
 def _sentence(complaint: Any, lines: Mapping[tuple[str, ...], int]) -> str:
     """One complaint of pydantic as a sentence with the line and with what is allowed."""
     path = tuple(str(part) for part in complaint["loc"] if part != "[key]")
+    if path not in lines and path[:-1] in lines and path[-1].isdecimal():  # one that was not written as a list
+        path = path[:-1]
     key = ".".join(path)
     at = f"{NAME}, line {lines[path]}" if path in lines else NAME
     match complaint["type"]:

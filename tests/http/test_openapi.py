@@ -15,7 +15,7 @@ from tests.served import loaded_client, served
 # 400 is for what no schema can say: a conversation that does not fit, a result of a call that nobody made.
 CONFIG = """
 [checks]
-positive_data_acceptance.expected-statuses = ["2xx", "400", "401", "404", "409", "429", "5xx"]
+positive_data_acceptance.expected-statuses = ["2xx", "400", "401", "403", "404", "409", "429", "5xx"]
 """
 RUN = ["run", "--checks", "all", "--seed", "1", "--generation-database", "none", "--suppress-health-check", "all"]
 # Every boundary of every field of a chat is some 1,500 requests, which take minutes; their fuzzing is enough here.
@@ -25,7 +25,11 @@ OTHERS = ["--phases", "coverage", "--exclude-path-regex", "chat$|/chat/session$|
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("data")
-    with loaded_client(folder, context_tokens=256) as client, saying(client, "Hello"), served(client) as url:
+    with (
+        loaded_client(folder, context_tokens=256, admin_tokens="root:secret") as client,
+        saying(client, "Hello"),
+        served(client) as url,
+    ):
         yield url
 
 

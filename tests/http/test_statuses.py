@@ -129,6 +129,7 @@ ROWS = {
     "cannot do": Row(400, None, "invalid_request", openai=HELLO | {"n": 2}),
     "no token": Row(401, "unauthorized", "unauthorized", headers={}),
     "wrong token": Row(401, "unauthorized", "unauthorized", headers={"Authorization": "Bearer wrong"}),
+    "may not": Row(403, "forbidden", None, ("POST", "api/llm/models", {"source": "hf:o/r"})),
     "not there": Row(404, "session_not_found", None, (HISTORY[0], HISTORY[1].format("none"), None)),
     "not yours": Row(404, "session_not_found", None, (HISTORY[0], HISTORY[1].format("anns"), None), headers=BOB),
     "wrong method": Row(405, "method_not_allowed", None, ("GET", "api/llm/chat", None)),

@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from llm_core.engine import capacity
-from llm_core.models import fit
 from llm_core.models.recommended import table
 from tests.command import ROOT, Command
 from tests.command import environment as environment  # the fixtures
@@ -238,7 +236,3 @@ class TestRecommend:
     @pytest.mark.parametrize("memory", ["none", "0", "nan"])
     def test_memory_is_a_number(self, llm_core: Command, memory: str) -> None:
         assert llm_core("model", "recommend", "--memory", memory).returncode == 2
-
-
-def test_a_context_that_is_not_set_is_judged_as_the_engine_chooses_it() -> None:
-    assert fit.DEFAULT_CONTEXT_TOKENS == capacity.DEFAULT_CONTEXT_TOKENS

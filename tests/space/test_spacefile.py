@@ -27,9 +27,21 @@ def refusal(text: str) -> str:
 def test_the_least_has_defaults_for_a_free_machine() -> None:
     spec = spacefile.parse(LEAST)
 
-    assert (spec.hardware, spec.model, spec.app_file, spec.sdk) == ("cpu-basic", "bundled", "app.py", "gradio")
+    assert (spec.hardware, spec.model, spec.app_file, spec.sdk) == ("cpu-basic", ("bundled",), "app.py", "gradio")
     assert spec.environment() == {"LLM_MODEL": "bundled"}
     assert not spec.has_gpu
+
+
+def test_several_models_are_a_list_of_which_each_is_checked() -> None:
+    spec = spacefile.parse(LEAST + "model: [hf:o/r:a.gguf, bundled, hf:p/s]\n")
+
+    assert spec.environment() == {"LLM_MODEL": "hf:o/r:a.gguf,bundled,hf:p/s"}
+    assert spec.front_matter()["models"] == ["o/r", "p/s"]
+    assert "line 6: model.1: 'hf:r' does not name a repository" in refusal(LEAST + "model:\n- bundled\n- hf:r\n") or (
+        "line 7: model.1: 'hf:r' does not name a repository" in refusal(LEAST + "model:\n- bundled\n- hf:r\n")
+    )
+    assert "at least one model" in refusal(LEAST + "model: []\n")
+    assert "Write several models as a list" in refusal(LEAST + "model: hf:o/r,bundled\n")
 
 
 def test_a_variable_is_text_whatever_yaml_takes_it_for() -> None:
@@ -46,7 +58,7 @@ def test_a_variable_is_text_whatever_yaml_takes_it_for() -> None:
 def test_the_front_matter_names_the_models_repository() -> None:
     spec = spacefile.parse(LEAST + "model: hf:o/r:a.gguf\ntags: [chat]\n")
 
-    assert spec.source == HubModel("o/r", "a.gguf")
+    assert spec.sources == (HubModel("o/r", "a.gguf"),)
     assert spec.front_matter() == {
         "title": "A chat",
         "emoji": "💬",

@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, closing
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -24,6 +25,7 @@ from llm_core.events import (
     Usage,
 )
 from llm_core.messages import MAX_CALLS, Message
+from llm_core.models.served import BUNDLED_NAME
 from llm_core.request import build_request
 from llm_core.tools.calls import DEFAULT_RESULT_CHARS
 from llm_core.tools.loop import ToolLoop
@@ -112,7 +114,7 @@ def test_it_goes_on_for_as_many_steps_as_it_takes(mode: Mode) -> None:
 
 def test_a_reply_without_calls_is_passed_through_unchanged(mode: Mode) -> None:
     client = ScriptedClient(saying("Hello."))
-    assert ask(client, mode, tools=[add]) == [Queued(0), ContentDelta("Hello."), done()]
+    assert ask(client, mode, tools=[add]) == [Queued(0), ContentDelta("Hello."), replace(done(), model=BUNDLED_NAME)]
 
 
 def test_functions_are_told_to_the_model_as_tools(mode: Mode) -> None:
