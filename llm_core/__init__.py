@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from llm_core.events import ChatReply as ChatReply
     from llm_core.events import ContentDelta as ContentDelta
     from llm_core.events import Done as Done
+    from llm_core.events import Loading as Loading
     from llm_core.events import Queued as Queued
     from llm_core.events import ReasoningDelta as ReasoningDelta
     from llm_core.events import Timings as Timings
@@ -39,6 +40,7 @@ _HOMES = {
         "ChatReply",
         "ContentDelta",
         "Done",
+        "Loading",
         "Queued",
         "ReasoningDelta",
         "Timings",

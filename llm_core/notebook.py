@@ -16,6 +16,7 @@ from llm_core.events import (
     ChatReply,
     ContentDelta,
     Done,
+    Loading,
     Queued,
     ReasoningDelta,
     ReplyBuilder,
@@ -84,6 +85,8 @@ class _Growing:
     def add(self, event: ChatEvent) -> None:
         self._builder.add(event)
         match event:
+            case Loading():
+                self.line = event.message
             case Queued(position=position):
                 self.line = waiting_line(position)
             case ContentDelta(text=text):
