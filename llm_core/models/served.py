@@ -20,8 +20,7 @@ from llm_core.request import MaxTokens, Temperature, TopP
 from llm_core.settings import ContextTokens, Engines, GpuLayers, Settings, Slots
 
 MAX_FILE_BYTES = 1_000_000
-NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,99}$"
-NAME_RULE = "1 to 100 letters, digits, dots, colons, slashes, dashes or underscores, the first one a letter or digit"
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,99}$"
 BUNDLED_NAME = "SmolLM2-135M-Instruct"
 
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]

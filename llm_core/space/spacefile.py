@@ -77,14 +77,14 @@ def _text(value: object) -> object:
 
 
 def _model(value: str) -> str:
+    if "," in value:
+        raise ValueError(f"{value!r} has a comma. Write several models as a list")
     try:
         source = parse_source(value)
     except ModelError as error:
         raise ValueError(error.message) from None
     if isinstance(source, FileModel) and not source.path.is_absolute():
         raise ValueError(f"{value!r} is a file on this machine, which a Space does not have. {FORMS}")
-    if "," in value:
-        raise ValueError(f"{value!r} has a comma. Write several models as a list")
     return value
 
 

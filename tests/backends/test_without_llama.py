@@ -43,5 +43,5 @@ def test_the_app_is_built_and_answers_where_llama_cpp_is_not_installed(engine: F
     assert ran.stdout.splitlines() == [
         "fake-model Hello there",
         "Hello there ['user', 'assistant']",
-        "['llm_core.engine.facts', 'llm_core.engine.kv.state_path']",
+        "['llm_core.engine.facts', 'llm_core.engine.fast_form', 'llm_core.engine.kv', 'llm_core.engine.kv.state_path']",
     ]

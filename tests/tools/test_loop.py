@@ -79,7 +79,7 @@ def test_calls_results_and_text_come_in_order(mode: Mode) -> None:
         ToolResult("call-1", "greet", "Hello, Ada!"),
         Queued(0),
         ContentDelta("Five."),
-        Done("stop", Usage(40, 20, 10), Timings(1.0, 30.0, 50.0)),
+        Done("stop", Usage(40, 20, 10), Timings(1.0, 30.0, 50.0), model=BUNDLED_NAME),
     ]
 
 

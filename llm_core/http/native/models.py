@@ -29,7 +29,7 @@ async def _admin(request: Request, client: Client) -> None:
 
 _ADMIN = Depends(_admin)
 _REFUSED = describe(401, 403, 404, 422)
-Name = Annotated[str, Path(max_length=4096, description="A name, an alias or a source")]
+Name = Annotated[str, Path(max_length=200, description="A name or an alias")]
 _EXAMPLE = 'data: {"source":"hf:…","state":"fetching","progress":0.42,"message":"…","seconds_left":12.5}\n\n'
 _STREAM: dict[int | str, dict[str, Any]] = {
     200: {
@@ -38,16 +38,18 @@ _STREAM: dict[int | str, dict[str, Any]] = {
     }
 }
 
-router = APIRouter(prefix="/api/llm/models", tags=["models"])
+router = APIRouter(prefix="/api/llm", tags=["models"])
 
 
-@router.get("", responses=describe(401))
+@router.get("/models", responses=describe(401))
 async def list_models(client: Client) -> ModelsAnswer:
     """All models: those that are served, the default one first, those on this machine, and what is being fetched."""
     return ModelsAnswer(models=[_answer(each) for each in await asyncio.to_thread(client.catalog.entries)])
 
 
-@router.post("", responses=_REFUSED | _STREAM | describe(400), response_class=StreamingResponse, dependencies=[_ADMIN])
+@router.post(
+    "/models", responses=_REFUSED | _STREAM | describe(400), response_class=StreamingResponse, dependencies=[_ADMIN]
+)
 async def fetch(body: FetchBody, client: Client) -> StreamingResponse:
     """Fetches a model of the Hub, and serves it from then on. The events tell how far it is; the download goes on
     without a reader, and asking again comes back to it, or goes on where it was broken off."""
@@ -55,7 +57,7 @@ async def fetch(body: FetchBody, client: Client) -> StreamingResponse:
     return StreamingResponse(_progress(download), media_type="text/event-stream", headers={"Cache-Control": "no-cache"})
 
 
-@router.get("/search", responses=_REFUSED | describe(400), dependencies=[_ADMIN])
+@router.get("/hub", responses=_REFUSED | describe(400), dependencies=[_ADMIN])
 async def search(
     query: Annotated[str, Query(max_length=MAX_QUERY_CHARS)] = "",
     limit: Annotated[int, Query(ge=1, le=MAX_FOUND)] = 20,
@@ -64,7 +66,7 @@ async def search(
     return [asdict(each) for each in await asyncio.to_thread(search_hub, query, limit=limit)]
 
 
-@router.get("/search/{owner}/{repo}", responses=_REFUSED | describe(400), dependencies=[_ADMIN])
+@router.get("/hub/{owner}/{repo}", responses=_REFUSED | describe(400), dependencies=[_ADMIN])
 async def search_files(owner: str, repo: str) -> list[dict[str, Any]]:
     """The models of one repository, the smallest first; what is in `source` can be fetched."""
     source = parse_source(f"hf:{owner}/{repo}")
@@ -73,27 +75,27 @@ async def search_files(owner: str, repo: str) -> list[dict[str, Any]]:
     return [asdict(each) | {"source": str(each.source)} for each in found]
 
 
-@router.get("/{name:path}", responses=describe(401, 404))
+@router.get("/models/{name}", responses=describe(401, 404))
 async def one_model(name: Name, client: Client) -> ModelAnswer:
     """One model."""
     return _answer(await asyncio.to_thread(client.catalog.entry, name))
 
 
-@router.post("/{name:path}/load", responses=_REFUSED | describe(409), dependencies=[_ADMIN])
+@router.post("/models/{name}/load", responses=_REFUSED | describe(409), dependencies=[_ADMIN])
 async def load(name: Name, client: Client) -> ModelAnswer:
     """Begins to load a model that is here; requests may name it at once."""
     member = await asyncio.to_thread(client.catalog.load, name)
     return _answer(await asyncio.to_thread(client.catalog.entry, member.name))
 
 
-@router.post("/{name:path}/unload", responses=_REFUSED, dependencies=[_ADMIN])
+@router.post("/models/{name}/unload", responses=_REFUSED, dependencies=[_ADMIN])
 async def unload(name: Name, client: Client) -> ModelAnswer:
     """Frees a model's memory, when the replies that it makes have ended. It comes back when it is asked."""
     await asyncio.to_thread(client.catalog.unload, name)
     return _answer(await asyncio.to_thread(client.catalog.entry, name))
 
 
-@router.delete("/{name:path}", responses=_REFUSED | describe(400, 409), dependencies=[_ADMIN])
+@router.delete("/models/{name}", responses=_REFUSED | describe(400, 409), dependencies=[_ADMIN])
 async def remove(name: Name, client: Client) -> DeletedAnswer:
     """Stops a download, whose part is kept; or removes a model's files."""
     await asyncio.to_thread(client.catalog.remove, name)

@@ -26,8 +26,8 @@ SOURCE = "hf:makers/tiny-GGUF:tiny.gguf"
 HELLO = [{"role": "user", "content": "Say hello."}]
 ADMINISTERING = [
     ("POST", "models"),
-    ("GET", "models/search"),
-    ("GET", "models/search/makers/tiny-GGUF"),
+    ("GET", "hub"),
+    ("GET", "hub/makers/tiny-GGUF"),
     ("POST", f"models/{SMOL}/load"),
     ("POST", f"models/{SMOL}/unload"),
     ("DELETE", f"models/{SMOL}"),
@@ -81,8 +81,8 @@ def test_the_default_model_stands_first_with_its_facts(http: httpx.Client) -> No
 
 
 def test_a_model_is_found_fetched_asked_unloaded_and_removed(http: httpx.Client, cache: Path, tiny: bytes) -> None:
-    assert [each["repo"] for each in http.get("models/search", params={"query": "tiny"}).json()] == ["makers/tiny-GGUF"]
-    (file,) = http.get("models/search/makers/tiny-GGUF").json()
+    assert [each["repo"] for each in http.get("hub", params={"query": "tiny"}).json()] == ["makers/tiny-GGUF"]
+    (file,) = http.get("hub/makers/tiny-GGUF").json()
     assert (file["source"], file["size_bytes"]) == (SOURCE, len(tiny))
 
     events = fetch(http)
