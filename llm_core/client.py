@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mappi
 from contextlib import aclosing
 from functools import partial
 from types import TracebackType
-from typing import Any
+from typing import Any, Unpack
 
 from llm_core.backends.backend import Backend, LoadStatus
 from llm_core.backends.catalog import Catalog
@@ -27,7 +27,7 @@ from llm_core.events import ChatEvent
 from llm_core.messages import Message, MessageLike
 from llm_core.models.info import ModelInfo
 from llm_core.models.served import served_models
-from llm_core.options import given
+from llm_core.options import RequestOptions, given
 from llm_core.reading import aread, read
 from llm_core.request import ChatRequest, build_request
 from llm_core.sessions.sessions import Sessions
@@ -122,6 +122,14 @@ class LLMClient(ChatClient):
     def stats(self) -> EngineStats | None:
         """A look at the engines together; None while no model is loaded."""
         return self._models.stats()
+
+    def count_tokens(self, messages: Iterable[MessageLike], **options: Unpack[RequestOptions]) -> int:
+        """Tokens of the prompt that a conversation makes, with its system prompt and tools; waits for the model.
+
+        Raises:
+            LLMError: The request is refused, or its model's engine does not count.
+        """
+        return self._models.count_tokens(self._request(messages, options))
 
     def clear_cache(self) -> None:
         """Forgets every cached prefix."""

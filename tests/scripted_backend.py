@@ -88,6 +88,9 @@ class ScriptedBackend:
         threading.Thread(target=submission.run, args=(self.script, request), daemon=True).start()
         return submission
 
+    def count_tokens(self, request: ChatRequest) -> int:
+        return sum(len(message.content) for message in request.messages)
+
     def stats(self) -> EngineStats | None:
         return None
 

@@ -27,6 +27,7 @@ SIGN_IN_PATH = "/sign-in"
 # A liveness probe has no token, and learns nothing from it but that the server is there.
 OPEN_PATHS = frozenset({"/api/llm/health", "/health"})
 NAMED_PREFIX = "name:"
+_ANTHROPIC_HEADER = "x-api-key"  # where Anthropic's clients have their token
 
 _FORM = (Path(__file__).with_name("sign_in.html")).read_text(encoding="utf-8")
 _WRONG = "Nobody has this token."
@@ -41,9 +42,11 @@ def owner_of(connection: HTTPConnection) -> str:
 
 
 def given_token(connection: HTTPConnection) -> str | None:
-    """The token of a request. One in the header counts, even a wrong one; then no cookie is looked at."""
+    """The token of a request. One in a header counts, even a wrong one; then no cookie is looked at."""
     scheme, _, given = connection.headers.get("authorization", "").partition(" ")
-    return given.strip() if scheme.lower() == "bearer" else connection.cookies.get(COOKIE)
+    if scheme.lower() == "bearer":
+        return given.strip()
+    return connection.headers.get(_ANTHROPIC_HEADER) or connection.cookies.get(COOKIE)
 
 
 class Gate:

@@ -59,6 +59,18 @@ _TRY_AGAIN = frozenset({429, 503})
 _SECONDS_TO_TRY_AGAIN = 5.0  # where the error itself does not say
 _OPENAI_CODES = {"context_overflow": OVERFLOW_CODE, "rate_limited": "rate_limit_exceeded"}
 OPENAI_PREFIX = "/v1/"
+_ANTHROPIC_PREFIX = "/v1/messages"
+# Their types, which their clients tell errors by.
+_ANTHROPIC_TYPES = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+    504: "timeout_error",
+}
 _JSON = re.compile(r"^application/([^;]*\+)?json\b", re.IGNORECASE)
 # Read all the same, a page of any other site could send it: a browser asks for no leave to post what is not JSON.
 _NOT_SAID_TO_BE_JSON = (
@@ -131,7 +143,7 @@ def install(app: FastAPI) -> None:
 
 def refusal(request: Request, error: Exception) -> JSONResponse:
     """The answer to a request that failed before anything was sent."""
-    status, body = problem(error, openai=_is_openai(request))
+    status, body = _problem_at(request, error)
     headers = {}
     if status in _TRY_AGAIN:
         wait = getattr(error, "retry_after", None) or _SECONDS_TO_TRY_AGAIN
@@ -139,6 +151,22 @@ def refusal(request: Request, error: Exception) -> JSONResponse:
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     return JSONResponse(body, status, headers)
+
+
+def _problem_at(request: Request, error: Exception) -> tuple[int, dict[str, Any]]:
+    if _is_anthropic(request):
+        return anthropic_problem(error)
+    return problem(error, openai=_is_openai(request))
+
+
+def anthropic_problem(error: Exception) -> tuple[int, dict[str, Any]]:
+    """`problem` in Anthropic's shape."""
+    status, body = problem(error)
+    return status, _anthropic_body(status, body["error"]["message"])
+
+
+def _anthropic_body(status: int, message: str) -> dict[str, Any]:
+    return {"type": "error", "error": {"type": _ANTHROPIC_TYPES.get(status, "api_error"), "message": message}}
 
 
 def told(status: int, message: str, code: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
@@ -162,8 +190,14 @@ def _body(status: int, message: str, code: str, param: str | None = None) -> dic
 
 
 def _invalid(request: Request, message: str, param: str | None) -> Response:
+    if _is_anthropic(request):
+        return JSONResponse(_anthropic_body(400, message), 400)
     status = 400 if _is_openai(request) else 422
     return JSONResponse(_body(status, message, "invalid_request", param), status)
+
+
+def _is_anthropic(request: Request) -> bool:
+    return own_path(request.scope).startswith(_ANTHROPIC_PREFIX)
 
 
 def _is_openai(request: Request) -> bool:

@@ -63,6 +63,13 @@ class Backend(Protocol[Event]):
             LLMError: It is refused.
         """
 
+    def count_tokens(self, request: ChatRequest) -> int:
+        """Tokens of a request's prompt; waits until the backend is ready.
+
+        Raises:
+            LLMError: The request is refused, or the backend does not count.
+        """
+
     def stats(self) -> EngineStats | None:
         """A look at the engine; None where there is none to look at."""
 

@@ -135,6 +135,10 @@ class LocalBackend:
         )
         return LocalSubmission(ReplyTranslator(prepared), engine, engine.submit(generation, sink))
 
+    def count_tokens(self, request: ChatRequest) -> int:
+        loaded = self._wait()
+        return loaded.chat.count_tokens(request, shared_system={self._settings.system_prompt})
+
     def stats(self) -> EngineStats | None:
         return self._loaded.engine.stats() if self._loaded else None
 

@@ -238,6 +238,14 @@ class Pool:
             request.timeout,
         )
 
+    def count_tokens(self, request: ChatRequest) -> int:
+        member = self.member(request.model)
+        self.start(member.name).result()
+        backend = member.backend
+        if backend is None:
+            raise ModelError(f"{member.name} has just been unloaded. Ask again.")
+        return backend.count_tokens(request)
+
     def stats(self) -> EngineStats | None:
         """A look at all engines together; None where there is none."""
         seen = [stats for each in self._members if (stats := each.stats()) is not None]

@@ -103,6 +103,13 @@ class RemoteBackend:
             else LoadStatus("ready", 1.0, engines.summary())
         )
 
+    def count_tokens(self, request: ChatRequest) -> int:
+        """
+        Raises:
+            InvalidRequest: An engine elsewhere has no way to be asked that all would know.
+        """
+        raise InvalidRequest("An engine elsewhere does not count tokens.", param="messages")
+
     def stats(self) -> EngineStats | None:
         """Requests in flight; what else an engine holds is its own business, and 0 here.
 

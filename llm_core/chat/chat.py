@@ -58,6 +58,16 @@ class Chat:
         self._visible_with_tools = frozenset(tokens.values())
         self.syntax = ReplySyntax(calls, reasoning, thinks=reasoning.opener in source, control_token=tokens.get)
 
+    def count_tokens(self, request: ChatRequest, *, shared_system: Collection[str]) -> int:
+        """Tokens of the prompt of a whole conversation, however long.
+
+        Raises:
+            InvalidRequest: The template refuses the conversation.
+        """
+        tools, thinking = request.callable_tools, request.thinking
+        prompt = self.template.render(request.messages, tools=tools, thinking=thinking, shared_system=shared_system)
+        return len(prompt.tokens)
+
     def prepare(self, request: ChatRequest, *, limit_tokens: int, shared_system: Collection[str]) -> PreparedChat:
         """The prompt of a request and the parser of its reply.
 

@@ -19,7 +19,8 @@ from llm_core.access.proxies import own_path
 
 STREAMS_PREFIX = "/api/llm/streams/"
 _SPOKEN = {
-    "/v1": "OpenAI's format is spoken here at POST /v1/chat/completions, GET /v1/models and GET /v1/models/{id}.",
+    "/v1": "OpenAI's format is spoken here at POST /v1/chat/completions, GET /v1/models and GET /v1/models/{id}, "
+    "Anthropic's at POST /v1/messages.",
     "/metrics": "",
     "/health": "",
     "/api": "Chat is POST /api/llm/chat, in OpenAI's format POST /v1/chat/completions; /docs has every route.",

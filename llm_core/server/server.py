@@ -17,6 +17,7 @@ from llm_core.access.request_log import RequestLog
 from llm_core.access.sites import Hosts, Origins
 from llm_core.access.visitors import BrowserKey
 from llm_core.client import LLMClient
+from llm_core.http.anthropic import routes as anthropic
 from llm_core.http.given import give
 from llm_core.http.native import chat, models, sessions
 from llm_core.http.openai_chat import routes as openai_chat
@@ -78,7 +79,7 @@ def build_server(client: LLMClient) -> FastAPI:
     problems.install(app)
     give(app, client, rate_limit)
     app.state.metrics = metrics
-    for doorway in (chat, sessions, models, openai_chat, operations):
+    for doorway in (chat, sessions, models, openai_chat, anthropic, operations):
         app.include_router(doorway.router)
     refuse_the_rest(app)
     page = build_app(client, rate_limit.check_caller)

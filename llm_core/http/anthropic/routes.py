@@ -1,0 +1,73 @@
+"""Anthropic's wire format, so that its clients can talk to the model: `/v1/messages`.
+
+It translates and decides nothing: what a request may ask is checked in `llm_core.request`, what is said is made by
+`LLMClient`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.responses import JSONResponse, Response
+
+from llm_core.access.problems import anthropic_problem, describe
+from llm_core.events import ChatEvent
+from llm_core.http.anthropic.answer import Answer
+from llm_core.http.anthropic.bodies import CountBody, MessagesBody
+from llm_core.http.given import ADMITTED, Client, Owner, ready
+from llm_core.http.shapes import event_stream
+from llm_core.http.sse import EventStream
+from llm_core.http.whole import unless_reader_leaves
+
+_EXAMPLE = (
+    'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,'
+    '"delta":{"type":"text_delta","text":"Hello"}}\n\n'
+)
+_ANSWERS: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "Anthropic's message; with `stream` its events",
+        "content": {"application/json": {"schema": {"type": "object"}}}
+        | event_stream({"type": "object"}, _EXAMPLE, numbered=False),
+    }
+}
+_REFUSED = describe(400, 401, 404, 413, 429, 503, 504)
+
+router = APIRouter(prefix="/v1/messages", tags=["Anthropic"])
+
+
+@router.post("", responses=_ANSWERS | _REFUSED, dependencies=[ADMITTED])
+async def messages(body: MessagesBody, request: Request, client: Client, owner: Owner) -> Response:
+    """Anthropic's messages, streaming and not."""
+    await ready(client, body.model)
+    answer = Answer(client.models.member(body.model).name)
+    options = body.options() | {"owner": owner}
+    if not body.stream:
+        work = client.achat(body.conversation(), **options)
+        return await unless_reader_leaves(request, work, lambda reply: JSONResponse(answer.whole(reply)))
+    return await _stream(answer, client.achat_stream(body.conversation(), **options)).begun()
+
+
+@router.post("/count_tokens", responses=_REFUSED, dependencies=[ADMITTED])
+async def count_tokens(body: CountBody, client: Client, owner: Owner) -> dict[str, int]:
+    """How many tokens a conversation has, with its system prompt and tools."""
+    await ready(client, body.model)
+    options = body.options() | {"owner": owner}
+    return {"input_tokens": await asyncio.to_thread(client.count_tokens, body.conversation(), **options)}
+
+
+def _stream(answer: Answer, events: AsyncGenerator[ChatEvent]) -> EventStream[ChatEvent]:
+    def fail(error: Exception) -> str:
+        return _written([anthropic_problem(error)[1]])
+
+    return EventStream(events, lambda event: _written(answer.events(event)), fail, head=_written(answer.begin()))
+
+
+def _written(events: list[dict[str, Any]]) -> str:
+    return "".join(
+        f"event: {event['type']}\ndata: {json.dumps(event, ensure_ascii=False, separators=(',', ':'))}\n\n"
+        for event in events
+    )
