@@ -66,6 +66,12 @@ class ModelError(LLMError):
     code = "model_error"
 
 
+class HubError(ModelError):
+    """The Hub cannot be reached, or does not answer as it should."""
+
+    code = "hub_error"
+
+
 class EngineFailed(LLMError):
     """The engine failed under the running requests, or a remote one broke off: the same request may be sent again."""
 

@@ -39,7 +39,7 @@ STATUS = {
     "engine_closed": 503,
     "engine_failed": 503,
     "engine_unreachable": 503,
-    "model_error": 503,
+    "hub_error": 503,
     "model_loading": 503,
     "shutting_down": 503,
     "storage_error": 503,

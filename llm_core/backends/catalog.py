@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Literal
 
 from llm_core.backends.pool import Member, ModelState, Pool
-from llm_core.errors import InvalidRequest, ModelError, ModelNotFound
+from llm_core.errors import InvalidRequest, ModelError, ModelLoading, ModelNotFound
 from llm_core.models.cache import cached_models
 from llm_core.models.downloads import Download, Downloads, DownloadStatus
 from llm_core.models.fit import Fit, fit_of
@@ -112,11 +112,11 @@ class Catalog:
 
         Raises:
             ModelNotFound: There is none of that name.
-            ModelError: It is not here yet.
+            ModelLoading: It is still being fetched.
         """
         entry = self.entry(name)
         if entry.state == "fetching":
-            raise ModelError(f"{entry.name} is still being fetched. {entry.message}")
+            raise ModelLoading(f"{entry.name} is still being fetched. {entry.message}", retry_after=5)
         member = self._pool.member(entry.name) if entry.is_served else self._pool.add(ServedModel(source=entry.source))
         self._pool.load(member.name)
         return member
@@ -139,8 +139,7 @@ class Catalog:
 
         Raises:
             ModelNotFound: There is none of that name.
-            InvalidRequest: It is the default model.
-            ModelError: It is no file of the Hub's cache or of `LLM_MODELS_DIR`.
+            InvalidRequest: It is the default model, or no file of the Hub's cache or of `LLM_MODELS_DIR`.
         """
         entry = self.entry(name)
         if entry.state == "absent":
@@ -152,7 +151,10 @@ class Catalog:
         if entry.is_default:
             raise InvalidRequest(f"{entry.name} is the default model. Change LLM_MODEL first.", param="name")
         # A file that is computed with may be removed: it is gone when it is let go.
-        removed = remove_model(parse_source(entry.source), models_dir=self._settings.models_dir)
+        try:
+            removed = remove_model(parse_source(entry.source), models_dir=self._settings.models_dir)
+        except ModelError as error:
+            raise InvalidRequest(error.message, param="name") from None
         if entry.is_served:
             self._pool.remove(entry.name)
         self._scanned = _NEVER

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from huggingface_hub import HfApi, constants, get_session, hf_raise_for_status
 from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]  # public, but exported without a mark
 
-from llm_core.errors import InvalidRequest, ModelError
+from llm_core.errors import HubError, InvalidRequest
 from llm_core.models.cache import MAIN_BRANCH
 from llm_core.models.choice import models_in
 from llm_core.models.hub_errors import FAILURES, listing_sentence
@@ -77,7 +77,7 @@ def search_hub(query: str = "", *, order: Order = "downloads", limit: int = 20) 
 
     Raises:
         InvalidRequest: The query is too long, or the limit out of range.
-        ModelError: The Hub cannot be reached or does not answer; the message says so.
+        HubError: The Hub cannot be reached or does not answer; the message says so.
     """
     if len(query) > MAX_QUERY_CHARS:
         raise InvalidRequest(f"A search has at most {MAX_QUERY_CHARS} characters.", param="query")
@@ -98,7 +98,7 @@ def search_hub(query: str = "", *, order: Order = "downloads", limit: int = 20) 
         hf_raise_for_status(answer)
         return [_found(row) for row in _rows(answer.json())[:limit]]
     except FAILURES as error:
-        raise ModelError(listing_sentence(error)) from error
+        raise HubError(listing_sentence(error)) from error
 
 
 def models_of(repo: str, revision: str | None = None) -> list[FoundModel]:
@@ -109,14 +109,14 @@ def models_of(repo: str, revision: str | None = None) -> list[FoundModel]:
         revision: Branch, tag or commit; None is the main branch.
 
     Raises:
-        ModelError: There is no such repository or revision, or the Hub cannot be reached; the message says which.
+        HubError: There is no such repository or revision, or the Hub cannot be reached; the message says which.
     """
     try:
         listing = HfApi().model_info(
             repo, revision=revision or MAIN_BRANCH, files_metadata=True, timeout=SEARCH_SECONDS
         )
     except FAILURES as error:
-        raise ModelError(listing_sentence(error, repo, revision)) from error
+        raise HubError(listing_sentence(error, repo, revision)) from error
     sizes = {sibling.rfilename: sibling.size for sibling in listing.siblings or ()}
     found = [
         FoundModel(

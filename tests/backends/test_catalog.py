@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from llm_core.client import LLMClient
-from llm_core.errors import InvalidRequest, ModelError, ModelNotFound
+from llm_core.errors import InvalidRequest, ModelNotFound
 from llm_core.settings import Settings
 from tests.engine import random_model
 from tests.engine.conftest import model_path as model_path
@@ -67,7 +67,7 @@ def test_a_model_elsewhere_on_the_disk_is_not_removed(settings: dict[str, Any], 
     elsewhere = tmp_path / "mine.gguf"
     shutil.copy(settings["models_dir"] / "sub" / "tiny-Q8_0.gguf", elsewhere)
     with LLMClient(Settings(**settings | {"model": f"bundled,{elsewhere}"})) as client:
-        with pytest.raises(ModelError, match="not removed"):
+        with pytest.raises(InvalidRequest, match="not removed"):
             client.catalog.remove("mine")
         assert client.chat(HELLO, model="mine", max_tokens=2).model == "mine"
     assert elsewhere.exists()
