@@ -14,13 +14,14 @@ from starlette.responses import StreamingResponse
 from llm_core.access.admins import check_admin
 from llm_core.access.problems import describe
 from llm_core.backends.catalog import CatalogEntry
+from llm_core.errors import InvalidRequest, ModelError
 from llm_core.http.bodies import DeletedAnswer, FetchBody, ModelAnswer, ModelsAnswer
 from llm_core.http.given import Client
 from llm_core.http.shapes import event_stream
 from llm_core.http.sse import sse
 from llm_core.models.downloads import Download
 from llm_core.models.search import MAX_FOUND, MAX_QUERY_CHARS, models_of, search_hub
-from llm_core.models.source import HubModel, parse_source
+from llm_core.models.source import parse_source
 
 
 async def _admin(request: Request, client: Client) -> None:
@@ -57,7 +58,7 @@ async def fetch(body: FetchBody, client: Client) -> StreamingResponse:
     return StreamingResponse(_progress(download), media_type="text/event-stream", headers={"Cache-Control": "no-cache"})
 
 
-@router.get("/hub", responses=_REFUSED | describe(400), dependencies=[_ADMIN])
+@router.get("/hub", responses=_REFUSED | describe(400, 503), dependencies=[_ADMIN])
 async def search(
     query: Annotated[str, Query(max_length=MAX_QUERY_CHARS)] = "",
     limit: Annotated[int, Query(ge=1, le=MAX_FOUND)] = 20,
@@ -66,12 +67,14 @@ async def search(
     return [asdict(each) for each in await asyncio.to_thread(search_hub, query, limit=limit)]
 
 
-@router.get("/hub/{owner}/{repo}", responses=_REFUSED | describe(400), dependencies=[_ADMIN])
+@router.get("/hub/{owner}/{repo}", responses=_REFUSED | describe(400, 503), dependencies=[_ADMIN])
 async def search_files(owner: str, repo: str) -> list[dict[str, Any]]:
     """The models of one repository, the smallest first; what is in `source` can be fetched."""
-    source = parse_source(f"hf:{owner}/{repo}")
-    assert isinstance(source, HubModel)
-    found = await asyncio.to_thread(models_of, source.repo)
+    try:
+        parse_source(f"hf:{owner}/{repo}")
+    except ModelError as error:
+        raise InvalidRequest(error.message, param="repo") from None
+    found = await asyncio.to_thread(models_of, f"{owner}/{repo}")
     return [asdict(each) | {"source": str(each.source)} for each in found]
 
 
@@ -81,7 +84,7 @@ async def one_model(name: Name, client: Client) -> ModelAnswer:
     return _answer(await asyncio.to_thread(client.catalog.entry, name))
 
 
-@router.post("/models/{name}/load", responses=_REFUSED | describe(409), dependencies=[_ADMIN])
+@router.post("/models/{name}/load", responses=_REFUSED | describe(503), dependencies=[_ADMIN])
 async def load(name: Name, client: Client) -> ModelAnswer:
     """Begins to load a model that is here; requests may name it at once."""
     member = await asyncio.to_thread(client.catalog.load, name)
@@ -95,7 +98,7 @@ async def unload(name: Name, client: Client) -> ModelAnswer:
     return _answer(await asyncio.to_thread(client.catalog.entry, name))
 
 
-@router.delete("/models/{name}", responses=_REFUSED | describe(400, 409), dependencies=[_ADMIN])
+@router.delete("/models/{name}", responses=_REFUSED | describe(400), dependencies=[_ADMIN])
 async def remove(name: Name, client: Client) -> DeletedAnswer:
     """Stops a download, whose part is kept; or removes a model's files."""
     await asyncio.to_thread(client.catalog.remove, name)
