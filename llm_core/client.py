@@ -17,7 +17,8 @@ from typing import Any, Unpack
 from llm_core.backends.backend import Backend, LoadStatus
 from llm_core.backends.catalog import Catalog
 from llm_core.backends.generation import Generation, Watcher
-from llm_core.backends.pool import Member, Pool
+from llm_core.backends.member import Member
+from llm_core.backends.pool import Pool
 from llm_core.backends.room import Room
 from llm_core.cancellation import Cancellation
 from llm_core.chat_client import Asked, ChatClient, Conversation, SessionTurn

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
 
-from llm_core.backends.pool import Member, ModelState, Pool
+from llm_core.backends.member import Member, ModelState
+from llm_core.backends.pool import Pool
 from llm_core.errors import InvalidRequest, ModelError, ModelLoading, ModelNotFound
 from llm_core.models.cache import cached_models
 from llm_core.models.downloads import Download, Downloads, DownloadStatus
@@ -23,6 +24,7 @@ from llm_core.models.source import BundledModel, ResolvedModel, parse_source
 from llm_core.settings import Settings, is_loopback
 
 _SCAN_SECONDS = 5.0  # between two looks at the disk
+_MISS_SECONDS = 60.0  # the same, for a name that nobody has: programs send one with every request
 _NEVER: tuple[float, list[ResolvedModel]] = (float("-inf"), [])
 
 EntryState = Literal["absent", "fetching", "here", "loading", "ready", "failed"]
@@ -166,17 +168,18 @@ class Catalog:
 
     # ── what is here ─────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _here(self) -> list[ResolvedModel]:
+    def _here(self, seconds: float = _SCAN_SECONDS) -> list[ResolvedModel]:
+        """What is on this machine, as it was at most so many seconds ago."""
         with self._lock:
             looked, found = self._scanned
-            if time.monotonic() - looked > _SCAN_SECONDS:
+            if time.monotonic() - looked > seconds:
                 folder = self._settings.models_dir
                 found = [*_bundled(), *(models_below(folder) if folder is not None else []), *cached_models()]
                 self._scanned = (time.monotonic(), found)
             return found
 
     def _served_from_here(self, name: str) -> ServedModel | None:
-        for resolved in self._here():
+        for resolved in self._here(_MISS_SECONDS):
             served = ServedModel(source=str(resolved.source))
             if name in (served.short_name, served.source):
                 return served

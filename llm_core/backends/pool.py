@@ -12,16 +12,17 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, suppress
-from dataclasses import astuple, dataclass, field, replace
-from typing import Any, Literal
+from dataclasses import astuple, replace
+from typing import Any
 
 from llm_core.backends.backend import Backend, LoadStatus, Submission
+from llm_core.backends.counted import Counted, Named
+from llm_core.backends.member import Member
 from llm_core.backends.room import Room
 from llm_core.backends.waiting import WaitingSubmission
 from llm_core.engine.facts import EngineStats
 from llm_core.engine.kv.state_path import remove_states_of
-from llm_core.errors import EngineClosed, LLMError, ModelError, ModelNotFound
-from llm_core.events import ChatEvent, Done
+from llm_core.errors import EngineClosed, ModelError, ModelNotFound
 from llm_core.memory import free_memory, memory_limit
 from llm_core.models.info import ModelInfo
 from llm_core.models.served import ServedModel
@@ -32,70 +33,9 @@ from llm_core.settings import Settings
 
 log = logging.getLogger(__name__)
 
-ModelState = Literal["absent", "loading", "ready", "failed"]
 _MIB = 1024 * 1024
 _LONGEST_LOOK_SECONDS = 30.0
-_STATES: dict[str, ModelState] = {
-    "idle": "loading",
-    "downloading": "loading",
-    "loading": "loading",
-    "ready": "ready",
-    "failed": "failed",
-}
 MakeBackend = Callable[[Settings, Room], Backend[Any]]
-
-
-@dataclass(eq=False)
-class Member:
-    """A model of the pool. The pool's lock guards what changes.
-
-    Attributes:
-        served: What the operator says of it.
-        settings: With which it is served.
-        backend: Makes its replies; None while it is not loaded and not being loaded.
-        info: What it is, once that is known.
-        reserved: Bytes of memory that it has.
-        replies: Those that it makes now.
-        is_leaving: It takes no more, and is unloaded when they have ended.
-        last_used: When it was last asked for, in seconds of `time.monotonic`.
-    """
-
-    served: ServedModel
-    settings: Settings
-    backend: Backend[Any] | None = None
-    info: ModelInfo | None = None
-    reserved: int = 0
-    replies: int = 0
-    is_leaving: bool = False
-    last_used: float = field(default_factory=time.monotonic)
-
-    @property
-    def name(self) -> str:
-        return self.served.name or (self.info.name if self.info else self.served.short_name)
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """All by which it can be asked for."""
-        return (self.name, *self.served.names)
-
-    @property
-    def state(self) -> ModelState:
-        """What became of it, in a word."""
-        if self.backend is None or self.is_leaving:
-            return "absent"
-        return _STATES[self.backend.status().state]
-
-    def stats(self) -> EngineStats | None:
-        """A look at its engine; None where there is none."""
-        return self.backend.stats() if self.backend is not None else None
-
-    def status(self) -> LoadStatus:
-        """How far loading is. One that has been loaded and left is as good as ready: it comes back when it is asked."""
-        if self.backend is not None and not self.is_leaving:
-            return self.backend.status()
-        if self.info is not None:
-            return LoadStatus("ready", 1.0, f"{self.name} is loaded when it is asked.")
-        return LoadStatus("idle", 0.0, "The model is not loaded yet.")
 
 
 class Pool:
@@ -228,6 +168,9 @@ class Pool:
         """
         member = self.member(request.model)
         submission = self._submit_to(member, request, sink)
+        if submission is None and (loaded := self.start(member.name)).done():
+            loaded.result()  # what it failed with is told at once
+            submission = self._submit_to(member, request, sink)
         if submission is not None:
             return submission
         return WaitingSubmission(
@@ -353,14 +296,15 @@ class Pool:
     def _submit_to(self, member: Member, request: ChatRequest, sink: Sink[Any]) -> Submission[Any] | None:
         """Hands a request to a model that is ready; None where it is not."""
         with self._changed:
-            if member.backend is None or member.is_leaving or member.backend.status().state != "ready":
+            # An engine elsewhere that is down for a while is its backend's own business.
+            if member.backend is None or member.is_leaving or member.info is None:
                 return None
             backend = member.backend
             member.replies += 1
             member.last_used = time.monotonic()
-        counted = _Counted(sink, lambda: self._ended(member))
+        counted = Counted(sink, lambda: self._ended(member))
         try:
-            return _Named(backend.submit(request, counted), member)
+            return Named(backend.submit(request, counted), member)
         except BaseException:
             counted.end()
             raise
@@ -426,37 +370,3 @@ class _Share:
     @property
     def most(self) -> int:
         return self._pool._most(self._member)
-
-
-class _Counted:
-    """A request's sink, which says once that the reply has ended."""
-
-    def __init__(self, sink: Sink[Any], ended: Callable[[], None]) -> None:
-        self._sink, self._ended, self._lock, self._is_over = sink, ended, threading.Lock(), False
-
-    def __call__(self, event: Any) -> None:
-        try:
-            self._sink(event)
-        finally:
-            if isinstance(event, (Done, LLMError)):
-                self.end()
-
-    def end(self) -> None:
-        with self._lock:
-            first, self._is_over = not self._is_over, True
-        if first:
-            self._ended()
-
-
-class _Named:
-    """A model's submission, whose end says which model it was."""
-
-    def __init__(self, inner: Submission[Any], member: Member) -> None:
-        self._inner, self._member = inner, member
-        self.cancel = inner.cancel
-
-    def translate(self, event: Any) -> list[ChatEvent]:
-        events = self._inner.translate(event)
-        if events and isinstance(events[-1], Done):
-            events[-1] = replace(events[-1], model=self._member.name)
-        return events

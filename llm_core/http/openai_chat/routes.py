@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, WithJsonSchem
 from starlette.responses import JSONResponse, Response
 
 from llm_core.access.problems import describe, problem
-from llm_core.backends.pool import Member
+from llm_core.backends.member import Member
 from llm_core.errors import InvalidRequest, ModelNotFound
 from llm_core.events import ChatEvent
 from llm_core.http.bodies import Options
