@@ -22,6 +22,7 @@ from llm_core.models.removal import remove_model
 from llm_core.models.resolve import find
 from llm_core.models.served import ServedModel
 from llm_core.models.source import BundledModel, ResolvedModel, parse_source
+from llm_core.models.template_file import read_template
 from llm_core.settings import Settings, is_loopback
 
 _SCAN_SECONDS = 5.0  # between two looks at the disk
@@ -217,12 +218,13 @@ class Catalog:
         """What a file's header says of a model that is not loaded."""
         try:
             header = _header(resolved.path, resolved.path.stat().st_mtime_ns)
+            template = read_template(settings.chat_template)
         except (ModelError, OSError) as error:
             return replace(entry, state="failed", message=f"It cannot be used: {error}")
         footprint = footprint_of(resolved.path, header, kv_type=settings.kv_type, prepares=settings.prepare == "auto")
         context = settings.context_tokens or min(DEFAULT_CONTEXT_TOKENS, header.context_train or DEFAULT_CONTEXT_TOKENS)
         need = footprint.need(context=context, slots=settings.parallel).total
-        return replace(entry, info=describe(header, resolved), need_bytes=need, fit=self._fit(need))
+        return replace(entry, info=describe(header, resolved, template), need_bytes=need, fit=self._fit(need))
 
     def _fit(self, need: int | None) -> Fit | None:
         return None if need is None else fit_of(need, self._pool.limit)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,14 +25,16 @@ from llm_core.engine.kv.state_path import state_folder
 from llm_core.engine.llama.model import Model
 from llm_core.engine.llama.prepared import FORM, folder_of, prepared_file
 from llm_core.engine.sequence import EngineEvent, GenerationRequest, Sequence
-from llm_core.errors import EngineClosed, LLMError, ModelError
+from llm_core.errors import EngineClosed, LLMError, ModelError, SettingsError
 from llm_core.events import ChatEvent
+from llm_core.lora import Adapter, adapter_set
 from llm_core.models.fit import footprint_of
 from llm_core.models.header import read_model_header
 from llm_core.models.info import ModelInfo, describe
 from llm_core.models.progress import size_text
 from llm_core.models.resolve import resolve
 from llm_core.models.source import BundledModel, HubModel, ResolvedModel, parse_source
+from llm_core.models.template_file import read_template
 from llm_core.reading import Sink
 from llm_core.request import ChatRequest
 from llm_core.settings import Settings
@@ -132,6 +135,7 @@ class LocalBackend:
             visible_tokens=prepared.visible_tokens,
             constraint=grammar.compile(loaded.compiler) if grammar else None,
             session=request.session,
+            adapters=adapter_set(request.lora, self._settings.lora),
         )
         return LocalSubmission(ReplyTranslator(prepared), engine, engine.submit(generation, sink))
 
@@ -197,11 +201,15 @@ class LocalBackend:
         threads = settings.threads or default_threads()
         fitting = self._reserve_for(resolved.path)
         self._model = model = self._load_file(resolved.path)
-        info = describe(model, resolved)
+        template = read_template(settings.chat_template)
+        info = describe(model, resolved, template)
         if settings.prepare == "auto" and (faster := self._load_faster(model, threads)) is not None:
             model.close()
             self._model = model = faster
             info = replace(info, computed_as=FORM)
+        for adapter in settings.lora:
+            model.load_adapter(adapter.name, adapter.path)
+        chat = self._chat(model, template)
         context = context_tokens(model, wanted=self._wanted, slots=settings.parallel, kv_type=settings.kv_type)
         host_bytes = min(settings.kv_host_mb * _MIB, self._room.most // 2)
         self._room.reserve(host_bytes, self._show_waiting)
@@ -218,7 +226,24 @@ class LocalBackend:
             disk_bytes=settings.kv_disk_mb * _MIB if settings.keeps_sessions() else 0,
             self_check=settings.self_check,
         )
-        return LoadedModel(info, Chat(model), ConstraintCompiler(model), Engine(model, options))
+        return LoadedModel(info, chat, ConstraintCompiler(model), Engine(model, options))
+
+    def _chat(self, model: Model, template: str | None) -> Chat:
+        """How it talks.
+
+        Raises:
+            ModelError: Its template, or the operator's own, cannot be used.
+            SettingsError: It has no token with an id of `logit_bias`.
+        """
+        last = model.vocab_size - 1
+        if wrong := next((token for token in self._settings.logit_bias if token > last), None):
+            raise SettingsError(f"logit_bias names the token {wrong}; those of {model.path.name} go from 0 to {last}.")
+        try:
+            return Chat(model, template)
+        except ModelError as error:
+            if template is None:
+                raise
+            raise ModelError(f"{self._settings.chat_template} cannot be used: {error.message}") from None
 
     def _resolve(self) -> ResolvedModel:
         """The model's file, or the bundled one's where it cannot be had and that is allowed."""
@@ -253,6 +278,7 @@ class LocalBackend:
         slots = settings.parallel
         footprint = footprint_of(path, header, kv_type=settings.kv_type, prepares=settings.prepare == "auto")
         context = self._wanted or min(DEFAULT_CONTEXT_TOKENS, header.context_train or DEFAULT_CONTEXT_TOKENS)
+        footprint = replace(footprint, weights=footprint.weights + _size_of(settings.lora))
         need, most = footprint.need(context=context, slots=slots), self._room.most
         if need.total > most:
             fitting = footprint.what_would_fit(most, context=context, slots=slots)
@@ -292,6 +318,11 @@ class LocalBackend:
 
     def _show_loading(self, done: float) -> None:
         self._status = LoadStatus("loading", done, f"Loading the model: {done:.0%}")
+
+
+def _size_of(adapters: Iterable[Adapter]) -> int:
+    """Bytes of their files, as far as they are still there."""
+    return sum(adapter.path.stat().st_size for adapter in adapters if adapter.path.is_file())
 
 
 def _too_large(path: Path, need: int, most: int, slots: int | None) -> str:

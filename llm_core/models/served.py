@@ -12,12 +12,13 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, m
 from llm_core.complaints import Complaint
 from llm_core.errors import ModelError, SettingsError
 from llm_core.kv_type import KvType
+from llm_core.lora import Adapters
 from llm_core.messages import Text
 from llm_core.models.choice import plain_name
 from llm_core.models.quantization import without_quantization
 from llm_core.models.source import BundledModel, FileModel, HubModel, ModelSource, parse_source
 from llm_core.request import MaxTokens, Temperature, TopP
-from llm_core.settings import ContextTokens, Engines, GpuLayers, Settings, Slots
+from llm_core.settings import Biases, ContextTokens, Engines, GpuLayers, Settings, Slots
 
 MAX_FILE_BYTES = 1_000_000
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,99}$"
@@ -36,8 +37,8 @@ class ServedModel(BaseModel):
         aliases: Other names of it.
         pinned: It is loaded at the start, and not unloaded for another one.
         server_url, server_token: An engine elsewhere that serves it.
-        context_tokens, parallel, kv_type, gpu_layers: As in the settings.
-        system_prompt, temperature, top_p, max_tokens: As in the settings.
+        context_tokens, parallel, kv_type, gpu_layers, lora, chat_template: As in the settings.
+        system_prompt, temperature, top_p, max_tokens, logit_bias: As in the settings.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -52,15 +53,20 @@ class ServedModel(BaseModel):
     parallel: Slots | None = None
     kv_type: KvType | None = None
     gpu_layers: GpuLayers | None = None
+    lora: Adapters | None = None
+    chat_template: Path | None = None
     system_prompt: Text | None = None
     temperature: Temperature | None = None
     top_p: TopP | None = None
     max_tokens: MaxTokens | None = None
+    logit_bias: Biases | None = None
 
     @model_validator(mode="after")
     def _has_a_source(self) -> ServedModel:
         if not self.source and self.server_url is None:
             raise ValueError("a model needs a source, or the server_url of an engine that has it")
+        if self.server_url is not None and (self.lora or self.chat_template):
+            raise ValueError("lora and chat_template are of models that run here; this one has a server_url")
         return self
 
     @property
@@ -77,7 +83,7 @@ class ServedModel(BaseModel):
 
     def settings(self, base: Settings) -> Settings:
         """The settings with which it is served."""
-        own = self.model_dump(exclude={"source", "name", "aliases", "pinned"}, exclude_none=True)
+        own = {name: value for name, value in self if name in Settings.model_fields and value is not None}
         return base.model_copy(update=own | {"model": self.source or base.model})
 
 
