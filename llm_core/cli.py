@@ -239,7 +239,8 @@ def _info(options: argparse.Namespace) -> None:
 
     settings = Settings.load()
     resolved = find(parse_source(options.spec or settings.model))
-    info = replace(_facts(resolved, settings.chat_template), computed_as=_computed_as(resolved, settings))
+    template = None if options.spec else settings.chat_template
+    info = replace(_facts(resolved, template), computed_as=_computed_as(resolved, settings))
     if isinstance(resolved.source, HubModel):
         from llm_core.models.hub import is_replaced
 

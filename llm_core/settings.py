@@ -131,10 +131,10 @@ class Settings(BaseSettings):
         models_dir: Folder whose `.gguf` files are models of this machine, beside those of the Hub's cache.
         prepare: `auto`: a small model whose weights have a form that this processor computes slowly gets a copy that it
             computes faster, once. `off`: the file as it is.
-        lora: LoRA adapters of the model, `NAME=PATH[:SCALE]`, comma-separated. They apply to requests that ask for none
-            by `lora`, each with its scale, which is 1 where nothing is said; 0: only where a request asks for it.
-        chat_template: A Jinja file that says how a conversation is written for the model, in place of what its own file
-            says.
+        lora: LoRA adapters of the default model, `NAME=PATH[:SCALE]`, comma-separated. They apply to requests that ask
+            for none by `lora`, each with its scale, which is 1 where nothing is said; 0: only where a request asks.
+        chat_template: A Jinja file that says how a conversation is written for the default model, in place of what its
+            own file says.
         fallback: The bundled model serves where `model` cannot be downloaded.
         server_url: OpenAI-compatible engines elsewhere, comma-separated. There are some: no model is loaded here, and
             `model` says which of the engine's models is asked for, where it has one of that name.
@@ -154,7 +154,8 @@ class Settings(BaseSettings):
         self_check: The engine looks whether slots, cache and queue agree whenever it goes idle, and stops where not.
         system_prompt: Put before conversations that bring no system message of their own.
         temperature, top_p, max_tokens, timeout: Defaults of a request; the timeout is in seconds.
-        logit_bias: Default of a request: `ID=NUMBER`, comma-separated; added to the logit of the token with that id.
+        logit_bias: Default of a request to the default model: `ID=NUMBER`, comma-separated; added to the logit of the
+            token with that id.
         data_dir: Folder for what outlives the process.
         database_url: Any URL of SQLAlchemy's for the sessions. None: `sessions.db` in `data_dir`.
         resume_seconds: How long a session's reply goes on with no reader.

@@ -211,8 +211,9 @@ class Catalog:
 
     def _of_file(self, resolved: ResolvedModel) -> CatalogEntry:
         source = str(resolved.source)
-        entry = CatalogEntry(ServedModel(source=source).short_name, source, "here", "It is on this machine.")
-        return self._on_disk(entry, resolved, self._settings)
+        served = ServedModel(source=source)
+        entry = CatalogEntry(served.short_name, source, "here", "It is on this machine.")
+        return self._on_disk(entry, resolved, served.settings(self._settings))
 
     def _on_disk(self, entry: CatalogEntry, resolved: ResolvedModel, settings: Settings) -> CatalogEntry:
         """What a file's header says of a model that is not loaded."""

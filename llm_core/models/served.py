@@ -25,6 +25,9 @@ NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,99}$"
 NAME_RULE = "1 to 100 letters, digits, dots, colons, slashes, dashes or underscores, the first one a letter or digit"
 BUNDLED_NAME = "SmolLM2-135M-Instruct"
 
+# What fits one model and no other: of those that say nothing of it only the default one has what the settings say.
+_NOTHING: dict[str, Any] = {"lora": (), "chat_template": None, "logit_bias": {}}
+
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 
 
@@ -37,8 +40,9 @@ class ServedModel(BaseModel):
         aliases: Other names of it.
         pinned: It is loaded at the start, and not unloaded for another one.
         server_url, server_token: An engine elsewhere that serves it.
-        context_tokens, parallel, kv_type, gpu_layers, lora, chat_template: As in the settings.
-        system_prompt, temperature, top_p, max_tokens, logit_bias: As in the settings.
+        context_tokens, parallel, kv_type, gpu_layers: As in the settings.
+        system_prompt, temperature, top_p, max_tokens: As in the settings.
+        lora, chat_template, logit_bias: As in the settings, which mean the default model alone with theirs.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -84,7 +88,14 @@ class ServedModel(BaseModel):
     def settings(self, base: Settings) -> Settings:
         """The settings with which it is served."""
         own = {name: value for name, value in self if name in Settings.model_fields and value is not None}
-        return base.model_copy(update=own | {"model": self.source or base.model})
+        return base.model_copy(update=_NOTHING | own | {"model": self.source or base.model})
+
+    def as_default(self, settings: Settings) -> ServedModel:
+        """The same as the first of all, with what the settings say of that one where it says nothing else."""
+        given = {name: getattr(settings, name) for name in _NOTHING if getattr(self, name) is None}
+        if self.server_url is not None:
+            given = {name: value for name, value in given.items() if name == "logit_bias"}
+        return self.model_copy(update=given)
 
 
 def served_models(settings: Settings) -> tuple[ServedModel, ...]:
@@ -93,6 +104,11 @@ def served_models(settings: Settings) -> tuple[ServedModel, ...]:
     Raises:
         SettingsError: The file cannot be used, a source has no form that is known, or two have one name.
     """
+    first, *others = _named_in(settings)
+    return (first.as_default(settings), *others)
+
+
+def _named_in(settings: Settings) -> tuple[ServedModel, ...]:
     if settings.models is not None:
         return _distinct(_read(settings.models), f"LLM_MODELS={str(settings.models)!r}")
     if settings.server_url:
