@@ -18,6 +18,7 @@ from tests.models.gguf_file import model_file
 from tests.served import loaded_client, served
 
 HELLO = [{"role": "user", "content": "Tell me about the sea."}]
+COUNT = "1, 2, 3, 4, 5, 6,"
 
 pytestmark = pytest.mark.local_engine
 
@@ -110,9 +111,9 @@ def test_a_session_is_not_begun_with_a_name_that_is_refused(client: LLMClient) -
 
 
 def test_a_session_goes_on_under_whatever_adapters_its_turns_ask_for(client: LLMClient, plain: str, law: str) -> None:
-    assert client.chat_session("sea", HELLO[0]["content"], lora=[]) == plain
-    assert client.chat_session("sea", "And the moon?", lora=[{"name": "poems"}])
-    assert client.chat_session("other", HELLO[0]["content"]) == law
+    assert client.chat_session("sea", HELLO[0]["content"], lora=[]).content == plain
+    assert client.chat_session("sea", "And the moon?", lora=[{"name": "poems"}]).content
+    assert client.chat_session("other", HELLO[0]["content"]).content == law
 
 
 def test_an_adapter_of_another_model_is_refused_when_the_model_is_loaded(tmp_path: Path) -> None:
@@ -132,10 +133,10 @@ def test_the_operators_template_writes_the_prompt(tmp_path: Path) -> None:
     path.write_text("{{ messages[-1].content }}{% if enable_thinking %} {% endif %}")
     with LLMClient(settings(tmp_path, chat_template=path)) as client:
         info = client.wait_ready()
-        usage = client.chat([{"role": "user", "content": "1, 2, 3, 4, 5, 6,"}]).usage
+        usage = client.chat([{"role": "user", "content": COUNT}]).usage
 
     assert (info.has_chat_template, info.can_switch_thinking) == (True, True)
-    assert usage.prompt_tokens == len("1, 2, 3, 4, 5, 6,") - 5, "a token for each sign and number, and for each space"
+    assert usage.prompt_tokens == len(COUNT), "each sign is a token, and there is nothing else"
 
 
 def test_a_template_that_fails_is_refused_when_the_model_is_loaded(tmp_path: Path) -> None:
