@@ -19,8 +19,6 @@ from llm_core.stdout import silence_stdout
 from llm_core.terminal import Screen, TerminalChat, answer_once, printable
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from llm_core.client import LLMClient
     from llm_core.models.info import ModelInfo
     from llm_core.models.source import ResolvedModel
@@ -239,8 +237,7 @@ def _info(options: argparse.Namespace) -> None:
 
     settings = Settings.load()
     resolved = find(parse_source(options.spec or settings.model))
-    template = None if options.spec else settings.chat_template
-    info = replace(_facts(resolved, template), computed_as=_computed_as(resolved, settings))
+    info = replace(_facts(resolved), computed_as=_computed_as(resolved, settings))
     if isinstance(resolved.source, HubModel):
         from llm_core.models.hub import is_replaced
 
@@ -269,15 +266,14 @@ def _info(options: argparse.Namespace) -> None:
     )
 
 
-def _facts(resolved: ResolvedModel, template: Path | None = None) -> ModelInfo:
-    """Reads the header and the vocabulary, not the weights; `template` is the operator's own file."""
+def _facts(resolved: ResolvedModel) -> ModelInfo:
+    """Reads the header and the vocabulary, not the weights."""
     from llm_core.engine.llama.model import Model
     from llm_core.models.info import describe
-    from llm_core.models.template_file import read_template
 
     model = Model.load(resolved.path, vocab_only=True)
     try:
-        return describe(model, resolved, read_template(template))
+        return describe(model, resolved)
     finally:
         model.close()
 

@@ -22,7 +22,6 @@ from llm_core.models.removal import remove_model
 from llm_core.models.resolve import find
 from llm_core.models.served import ServedModel
 from llm_core.models.source import BundledModel, ResolvedModel, parse_source
-from llm_core.models.template_file import read_template
 from llm_core.settings import Settings, is_loopback
 
 _SCAN_SECONDS = 5.0  # between two looks at the disk
@@ -206,29 +205,34 @@ class Catalog:
                 resolved = find(parse_source(served.source))
             except ModelError as error:
                 return replace(entry, state="absent", message=error.message)
-            entry = self._on_disk(entry, resolved, member.settings)
+            entry = _with_own_template(self._on_disk(entry, resolved, member.settings), member.settings)
         return replace(entry, fit=self._fit(entry.need_bytes))
 
     def _of_file(self, resolved: ResolvedModel) -> CatalogEntry:
         source = str(resolved.source)
-        served = ServedModel(source=source)
-        entry = CatalogEntry(served.short_name, source, "here", "It is on this machine.")
-        return self._on_disk(entry, resolved, served.settings(self._settings))
+        entry = CatalogEntry(ServedModel(source=source).short_name, source, "here", "It is on this machine.")
+        return self._on_disk(entry, resolved, self._settings)
 
     def _on_disk(self, entry: CatalogEntry, resolved: ResolvedModel, settings: Settings) -> CatalogEntry:
         """What a file's header says of a model that is not loaded."""
         try:
             header = _header(resolved.path, resolved.path.stat().st_mtime_ns)
-            template = read_template(settings.chat_template)
         except (ModelError, OSError) as error:
             return replace(entry, state="failed", message=f"It cannot be used: {error}")
         footprint = footprint_of(resolved.path, header, kv_type=settings.kv_type, prepares=settings.prepare == "auto")
         context = settings.context_tokens or min(DEFAULT_CONTEXT_TOKENS, header.context_train or DEFAULT_CONTEXT_TOKENS)
         need = footprint.need(context=context, slots=settings.parallel).total
-        return replace(entry, info=describe(header, resolved, template), need_bytes=need, fit=self._fit(need))
+        return replace(entry, info=describe(header, resolved), need_bytes=need, fit=self._fit(need))
 
     def _fit(self, need: int | None) -> Fit | None:
         return None if need is None else fit_of(need, self._pool.limit)
+
+
+def _with_own_template(entry: CatalogEntry, settings: Settings) -> CatalogEntry:
+    """Where the operator has a template for a model it has one, whatever its file says."""
+    if settings.chat_template is None or entry.info is None:
+        return entry
+    return replace(entry, info=replace(entry.info, has_chat_template=True))
 
 
 def _fetching(entry: CatalogEntry, download: DownloadStatus) -> CatalogEntry:
