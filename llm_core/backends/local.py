@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,7 +26,7 @@ from llm_core.engine.llama.prepared import FORM, folder_of, prepared_file
 from llm_core.engine.sequence import EngineEvent, GenerationRequest, Sequence
 from llm_core.errors import EngineClosed, LLMError, ModelError, SettingsError
 from llm_core.events import ChatEvent
-from llm_core.lora import Adapter, adapter_set
+from llm_core.lora import adapter_set
 from llm_core.models.fit import footprint_of
 from llm_core.models.header import read_model_header
 from llm_core.models.info import ModelInfo, describe
@@ -209,6 +208,7 @@ class LocalBackend:
             info = replace(info, computed_as=FORM)
         for adapter in settings.lora:
             model.load_adapter(adapter.name, adapter.path)
+            self._room.reserve(adapter.path.stat().st_size, self._show_waiting)
         chat = self._chat(model, template)
         context = context_tokens(model, wanted=self._wanted, slots=settings.parallel, kv_type=settings.kv_type)
         host_bytes = min(settings.kv_host_mb * _MIB, self._room.most // 2)
@@ -278,7 +278,6 @@ class LocalBackend:
         slots = settings.parallel
         footprint = footprint_of(path, header, kv_type=settings.kv_type, prepares=settings.prepare == "auto")
         context = self._wanted or min(DEFAULT_CONTEXT_TOKENS, header.context_train or DEFAULT_CONTEXT_TOKENS)
-        footprint = replace(footprint, weights=footprint.weights + _size_of(settings.lora))
         need, most = footprint.need(context=context, slots=slots), self._room.most
         if need.total > most:
             fitting = footprint.what_would_fit(most, context=context, slots=slots)
@@ -318,11 +317,6 @@ class LocalBackend:
 
     def _show_loading(self, done: float) -> None:
         self._status = LoadStatus("loading", done, f"Loading the model: {done:.0%}")
-
-
-def _size_of(adapters: Iterable[Adapter]) -> int:
-    """Bytes of their files, as far as they are still there."""
-    return sum(adapter.path.stat().st_size for adapter in adapters if adapter.path.is_file())
 
 
 def _too_large(path: Path, need: int, most: int, slots: int | None) -> str:
