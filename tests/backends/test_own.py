@@ -125,6 +125,16 @@ def test_an_adapter_of_another_model_is_refused_when_the_model_is_loaded(tmp_pat
         client.wait_ready()
 
 
+def test_adapters_are_of_the_memory_that_models_share(tmp_path: Path) -> None:
+    def reserved(**own: Any) -> int:
+        with LLMClient(settings(tmp_path, kv_host_mb=0, **own)) as client:
+            client.wait_ready()
+            return client.models.members[0].reserved
+
+    path = random_model.lora(tmp_path / "x.gguf")
+    assert reserved(lora=f"x={path}") - reserved() == path.stat().st_size
+
+
 # ── a chat template ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
