@@ -268,5 +268,7 @@ def event_stream(data: Schema, example: str, *, numbered: bool) -> Schema:
     fields: Schema = {"data": {"type": "string", "contentMediaType": "application/json", "contentSchema": data}}
     if numbered:
         fields = {"id": {"type": "string", "pattern": "^[0-9]+$"}} | fields
+    else:  # OpenAI's last one is no JSON
+        fields = {"data": {"anyOf": [{"const": "[DONE]"}, fields["data"]]}}
     item = {"type": "object", "properties": fields, "required": [*fields]}
     return {"text/event-stream": {"itemSchema": item, "example": example}}
