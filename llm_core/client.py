@@ -23,8 +23,9 @@ from llm_core.backends.room import Room
 from llm_core.cancellation import Cancellation
 from llm_core.chat_client import Asked, ChatClient, Conversation, SessionTurn
 from llm_core.engine.facts import EngineStats
-from llm_core.errors import QueueFull, ShuttingDown
+from llm_core.errors import InvalidRequest, QueueFull, ShuttingDown
 from llm_core.events import ChatEvent
+from llm_core.lora import adapter_set
 from llm_core.messages import Message, MessageLike
 from llm_core.models.info import ModelInfo
 from llm_core.models.served import served_models
@@ -219,13 +220,16 @@ class LLMClient(ChatClient):
         member = self._models.member(chosen.get("model", ""))
         self._check_room(member)
         settings = member.settings
-        defaults = {
+        defaults: dict[str, Any] = {
             "temperature": settings.temperature,
             "top_p": settings.top_p,
             "max_tokens": settings.max_tokens,
             "timeout": settings.timeout,
         }
+        if settings.logit_bias:
+            defaults["logit_bias"] = settings.logit_bias
         request = build_request(messages, **(defaults | chosen))
+        _check_lora(request, settings)
         if request.messages[0].role == "system" or not settings.system_prompt:
             return request
         system = Message(role="system", content=settings.system_prompt)
@@ -262,6 +266,16 @@ class LLMClient(ChatClient):
 
     def _astream(self, request: ChatRequest, cancellation: Cancellation) -> AsyncGenerator[ChatEvent]:
         return aread(Generation(self._models, request, cancellation, self._watch))
+
+
+def _check_lora(request: ChatRequest, settings: Settings) -> None:
+    """Refuses adapters that the model does not have, before a message is saved for nothing."""
+    if request.lora and settings.server_url:
+        raise InvalidRequest(
+            "lora: this model runs on an engine elsewhere, where adapters cannot be chosen from here. Leave it out.",
+            param="lora",
+        )
+    adapter_set(request.lora, settings.lora)
 
 
 def _runs_tools(request: ChatRequest) -> bool:

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, TypedDict
 
 from llm_core.cancellation import Cancellation
+from llm_core.lora import AdapterChoice
 from llm_core.messages import ToolCall
 from llm_core.tool_spec import AllowedTools, NamedTool, ResponseFormat, ToolSpec
 
@@ -34,6 +35,7 @@ class WireOptions(TypedDict, total=False):
     repeat_last_n: int | None
     seed: int | None
     logit_bias: Mapping[int, float] | None
+    lora: Iterable[AdapterChoice | Mapping[str, Any]] | None
     max_tokens: int | None
     stop: str | Sequence[str] | None
     timeout: float | None

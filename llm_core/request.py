@@ -17,6 +17,7 @@ from pydantic import (
 )
 
 from llm_core.complaints import invalid_request
+from llm_core.lora import AdapterChoices
 from llm_core.messages import Message, MessageLike, Text, parse_messages
 from llm_core.options import OnToolCall, Overflow, RequestOptions
 from llm_core.tool_spec import MAX_TOOLS, AllowedTools, NamedTool, ResponseFormat, ToolChoice, ToolSpec, is_any_text
@@ -121,6 +122,7 @@ class ChatRequest(BaseModel):
         messages: The conversation so far; the last one is what is answered.
         model: The name or an alias of the model that answers. Empty: the first one that is served, or a session's own.
         sampling: How tokens are chosen.
+        lora: The adapters of the model that apply, and no others; None: those that the operator has chosen.
         max_tokens: The longest reply, in tokens; -1 is as long as the context allows. The context may end it earlier.
         stop: Texts that end the reply; they are not part of it.
         timeout: Seconds from submission after which the reply ends with the finish reason `timeout`.
@@ -141,6 +143,7 @@ class ChatRequest(BaseModel):
     messages: tuple[Message, ...]
     model: ModelName = ""
     sampling: SamplingParams
+    lora: AdapterChoices | None = None
     max_tokens: MaxTokens
     stop: Stops = ()
     timeout: Timeout

@@ -6,7 +6,8 @@ import ipaddress
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from types import UnionType
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 from urllib.parse import urlsplit
 
 import limits
@@ -18,8 +19,9 @@ from llm_core.complaints import Complaint
 from llm_core.errors import SettingsError
 from llm_core.hosting import default_data_dir, on_space, outlives_restart
 from llm_core.kv_type import KvType
+from llm_core.lora import Adapters
 from llm_core.messages import Text
-from llm_core.request import Finite, MaxTokens, SamplingParams, Temperature, Timeout, TopP
+from llm_core.request import Finite, LogitBias, MaxTokens, SamplingParams, Temperature, Timeout, TopP
 from llm_core.tokens import ApiToken, parse_tokens
 
 if TYPE_CHECKING:  # SQLAlchemy takes 0.1 s, which most commands can do without
@@ -64,6 +66,16 @@ def _engines(urls: tuple[str, ...]) -> tuple[str, ...]:
     return urls
 
 
+def _biases(value: object) -> object:
+    """`ID=NUMBER, ID=NUMBER` as a dict."""
+    if not isinstance(value, str):
+        return value
+    pairs = [part.partition("=") for part in value.split(",") if part.strip()]
+    if not all(separator for _, separator, _ in pairs):
+        raise ValueError("write ID=NUMBER, or several with commas between")
+    return {token.strip(): bias.strip() for token, _, bias in pairs}
+
+
 def _rate(value: str) -> str:
     if value.lower() != "none":
         try:
@@ -101,6 +113,7 @@ def _counters(url: SecretStr | None) -> SecretStr | None:
 ContextTokens = Annotated[int, Field(ge=64, le=4_194_304)]
 Slots = Annotated[int, Field(ge=1, le=64)]
 GpuLayers = Annotated[int, Field(ge=-1, le=10_000)]
+Biases = Annotated[LogitBias, NoDecode, BeforeValidator(_biases)]
 Engines = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed), AfterValidator(_engines)]
 
 
@@ -119,6 +132,10 @@ class Settings(BaseSettings):
         models_dir: Folder whose `.gguf` files are models of this machine, beside those of the Hub's cache.
         prepare: `auto`: a small model whose weights have a form that this processor computes slowly gets a copy that it
             computes faster, once. `off`: the file as it is.
+        lora: LoRA adapters of the default model, `NAME=PATH[:SCALE]`, comma-separated. They apply to requests that ask
+            for none by `lora`, each with its scale, which is 1 where nothing is said; 0: only where a request asks.
+        chat_template: A Jinja file that says how a conversation is written for the default model, in place of what its
+            own file says.
         fallback: The bundled model serves where `model` cannot be downloaded.
         server_url: OpenAI-compatible engines elsewhere, comma-separated. There are some: no model is loaded here, and
             `model` says which of the engine's models is asked for, where it has one of that name.
@@ -138,6 +155,8 @@ class Settings(BaseSettings):
         self_check: The engine looks whether slots, cache and queue agree whenever it goes idle, and stops where not.
         system_prompt: Put before conversations that bring no system message of their own.
         temperature, top_p, max_tokens, timeout: Defaults of a request; the timeout is in seconds.
+        logit_bias: Default of a request to the default model: `ID=NUMBER`, comma-separated; added to the logit of the
+            token with that id.
         data_dir: Folder for what outlives the process.
         database_url: Any URL of SQLAlchemy's for the sessions. None: `sessions.db` in `data_dir`.
         resume_seconds: How long a session's reply goes on with no reader.
@@ -173,6 +192,8 @@ class Settings(BaseSettings):
     model: Annotated[str, Field(min_length=1, max_length=4096)] = "bundled"
     models_dir: Path | None = None
     prepare: Literal["auto", "off"] = "auto"
+    lora: Annotated[Adapters, NoDecode] = ()
+    chat_template: Path | None = None
     fallback: bool = Field(default_factory=on_space)
     models: Path | None = None
     memory_mb: Annotated[int, Field(ge=64, le=16_777_216)] | None = None
@@ -195,6 +216,7 @@ class Settings(BaseSettings):
     temperature: Temperature = 0.7
     top_p: TopP = 0.95
     max_tokens: MaxTokens = 512
+    logit_bias: Biases = Field(default_factory=dict)
     timeout: Timeout = 300.0
     data_dir: Path = Field(default_factory=default_data_dir)
     database_url: Annotated[str, Field(max_length=4096)] | None = None
@@ -337,6 +359,7 @@ def _sentence(error: Mapping[str, Any]) -> str:
 def _constraints(field: object) -> list[object]:
     """The bounds on a field, also where they sit inside `Annotated[...] | None`."""
     found = list(getattr(field, "metadata", ()))
-    for option in getattr(getattr(field, "annotation", None), "__args__", ()):
+    annotation = getattr(field, "annotation", None)
+    for option in get_args(annotation) if get_origin(annotation) in (Union, UnionType) else ():
         found.extend(m for item in getattr(option, "__metadata__", ()) for m in getattr(item, "metadata", ()))
     return found

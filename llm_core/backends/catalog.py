@@ -211,7 +211,7 @@ class Catalog:
                 resolved = find(parse_source(served.source))
             except ModelError as error:
                 return replace(entry, state="absent", message=error.message)
-            entry = self._on_disk(entry, resolved, member.settings)
+            entry = _with_own_template(self._on_disk(entry, resolved, member.settings), member.settings)
         return replace(entry, fit=self._fit(entry.need_bytes))
 
     def _of_file(self, resolved: ResolvedModel) -> CatalogEntry:
@@ -230,6 +230,13 @@ class Catalog:
 
     def _fit(self, need: int | None) -> Fit | None:
         return None if need is None else fit_of(need, self._pool.limit)
+
+
+def _with_own_template(entry: CatalogEntry, settings: Settings) -> CatalogEntry:
+    """Where the operator has a template for a model it has one, whatever its file says."""
+    if settings.chat_template is None or entry.info is None:
+        return entry
+    return replace(entry, info=replace(entry.info, has_chat_template=True))
 
 
 def _fetching(entry: CatalogEntry, download: DownloadStatus) -> CatalogEntry:

@@ -25,13 +25,15 @@ from llm_core.engine.llama.library import uses_gpu
 from llm_core.engine.llama.model import Model
 from llm_core.engine.llama.prepared import FORM, folder_of, prepared_file
 from llm_core.engine.sequence import EngineEvent, GenerationRequest, Sequence
-from llm_core.errors import EngineClosed, LLMError, ModelError
+from llm_core.errors import EngineClosed, LLMError, ModelError, SettingsError
 from llm_core.events import ChatEvent
+from llm_core.lora import adapter_set
 from llm_core.models.fit import footprint_of, why_too_large
 from llm_core.models.header import read_model_header
 from llm_core.models.info import ModelInfo, describe
 from llm_core.models.resolve import resolve
 from llm_core.models.source import BundledModel, HubModel, ResolvedModel, parse_source
+from llm_core.models.template_file import read_template
 from llm_core.reading import Sink
 from llm_core.request import ChatRequest
 from llm_core.settings import DEFAULT_CONTEXT_TOKENS, Settings
@@ -132,6 +134,7 @@ class LocalBackend:
             visible_tokens=prepared.visible_tokens,
             constraint=grammar.compile(loaded.compiler) if grammar else None,
             session=request.session,
+            adapters=adapter_set(request.lora, self._settings.lora),
         )
         return LocalSubmission(ReplyTranslator(prepared), engine, engine.submit(generation, sink))
 
@@ -203,11 +206,16 @@ class LocalBackend:
         threads = settings.threads or default_threads()
         fitting = self._reserve_for(resolved.path)
         self._model = model = self._load_file(resolved.path)
-        info = describe(model, resolved)
+        template = read_template(settings.chat_template)
+        info = describe(model, resolved, template)
         if settings.prepare == "auto" and (faster := self._load_faster(model, threads)) is not None:
             model.close()
             self._model = model = faster
             info = replace(info, computed_as=FORM)
+        for adapter in settings.lora:
+            model.load_adapter(adapter.name, adapter.path)
+            self._room.reserve(adapter.path.stat().st_size, self._show_waiting)
+        chat = self._chat(model, template)
         context = context_tokens(model, wanted=self._wanted, slots=settings.parallel, kv_type=settings.kv_type)
         host_bytes = min(settings.kv_host_mb * _MIB, self._room.most // 2)
         self._room.reserve(host_bytes, self._show_waiting)
@@ -224,7 +232,24 @@ class LocalBackend:
             disk_bytes=settings.kv_disk_mb * _MIB if settings.keeps_sessions() else 0,
             self_check=settings.self_check,
         )
-        return LoadedModel(info, Chat(model), ConstraintCompiler(model), Engine(model, options))
+        return LoadedModel(info, chat, ConstraintCompiler(model), Engine(model, options))
+
+    def _chat(self, model: Model, template: str | None) -> Chat:
+        """How it talks.
+
+        Raises:
+            ModelError: Its template, or the operator's own, cannot be used.
+            SettingsError: It has no token with an id of `logit_bias`.
+        """
+        last = model.vocab_size - 1
+        if wrong := next((token for token in self._settings.logit_bias if token > last), None):
+            raise SettingsError(f"logit_bias names the token {wrong}; those of {model.path.name} go from 0 to {last}.")
+        try:
+            return Chat(model, template)
+        except ModelError as error:
+            if template is None:
+                raise
+            raise ModelError(f"{self._settings.chat_template} cannot be used: {error.message}") from None
 
     def _resolve(self) -> ResolvedModel:
         """The model's file, or the bundled one's where it cannot be had and that is allowed."""

@@ -67,7 +67,7 @@ class Pool:
     def of(cls, backend: Backend[Any], settings: Settings) -> Pool:
         """A pool of one model, whose backend is there already."""
         pool = cls([ServedModel(source=settings.model)], settings, lambda _settings, _room: backend)
-        pool._members[0].backend = backend
+        pool._members[0].backend, pool._members[0].settings = backend, settings
         return pool
 
     # ── which ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -289,7 +289,7 @@ class Pool:
 
     def _add_beside(self, member: Member, name: str) -> None:
         """Serves another model of the engine that serves a model."""
-        own = {"source": name, "name": None, "aliases": (), "pinned": False}
+        own = {"source": name, "name": None, "aliases": (), "pinned": False, "logit_bias": None}
         with suppress(ModelError):  # its name is another one's
             self.add(member.served.model_copy(update=own))
 

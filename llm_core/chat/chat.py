@@ -41,6 +41,7 @@ class Chat:
 
     Args:
         tokenizer: The model's vocabulary and chat template.
+        template: The operator's own in place of that one.
 
     Attributes:
         syntax: How the model writes its replies.
@@ -49,9 +50,11 @@ class Chat:
         ModelError: The model's template cannot be used.
     """
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        source = tokenizer.chat_template or CHATML
+    def __init__(self, tokenizer: Tokenizer, template: str | None = None) -> None:
+        source = template or tokenizer.chat_template or CHATML
         self.template = ChatTemplate(source, tokenizer)
+        if template:
+            self.template.check()
         reasoning, calls = self.template.reasoning, self.template.tool_format
         tokens = _control_tokens(tokenizer, reasoning.tags | calls.tags)
         self._visible = frozenset(token for tag, token in tokens.items() if tag in reasoning.tags)

@@ -22,7 +22,7 @@ from llm_core.chat.tokenizer import Tokenizer
 from llm_core.chat.tool_formats import HERMES, tool_format
 from llm_core.chat.tool_prompt import in_words
 from llm_core.common_prefix import common_prefix
-from llm_core.errors import InvalidRequest
+from llm_core.errors import InvalidRequest, ModelError
 from llm_core.messages import FunctionCall, Message, ToolCall
 from llm_core.tool_spec import ToolSpec
 
@@ -116,6 +116,20 @@ class ChatTemplate:
     def can_switch_thinking(self) -> bool:
         """Whether the template knows how to switch thinking on and off."""
         return bool(self._template.variables & _THINKING_SWITCHES)
+
+    def check(self) -> None:
+        """Whether what a user says arrives in a prompt at all.
+
+        Raises:
+            ModelError: It does not; the message says why.
+        """
+        said = next(message for message in _TRIED if message.role == "user" and "needle" in message.content)
+        try:
+            text = self._text([said], None)
+        except InvalidRequest as error:
+            raise ModelError(error.message) from None
+        if said.content not in text:
+            raise ModelError("The model's chat template leaves out what the user says.")
 
     def render(
         self,

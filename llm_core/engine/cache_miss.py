@@ -28,7 +28,8 @@ def cache_miss(sequence: Sequence, cache: PrefixCache, outdated: set[tuple[str, 
     if len(request.prompt) - request.new_tokens - found < MIN_MISSED_TOKENS:
         return None
     prompt = np.asarray(request.prompt, np.int32)
-    lost = max((common_prefix(known, prompt) for known, owner in cache.evicted if owner == sequence.owner), default=0)
+    mine = (sequence.owner, sequence.adapters)
+    lost = max((common_prefix(known, prompt) for known, *whose in cache.evicted if tuple(whose) == mine), default=0)
     if lost - found >= MIN_MISSED_TOKENS:
         return "evicted"
     return "model_changed" if is_outdated else "new"

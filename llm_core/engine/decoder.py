@@ -12,7 +12,7 @@ from llm_core.engine.checkpoints import Checkpoints
 from llm_core.engine.draft import MOST_TOKENS, Drafter, learn
 from llm_core.engine.facts import EngineOptions
 from llm_core.engine.generation import advance
-from llm_core.engine.grouping import split_by_length
+from llm_core.engine.grouping import split_by_adapters, split_by_length
 from llm_core.engine.llama.arrays import Tokens
 from llm_core.engine.llama.context import Batch, Context
 from llm_core.engine.llama.model import Model
@@ -60,15 +60,21 @@ class Decoder:
         self._step = step
         running = sorted(running, key=_slot_index)
         drafts = self._drafter.drafts(running) if self._drafter else {}
-        for sequence, draft in drafts.items():
-            self._try(sequence, draft)
-        running = [each for each in running if each not in drafts]
-        for group in split_by_length(running) if self._context.pads_to_longest else [running]:
-            started = time.monotonic()
-            most = self.batch.capacity // max(1, len(group))
-            tokens = self._compute({each: min(each.uncomputed, most) for each in group})
-            if self._drafter and tokens == 1:
-                self._drafter.observe(1, time.monotonic() - started)
+        for alike in split_by_adapters(running, first=self._context.adapters):
+            for sequence in alike:
+                if sequence in drafts:
+                    self._try(sequence, drafts[sequence])
+            rest = [each for each in alike if each not in drafts]
+            for group in split_by_length(rest) if self._context.pads_to_longest else [rest]:
+                self._decode_group(group)
+
+    def _decode_group(self, group: Row[Sequence]) -> None:
+        """The next tokens of sequences with the same adapters, in one call."""
+        started = time.monotonic()
+        most = self.batch.capacity // max(1, len(group))
+        tokens = self._compute({each: min(each.uncomputed, most) for each in group})
+        if self._drafter and tokens == 1:
+            self._drafter.observe(1, time.monotonic() - started)
 
     def read(
         self,
@@ -79,7 +85,7 @@ class Decoder:
         step: int,
         is_wanted: Callable[[], bool] | None,
     ) -> None:
-        """Some of the prompts: docs/engine.md says how much of which.
+        """Some of the prompts: docs/engine.md says how much of which. Those with other adapters than the oldest wait.
 
         They have a batch of their own, after the running sequences' tokens have been handed out: what is left of the
         step is measured and not guessed, and no running sequence is computed as if it were as long as the prompt.
@@ -93,6 +99,7 @@ class Decoder:
         """
         self._step = step
         now = time.monotonic()
+        prompts = [each for each in prompts if each.adapters == prompts[0].adapters]
         if prompts[0].was_interrupted:  # so that no series of newcomers can keep a prompt from its end
             is_wanted = None
         if is_wanted is not None:
@@ -129,10 +136,11 @@ class Decoder:
         return seconds
 
     def _compute(self, shares: dict[Sequence, int], is_wanted: Callable[[], bool] | None = None) -> int:
-        """Decodes the next tokens of some sequences, so many of each, and samples where a sequence's last one is among
-        them. Returns how many were decoded: less where it was interrupted."""
+        """Decodes the next tokens of some sequences with the same adapters, so many of each, and samples where a
+        sequence's last one is among them. Returns how many were decoded: less where it was interrupted."""
         if not shares:
             return 0
+        self._context.use_adapters(next(iter(shares)).adapters)
         self.batch.clear()
         outputs = [(each, self._add_chunk(each, shares[each])) for each in sorted(shares, key=_slot_index)]
         is_whole = self._context.decode(self.batch) if is_wanted is None else self._decode_unless(is_wanted)
@@ -165,6 +173,7 @@ class Decoder:
         """Decodes a sequence's next token and those that may follow it, and keeps them as far as they are sampled."""
         started = time.monotonic()
         slot = sequence.running_slot
+        self._context.use_adapters(sequence.adapters)
         tokens = np.append(sequence.tokens[slot.length : sequence.length], draft)
         self.batch.clear()
         first = self.batch.add(slot.index, slot.length, tokens, wants_logits=True, of_each=True) - len(draft)

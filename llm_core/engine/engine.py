@@ -89,10 +89,11 @@ class Engine:
         Raises:
             ContextOverflow: The prompt can never fit.
             QueueFull: As many requests wait as may.
-            InvalidRequest: A token id is not in the vocabulary, or the prompt is empty.
+            InvalidRequest: A token id is not in the vocabulary, the prompt is empty, or the model has no such adapter.
             EngineClosed, EngineFailed: The engine does not run any more.
         """
-        request.check(vocab_size=self.model.vocab_size, context_tokens=self.context_tokens)
+        model = self.model
+        request.check(vocab_size=model.vocab_size, context_tokens=self.context_tokens, adapters=model.adapters)
         sequence = Sequence(request, sink, self.context_tokens)
         self._inbox.submit(sequence)
         self._context.interrupt()

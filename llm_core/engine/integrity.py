@@ -54,6 +54,8 @@ def _faults_of_queue(slots: Row[Slot], scheduler: Scheduler) -> Iterator[str]:
 def _faults_of_running(sequence: Sequence, slot: Slot) -> Iterator[str]:
     if slot.owner != sequence.owner:
         yield f"slot {slot.index} does not belong to the owner of its sequence"
+    if slot.adapters != sequence.adapters:
+        yield f"slot {slot.index} is computed with other adapters than its sequence asks for"
     if slot.length >= sequence.length and sequence.length < sequence.capacity:
         yield f"slot {slot.index} has nothing left to compute"
     if not np.array_equal(slot.known, sequence.tokens[: slot.length]):

@@ -48,7 +48,8 @@ class Placement:
         if not free:
             return False
         request = sequence.request
-        prompt = Prompt(sequence.tokens[: len(request.prompt) - 1], request.owner, request.shared_tokens)
+        known = sequence.tokens[: len(request.prompt) - 1]
+        prompt = Prompt(known, request.owner, request.shared_tokens, request.adapters)
         match = self._cache.best(prompt, sequence.fetch)
         coming = [(other.known, other.running_slot) for other in prefilling]
         if self._cache.worth_waiting(prompt, match.length, coming, MIN_MOVED_TOKENS):
@@ -69,7 +70,7 @@ class Placement:
             self._fill(slot, match)
         slot.is_free, slot.owner, slot.last_used = False, request.owner, now
         slot.session, slot.is_on_disk = request.session, False
-        slot.shared_tokens = request.shared_tokens
+        slot.shared_tokens, slot.adapters = request.shared_tokens, request.adapters
         sequence.slot, sequence.cached_tokens = slot, slot.length
         sequence.cache_miss = cache_miss(
             sequence, self._cache, self._archive.outdated if self._archive is not None else set()
@@ -155,6 +156,7 @@ class Placement:
             state,
             slot.last_used,
             slot.is_on_disk,
+            slot.adapters,
         )
 
     def _fill(self, slot: Slot, match: Match) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -18,6 +18,7 @@ from llm_core.engine.llama.sampler import Sampler
 from llm_core.engine.text import TextStream
 from llm_core.errors import ContextOverflow, InvalidRequest, LLMError
 from llm_core.events import CacheMiss, Done, FinishReason, Queued, Timings, TokenLogprob, Usage
+from llm_core.lora import AdapterSet
 from llm_core.request import SamplingParams
 
 log = logging.getLogger(__name__)
@@ -57,6 +58,7 @@ class GenerationRequest:
         visible_tokens: Control tokens that are to be shown as text, for a parser that looks for them.
         constraint: What the reply is held to; it serves this one request.
         session: Whose turn this is, where it is a session's: what is computed is kept on disk, and deleted with it.
+        adapters: What it is computed with beside the model.
     """
 
     prompt: tuple[int, ...]
@@ -70,13 +72,14 @@ class GenerationRequest:
     visible_tokens: frozenset[int] = frozenset()
     constraint: Constraint | None = None
     session: str = ""
+    adapters: AdapterSet = ()
 
-    def check(self, *, vocab_size: int, context_tokens: int) -> None:
+    def check(self, *, vocab_size: int, context_tokens: int, adapters: Container[str]) -> None:
         """Refuses what can never run.
 
         Raises:
             ContextOverflow: The prompt can never fit.
-            InvalidRequest: A token id is not in the vocabulary, or the prompt is empty.
+            InvalidRequest: A token id is not in the vocabulary, the prompt is empty, or there is no such adapter.
         """
         size, limit = len(self.prompt), context_tokens - 1
         if size > limit:
@@ -89,6 +92,8 @@ class GenerationRequest:
             raise InvalidRequest(f"The prompt must be token ids from 0 to {last}, at least one.", param="messages")
         if any(token > last for token in self.sampling.logit_bias):
             raise InvalidRequest(f"logit_bias: token ids go from 0 to {last}.", param="logit_bias")
+        if unknown := next((name for name, _ in self.adapters if name not in adapters), None):
+            raise InvalidRequest(f"lora: there is no adapter {unknown!r}.", param="lora")
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +152,10 @@ class Sequence:
     @property
     def owner(self) -> str:
         return self.request.owner
+
+    @property
+    def adapters(self) -> AdapterSet:
+        return self.request.adapters
 
     @property
     def running_slot(self) -> Slot:

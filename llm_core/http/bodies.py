@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from llm_core.events import CacheMiss, FinishReason
 from llm_core.http import shapes
+from llm_core.lora import AdapterChoices
 from llm_core.messages import MAX_CALLS, MAX_MESSAGES, Message, Text, ToolCall
 from llm_core.options import Overflow
 from llm_core.request import (
@@ -40,6 +41,7 @@ Choice = Annotated[str | dict[str, Any], WithJsonSchema(shapes.CHOICE)]
 Format = Annotated[dict[str, Any], WithJsonSchema(shapes.RESPONSE_FORMAT)]
 ToolResult = Annotated[dict[str, Any], WithJsonSchema(shapes.RESULT)]
 Biases = Annotated[LogitBias, WithJsonSchema(shapes.LOGIT_BIAS)]
+Lora = Annotated[AdapterChoices, WithJsonSchema(shapes.LORA)]
 
 
 # ── requests ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -61,6 +63,7 @@ class Options(BaseModel):
     frequency_penalty: Penalty | None = None
     repeat_last_n: RepeatLastN | None = Field(None, description="How many tokens back the three penalties look")
     logit_bias: Biases | None = Field(None, description="Token id to what is added to its logit")
+    lora: Lora | None = Field(None, description="The model's adapters that apply, by name or id, and no others")
     max_tokens: MaxTokens | None = Field(None, description="The longest reply, in tokens; -1 is what fits")
     seed: Seed | None = Field(None, description="The same seed draws the same tokens")
     stop: Stops | None = Field(None, description="Texts that end the reply and are not part of it")

@@ -7,6 +7,8 @@ from typing import Any, get_args
 from pydantic import JsonValue
 
 from llm_core.events import CacheMiss
+from llm_core.lora import MAX_ADAPTERS, MAX_SCALE
+from llm_core.lora import NAME_PATTERN as ADAPTER_NAME_PATTERN
 from llm_core.messages import MAX_CALLS, MAX_NAME_CHARS, MAX_TEXT_CHARS, UNREAD_FIELDS
 from llm_core.request import MAX_LOGIT_BIASES
 from llm_core.tool_spec import MAX_DESCRIPTION_CHARS, TOOL_NAME_PATTERN
@@ -94,6 +96,24 @@ LOGIT_BIAS: Schema = {
     "propertyNames": {"pattern": "^[0-9]{1,9}$"},
     "additionalProperties": {"type": "number", "minimum": -100, "maximum": 100},
     "maxProperties": MAX_LOGIT_BIASES,
+}
+
+
+def _adapter(field: str, value: Schema) -> Schema:
+    scale = {"type": "number", "minimum": -MAX_SCALE, "maximum": MAX_SCALE, "default": 1}
+    fields = {field: value, "scale": scale}
+    return {"type": "object", "properties": fields, "required": [field], "additionalProperties": False}
+
+
+LORA: Schema = {
+    "type": "array",
+    "items": {
+        "anyOf": [
+            _adapter("name", {"type": "string", "pattern": ADAPTER_NAME_PATTERN}),
+            _adapter("id", {"type": "integer", "minimum": 0, "maximum": MAX_ADAPTERS - 1}),
+        ]
+    },
+    "maxItems": MAX_ADAPTERS,
 }
 
 # ── messages ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -248,5 +268,7 @@ def event_stream(data: Schema, example: str, *, numbered: bool) -> Schema:
     fields: Schema = {"data": {"type": "string", "contentMediaType": "application/json", "contentSchema": data}}
     if numbered:
         fields = {"id": {"type": "string", "pattern": "^[0-9]+$"}} | fields
+    else:  # OpenAI's last one is no JSON
+        fields = {"data": {"anyOf": [{"const": "[DONE]"}, fields["data"]]}}
     item = {"type": "object", "properties": fields, "required": [*fields]}
     return {"text/event-stream": {"itemSchema": item, "example": example}}

@@ -33,7 +33,7 @@ class ModelInfo:
         size_bytes: Size of all its files.
         context_train: Tokens of context that it was trained for; 0 where the file does not say.
         license: Such as `apache-2.0`; None where neither the file nor the Hub says.
-        has_chat_template: Whether the file says how a conversation is written for it.
+        has_chat_template: Whether the file, or the operator, says how a conversation is written for it.
         can_switch_thinking: Whether its template can switch thinking on and off.
         computed_as: The form of a copy that is computed with on this machine in place of the file, such as `Q8_0`;
             None where it is the file itself.
@@ -69,9 +69,9 @@ class Described(Protocol):
     def context_train(self) -> int: ...
 
 
-def describe(model: Described, resolved: ResolvedModel) -> ModelInfo:
-    """The facts about a model."""
-    template = model.chat_template or ""
+def describe(model: Described, resolved: ResolvedModel, chat_template: str | None = None) -> ModelInfo:
+    """The facts about a model; `chat_template` is the operator's own."""
+    template = chat_template or model.chat_template or ""
     return ModelInfo(
         name=_name(resolved.path, model.metadata),
         source=str(resolved.source),

@@ -12,16 +12,20 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, m
 from llm_core.complaints import Complaint
 from llm_core.errors import ModelError, SettingsError
 from llm_core.kv_type import KvType
+from llm_core.lora import Adapters
 from llm_core.messages import Text
 from llm_core.models.choice import plain_name
 from llm_core.models.quantization import without_quantization
 from llm_core.models.source import BundledModel, FileModel, HubModel, ModelSource, parse_source
 from llm_core.request import MaxTokens, Temperature, TopP
-from llm_core.settings import ContextTokens, Engines, GpuLayers, Settings, Slots
+from llm_core.settings import Biases, ContextTokens, Engines, GpuLayers, Settings, Slots
 
 MAX_FILE_BYTES = 1_000_000
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,99}$"
 BUNDLED_NAME = "SmolLM2-135M-Instruct"
+
+# What fits one model and no other: of those that say nothing of it only the default one has what the settings say.
+_NOTHING: dict[str, Any] = {"lora": (), "chat_template": None, "logit_bias": {}}
 
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 
@@ -37,6 +41,7 @@ class ServedModel(BaseModel):
         server_url, server_token: An engine elsewhere that serves it.
         context_tokens, parallel, kv_type, gpu_layers: As in the settings.
         system_prompt, temperature, top_p, max_tokens: As in the settings.
+        lora, chat_template, logit_bias: As in the settings, which mean the default model alone with theirs.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -51,15 +56,20 @@ class ServedModel(BaseModel):
     parallel: Slots | None = None
     kv_type: KvType | None = None
     gpu_layers: GpuLayers | None = None
+    lora: Adapters | None = None
+    chat_template: Path | None = None
     system_prompt: Text | None = None
     temperature: Temperature | None = None
     top_p: TopP | None = None
     max_tokens: MaxTokens | None = None
+    logit_bias: Biases | None = None
 
     @model_validator(mode="after")
     def _has_a_source(self) -> ServedModel:
         if not self.source and self.server_url is None:
             raise ValueError("a model needs a source, or the server_url of an engine that has it")
+        if self.server_url is not None and (self.lora or self.chat_template):
+            raise ValueError("lora and chat_template are of models that run here; this one has a server_url")
         return self
 
     @property
@@ -76,8 +86,15 @@ class ServedModel(BaseModel):
 
     def settings(self, base: Settings) -> Settings:
         """The settings with which it is served."""
-        own = self.model_dump(exclude={"source", "name", "aliases", "pinned"}, exclude_none=True)
-        return base.model_copy(update=own | {"model": self.source or base.model})
+        own = {name: value for name, value in self if name in Settings.model_fields and value is not None}
+        return base.model_copy(update=_NOTHING | own | {"model": self.source or base.model})
+
+    def as_default(self, settings: Settings) -> ServedModel:
+        """The same as the first of all, with what the settings say of that one where it says nothing else."""
+        given = {name: getattr(settings, name) for name in _NOTHING if getattr(self, name) is None}
+        if self.server_url is not None:
+            given = {name: value for name, value in given.items() if name == "logit_bias"}
+        return self.model_copy(update=given)
 
 
 def served_models(settings: Settings) -> tuple[ServedModel, ...]:
@@ -86,6 +103,11 @@ def served_models(settings: Settings) -> tuple[ServedModel, ...]:
     Raises:
         SettingsError: The file cannot be used, a source has no form that is known, or two have one name.
     """
+    first, *others = _named_in(settings)
+    return (first.as_default(settings), *others)
+
+
+def _named_in(settings: Settings) -> tuple[ServedModel, ...]:
     if settings.models is not None:
         return _distinct(_read(settings.models), f"LLM_MODELS={str(settings.models)!r}")
     if settings.server_url:

@@ -54,6 +54,19 @@ class TestWhatIsSent:
             "stream_options": {"include_usage": True},
         }
 
+    def test_adapters_are_refused_by_name(self, client: LLMClient, engine: FakeEngine) -> None:
+        with pytest.raises(InvalidRequest, match="engine elsewhere") as refused:
+            client.chat(HELLO, lora=[{"name": "law"}])
+
+        assert (refused.value.param, engine.asked) == ("lora", [])
+
+    def test_the_operators_biases_where_the_caller_has_none(self, engine: FakeEngine, make_client: MakeClient) -> None:
+        client = make_client(engine, logit_bias={3: -1})
+        client.chat(HELLO)
+        client.chat(HELLO, logit_bias={})
+
+        assert [asked.body.get("logit_bias") for asked in engine.asked] == [{"3": -1}, None]
+
     def test_what_others_know_where_the_caller_set_it(self, client: LLMClient, engine: FakeEngine) -> None:
         client.chat(
             HELLO, top_k=5, min_p=0.1, repeat_penalty=1.2, thinking=False, seed=7, stop=["\n"], logit_bias={3: -1}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 
 from llm_core.chat.chat import Chat
 from llm_core.engine.llama.model import Model
-from llm_core.errors import ContextOverflow
+from llm_core.errors import ContextOverflow, ModelError
 from llm_core.events import ContentDelta, ReasoningDelta
 from llm_core.request import ChatRequest, build_request
 
@@ -50,6 +51,31 @@ def test_a_model_without_a_template_is_talked_to_in_chatml(small_vocabulary: Cal
     prompt = Chat(vocabulary).prepare(request([LAST]), limit_tokens=4096, shared_system=()).prompt
 
     assert vocabulary.text_of(prompt.tokens) == "<s><|im_start|>user\nAnd now?<|im_end|>\n<|im_start|>assistant\n"
+
+
+def test_the_operators_own_template_takes_the_place_of_the_files(small_vocabulary: Callable[..., Any]) -> None:
+    vocabulary = small_vocabulary(chat_template="{{ messages[0].content }} in the file")
+    chat = Chat(vocabulary, "<|user|>{{ messages[0].content }}<|bot|>")
+    prompt = chat.prepare(request([LAST]), limit_tokens=4096, shared_system=()).prompt
+
+    assert vocabulary.text_of(prompt.tokens) == "<s><|user|>And now?<|bot|>"
+
+
+@pytest.mark.parametrize(
+    ("template", "told"),
+    [
+        ("{% if %}", "does not compile (line 1"),
+        ("{{ raise_exception('I take nobody') }}", "I take nobody"),
+        ("{{ messages[0].role }}", "leaves out what the user says"),
+        ("{{ messages[0].content.__class__.__mro__ }}", "not allowed"),
+        ("{% for a in range(99999) %}{% for b in range(99999) %}x{% endfor %}{% endfor %}", "was stopped"),
+    ],
+)
+def test_a_template_of_the_operators_that_fails_is_refused_at_once(
+    small_vocabulary: Callable[..., Any], template: str, told: str
+) -> None:
+    with pytest.raises(ModelError, match=re.escape(told)):
+        Chat(small_vocabulary(), template)
 
 
 def test_control_tokens_that_mark_thinking_are_to_be_shown(small_vocabulary: Callable[..., Any]) -> None:

@@ -78,6 +78,26 @@ def mamba(model_path: Path, target: Path) -> Path:
     return _write(model_path, target, "mamba", header, tensors)
 
 
+def lora(
+    target: Path, *, architecture: str = "llama", width: int = 576, layers: int = 30, seed: int = 9, **entries: Value
+) -> Path:
+    """A LoRA adapter that changes what the bundled model says a good deal, in every layer. `entries` are of its header,
+    with two underscores for a dot."""
+    rng, rank = np.random.default_rng(seed), 4
+    tensors: dict[str, npt.NDArray[np.float32]] = {}
+    for layer in range(layers):
+        tensors[f"blk.{layer}.attn_output.weight.lora_a"] = _random(rng, rank, width)
+        tensors[f"blk.{layer}.attn_output.weight.lora_b"] = rng.normal(0, 0.5, (width, rank)).astype(np.float32)
+    header: dict[str, Value] = {
+        "general__type": "adapter",
+        "general__architecture": architecture,
+        "adapter__type": "lora",
+        "adapter__lora__alpha": float(rank),
+    }
+    named = {key.replace("__", "."): value for key, value in (header | entries).items()}
+    return _write_file(target, [entry(key, value) for key, value in named.items()], tensors)
+
+
 def _ends(rng: np.random.Generator, norm: str) -> dict[str, npt.NDArray[np.float32]]:
     # An output of its own, and small embeddings: the next token depends on the layers, and so on their memory.
     embeddings, output = _random(rng, 49152, WIDTH), 8 * _random(rng, 49152, WIDTH)
@@ -100,6 +120,10 @@ def _write(model_path: Path, target: Path, architecture: str, header: Mapping[st
     entries = [entry("general.architecture", architecture)]
     entries += [entry(f"{architecture}.{key}", value) for key, value in header.items()]
     entries += [raw for key, raw in _raw_entries(model_path.read_bytes()) if key.startswith("tokenizer.")]
+    return _write_file(target, entries, tensors)
+
+
+def _write_file(target: Path, entries: list[bytes], tensors: Tensors) -> Path:
     infos, data = b"", bytearray()
     for name, tensor in tensors.items():
         shape = tensor.shape[::-1]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from llm_core.errors import SettingsError
-from llm_core.models.served import BUNDLED_NAME, name_of, served_models
+from llm_core.models.served import BUNDLED_NAME, ServedModel, name_of, served_models
 from llm_core.models.source import parse_source
 from llm_core.settings import Settings
 
@@ -52,6 +52,85 @@ def test_a_file_gives_names_and_what_each_has_of_its_own(tmp_path: Path) -> None
     own = bundled.settings(settings)
     assert (own.model, own.context_tokens, own.system_prompt, own.top_p) == ("bundled", 512, "Be brief.", 0.5)
     assert qwen.settings(settings).temperature == 0.2
+
+
+OWN = """\
+models:
+  - source: bundled
+    lora:
+      - {name: law, path: FOLDER/law.gguf}
+      - {name: poems, path: FOLDER/poems.gguf, scale: 0}
+    chat_template: FOLDER/plain.jinja
+    logit_bias: {15: -100}
+  - source: hf:Qwen/Qwen3-4B-GGUF
+  - source: Llama
+    server_url: [http://gpu:8000]
+"""
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> str:
+    for name in ("law", "poems"):
+        (tmp_path / f"{name}.gguf").touch()
+    return OWN.replace("FOLDER", str(tmp_path))
+
+
+def test_a_model_has_adapters_a_template_and_biases_of_its_own(tmp_path: Path, own: str) -> None:
+    settings = of_file(tmp_path, own)
+    first, *others = (model.settings(settings) for model in served_models(settings))
+
+    assert [(each.name, each.path.name, each.scale) for each in first.lora] == [
+        ("law", "law.gguf", 1),
+        ("poems", "poems.gguf", 0),
+    ]
+    assert (first.chat_template, first.logit_bias) == (tmp_path / "plain.jinja", {15: -100})
+    assert [(each.lora, each.chat_template, each.logit_bias) for each in others] == [((), None, {})] * 2
+
+
+def test_what_the_settings_say_of_a_model_is_of_the_default_one_where_it_says_nothing_else(
+    tmp_path: Path, own: str
+) -> None:
+    path = tmp_path / "law.gguf"
+    said = {"lora": f"own={path}", "chat_template": path, "logit_bias": "3=1"}
+    settings = Settings(model="bundled, hf:Qwen/Qwen3-4B-GGUF", **said)
+    first, other = (model.settings(settings) for model in served_models(settings))
+    assert (first.lora, first.chat_template, first.logit_bias) == (settings.lora, path, {3: 1})
+    assert (other.lora, other.chat_template, other.logit_bias) == ((), None, {})
+
+    (tmp_path / "models.yaml").write_text(
+        own.replace("    logit_bias: {15: -100}\n", "").replace("name: law", "name: l")
+    )
+    settings = Settings(models=tmp_path / "models.yaml", **said)
+    first, *_ = (model.settings(settings) for model in served_models(settings))
+    assert ([each.name for each in first.lora], first.logit_bias) == (["l", "poems"], {3: 1})
+
+
+def test_every_field_of_a_model_is_a_setting_or_known_to_have_none() -> None:
+    """What is neither would be forgotten on the way to the engine."""
+    assert set(ServedModel.model_fields) - set(Settings.model_fields) == {"source", "name", "aliases", "pinned"}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right", "said"),
+    [
+        ("name: law", "name: poems", "line 3: lora: two adapters have the name 'poems'"),
+        ("law.gguf}", "lawgguf}", "line 4: lora.0.path: there is no file .*lawgguf"),
+        ("scale: 0", "scale: 9", "line 5: lora.1.scale: input should be less than or equal to 8"),
+        ("scale: 0", "scael: 0", "line 5: lora.1.scael: there is no such field"),
+        ("name: law, ", "", "line 4: lora.0.name: field required"),
+        ("{15: -100}", "{15: -101}", "line 7: logit_bias.15: input should be greater than or equal to -100"),
+        (
+            "    server_url",
+            "    chat_template: x.jinja\n    server_url",
+            "lora and chat_template are of models that run",
+        ),
+    ],
+)
+def test_what_cannot_be_used_of_them_is_told_with_its_line(
+    tmp_path: Path, own: str, wrong: str, right: str, said: str
+) -> None:
+    with pytest.raises(SettingsError, match=f"(?s){said}"):
+        served_models(of_file(tmp_path, own.replace(wrong, right, 1)))
 
 
 @pytest.mark.parametrize(

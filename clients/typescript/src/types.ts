@@ -30,6 +30,8 @@ export interface ChatOptions {
   repeat_last_n?: number;
   /** Token id to what is added to its logit, -100 to 100. */
   logit_bias?: Record<number, number>;
+  /** The model's adapters that apply, by name or id, and no others; `scale` is 1 where it is left out. */
+  lora?: ({ name: string; scale?: number } | { id: number; scale?: number })[];
   /** The longest reply, in tokens. */
   max_tokens?: number;
   /** The same seed draws the same tokens. */

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from llm_core.engine.kv.checkpoint import Checkpoint, size_of
 from llm_core.engine.llama.arrays import State, Tokens
+from llm_core.lora import AdapterSet
 
 
 @dataclass(eq=False)
@@ -22,6 +23,7 @@ class HostEntry:
     state: State
     last_used: int
     is_on_disk: bool
+    adapters: AdapterSet = ()
 
     @property
     def size(self) -> int:
@@ -38,6 +40,7 @@ class DiskEntry:
     shortest: int
     checkpoints: tuple[Checkpoint, ...]
     path: Path
+    adapters: AdapterSet = ()
     shared_tokens: int = 0
 
 

@@ -17,19 +17,20 @@ _SAMPLE_BYTES = 1 << 16
 
 def identity(model: Model, *, slots: int, kv_type: KvType) -> str:
     """As text, to be compared. The number of slots is in a state too: it has a part for each stream of the context.
+    Which of the adapters a state was computed with is said beside it, by their names.
 
     Raises:
-        OSError: The model's file cannot be read any more.
+        OSError: The model's file, or an adapter's, cannot be read any more.
     """
-    return json.dumps(
-        {
-            "model": digest_of(model.path),
-            "llama-cpp-python": llama_cpp.__version__,
-            "on_gpu": model.on_gpu,
-            "slots": slots,
-            "kv_type": kv_type,
-        }
-    )
+    same = {
+        "model": digest_of(model.path),
+        "llama-cpp-python": llama_cpp.__version__,
+        "on_gpu": model.on_gpu,
+        "slots": slots,
+        "kv_type": kv_type,
+    }
+    adapters = {name: digest_of(path) for name, path in model.adapters.items()}
+    return json.dumps(same | ({"adapters": adapters} if adapters else {}))
 
 
 def digest_of(path: Path) -> str:

@@ -1,8 +1,8 @@
 """Which computed prefixes exist and who may use them: the slots' contents and, behind them, host memory and the disk.
 
-One index over all places: token ids, owner, where. A few hundred arrays compare in microseconds, so there is no tree.
-It keeps books only; moving KV state between the places is the work of `engine.placement`. The disk is looked at only
-where it has much more than the other two, and for its owner alone.
+One index over all places: token ids, owner, adapters, where. A few hundred arrays compare in microseconds, so there is
+no tree. It keeps books only; moving KV state between the places is the work of `engine.placement`. The disk is looked
+at only where it has much more than the other two, and for its owner alone.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from llm_core.engine.kv.checkpoint import Checkpoint, last_of, size_of, thinned
 from llm_core.engine.kv.entry import DiskEntry, Fetch, HostEntry
 from llm_core.engine.kv.slot import Slot
 from llm_core.engine.llama.arrays import Tokens, common_prefix
+from llm_core.lora import AdapterSet
 
 Source = Slot | HostEntry | DiskEntry
 EVICTED_KEPT = 128
@@ -33,11 +34,13 @@ class Prompt:
         tokens: Token ids, without the last one: its logits are what the reply starts from, so it is always computed.
         owner: Who asks.
         shared_tokens: How many of the first of them any owner may share.
+        adapters: What it is computed with beside the model.
     """
 
     tokens: Tokens
     owner: str
     shared_tokens: int
+    adapters: AdapterSet = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +61,7 @@ class PrefixCache:
         can_trim: The model's memory can be cut. Else (recurrent, hybrid) an entry is usable whole or to a checkpoint.
 
     Attributes:
-        evicted: Tokens and owner of what had to make room last, to tell its owner why it is computed again.
+        evicted: Tokens, owner and adapters of what had to make room last, to tell its owner why it is computed again.
     """
 
     def __init__(self, slots: list[Slot], disk: Iterable[DiskEntry], *, host_bytes: int, can_trim: bool) -> None:
@@ -66,7 +69,7 @@ class PrefixCache:
         self.host_limit = host_bytes
         self._can_trim = can_trim
         self.host: list[HostEntry] = []
-        self.evicted: deque[tuple[Tokens, str]] = deque(maxlen=EVICTED_KEPT)
+        self.evicted: deque[tuple[Tokens, str, AdapterSet]] = deque(maxlen=EVICTED_KEPT)
 
     @property
     def host_bytes(self) -> int:
@@ -120,7 +123,7 @@ class PrefixCache:
     def covers(self, slot: Slot) -> bool:
         """Whether another entry that the same owner may use already holds all that is in this slot."""
         return any(
-            source is not slot and source.owner == slot.owner and common_prefix(source.known, slot.known) == slot.length
+            source is not slot and _is_alike(source, slot) and common_prefix(source.known, slot.known) == slot.length
             for source in self._sources()
         )
 
@@ -129,10 +132,10 @@ class PrefixCache:
         self.host = [
             old
             for old in self.host
-            if old.owner != entry.owner or common_prefix(old.known, entry.known) < len(old.known)
+            if not _is_alike(old, entry) or common_prefix(old.known, entry.known) < len(old.known)
         ]
         if entry.size > self.host_limit:
-            self.evicted.append((entry.known, entry.owner))
+            self.evicted.append((entry.known, entry.owner, entry.adapters))
             return
         self.host.append(entry)
         self.make_room()
@@ -146,7 +149,7 @@ class PrefixCache:
         """Has old entries go until the rest is within the limit, then old checkpoints."""
         while self.host and self.host_bytes > self.host_limit:
             oldest = min(self.host, key=lambda old: old.last_used)
-            self.evicted.append((oldest.known, oldest.owner))
+            self.evicted.append((oldest.known, oldest.owner, oldest.adapters))
             self.remove(oldest)
         for slot in sorted(self._slots, key=lambda slot: slot.last_used):
             while slot.checkpoints and self.host_bytes > self.host_limit:
@@ -171,6 +174,8 @@ class PrefixCache:
         yield from self.host
 
     def _usable(self, prompt: Prompt, known: Tokens, source: Source) -> int:
+        if source.adapters != prompt.adapters:
+            return 0
         length = common_prefix(prompt.tokens, known)
         if source.owner != prompt.owner:
             length = min(length, source.shared_tokens, prompt.shared_tokens)
@@ -178,3 +183,8 @@ class PrefixCache:
             return length
         checkpoint = last_of(source.checkpoints, length)
         return checkpoint.length if checkpoint else 0
+
+
+def _is_alike(one: Source, other: Source) -> bool:
+    """Whether the same prompts may go on from both."""
+    return one.owner == other.owner and one.adapters == other.adapters

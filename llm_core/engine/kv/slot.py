@@ -8,6 +8,7 @@ import numpy as np
 
 from llm_core.engine.kv.checkpoint import Checkpoint
 from llm_core.engine.llama.arrays import Tokens
+from llm_core.lora import AdapterSet
 
 
 @dataclass(eq=False)
@@ -18,6 +19,7 @@ class Slot:
         index: The `seq_id`.
         tokens: Token ids, shape (capacity,); the first `length` of them are computed and in the KV memory.
         owner: Who may reuse the content beyond `shared_tokens`.
+        adapters: What the content was computed with beside the model: nothing else may reuse any of it.
         shared_tokens: How many of the first tokens any owner may reuse.
         shortest: The least number of tokens to which the content can be cut, where the model's can be cut at all.
         checkpoints: To where it can be cut beside that, in the order of their lengths.
@@ -31,6 +33,7 @@ class Slot:
     capacity: int
     length: int = 0
     owner: str = ""
+    adapters: AdapterSet = ()
     shared_tokens: int = 0
     shortest: int = 0
     checkpoints: tuple[Checkpoint, ...] = ()

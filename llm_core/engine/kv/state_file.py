@@ -23,6 +23,7 @@ import numpy.typing as npt
 
 from llm_core.engine.kv.checkpoint import Checkpoint
 from llm_core.engine.llama.arrays import State, Tokens
+from llm_core.lora import AdapterSet
 
 _MAGIC = b"LLMKV\x00\x00\x01"
 _PREFIX = struct.Struct("<8s32sII")
@@ -47,6 +48,7 @@ class StateHead:
         shared_tokens: As of a slot.
         shortest: As of a slot.
         checkpoints: Lengths of those that come with it.
+        adapters: As of a slot.
     """
 
     identity: str
@@ -56,6 +58,7 @@ class StateHead:
     shared_tokens: int
     shortest: int
     checkpoints: tuple[int, ...]
+    adapters: AdapterSet = ()
 
 
 def write_state(
@@ -78,6 +81,7 @@ def write_state(
             "shared_tokens": head.shared_tokens,
             "shortest": head.shortest,
             "checkpoints": head.checkpoints,
+            "adapters": head.adapters,
             "sizes": [each.nbytes for each in states],
             "sha256": _hash_of(states),
         }
@@ -164,5 +168,6 @@ def _read_head(file: BufferedReader) -> tuple[StateHead, list[int], str]:
         shared_tokens=fields["shared_tokens"],
         shortest=fields["shortest"],
         checkpoints=tuple(fields["checkpoints"]),
+        adapters=tuple((name, scale) for name, scale in fields.get("adapters", ())),
     )
     return head, sizes, fields["sha256"]

@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 SPARE_BYTES = 256 << 20
 """They stay free on the disk, for what matters more."""
-_HEAD_BYTES = 4096  # at most, beside tokens and states
+_HEAD_BYTES = 16_384  # at most, beside tokens and states
 _LOCK = "lock"
 _ASIDE_SUFFIX = ".tmp"
 _NOTHING = np.empty(0, np.uint8)
@@ -72,7 +72,8 @@ class StateFolder:
                 _drop(path, error)
             else:
                 empty = tuple(Checkpoint(length, _NOTHING) for length in head.checkpoints)
-                entries.append(DiskEntry(head.known, head.owner, head.session, head.shortest, empty, path))
+                found = (head.known, head.owner, head.session, head.shortest, empty, path, head.adapters)
+                entries.append(DiskEntry(*found))
         return entries
 
     def read(self, entry: DiskEntry) -> HostEntry | None:
@@ -80,7 +81,8 @@ class StateFolder:
         try:
             head, state, checkpoints = read_state(entry.path)
             self._checked(entry.path, head)
-            if head.owner != entry.owner or not np.array_equal(head.known, entry.known):
+            is_alike = (head.owner, head.adapters) == (entry.owner, entry.adapters)
+            if not is_alike or not np.array_equal(head.known, entry.known):
                 raise BadState("it was another")
             os.utime(entry.path)  # used now
         except (BadState, OSError) as error:
@@ -96,6 +98,7 @@ class StateFolder:
             state,
             last_used=0,
             is_on_disk=True,
+            adapters=head.adapters,
         )
 
     def expect(self, entry: HostEntry) -> None:
@@ -133,7 +136,7 @@ class StateFolder:
             return None
         self._has_failed = False
         empty = tuple(Checkpoint(each.length, _NOTHING) for each in entry.checkpoints)
-        return DiskEntry(entry.known, entry.owner, entry.session, entry.shortest, empty, path)
+        return DiskEntry(entry.known, entry.owner, entry.session, entry.shortest, empty, path, entry.adapters)
 
     def forget(self, owner: str, session: str) -> None:
         """Removes a session's file, and sees to it that none is there that is being written now."""
@@ -198,6 +201,7 @@ class StateFolder:
             shared_tokens=entry.shared_tokens,
             shortest=entry.shortest,
             checkpoints=tuple(each.length for each in entry.checkpoints),
+            adapters=entry.adapters,
         )
         with os.fdopen(descriptor, "wb") as file:
             write_state(file, head, entry.state, tuple(each.state for each in entry.checkpoints), pause=pause)

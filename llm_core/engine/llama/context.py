@@ -19,6 +19,7 @@ from llm_core.engine.llama.library import last_complaints, lib
 from llm_core.engine.llama.model import Model
 from llm_core.errors import ModelError, SettingsError
 from llm_core.kv_type import KvType
+from llm_core.lora import AdapterSet
 
 # Asked hundreds of times in a decode whether it is to end, where no Python may run: libc's strlen of a text that is
 # empty, or one byte long where it is to end.
@@ -96,6 +97,9 @@ class Context:
         kv_type: Of keys and values.
         outputs: The most tokens whose logits are asked for in one decode.
 
+    Attributes:
+        adapters: What is computed with beside the model.
+
     Raises:
         ModelError: There is not enough memory.
         SettingsError: Values of that type need flash attention, which the model cannot have.
@@ -139,6 +143,7 @@ class Context:
                 "Lower LLM_PARALLEL or LLM_CONTEXT_TOKENS."
             )
         self._memory = lib.llama_get_memory(self._pointer)
+        self.adapters: AdapterSet = ()
         self._flag = ctypes.create_string_buffer(2)
         self._flag_lock = threading.Lock()
         self._may_interrupt = False
@@ -164,6 +169,22 @@ class Context:
         with self._flag_lock:
             if self._may_interrupt:
                 self._flag[0] = b"\1"
+
+    def use_adapters(self, adapters: AdapterSet) -> None:
+        """Computes with these adapters of the model from now on, and with no others. Where they are others than before,
+        the next decode takes longer, since llama.cpp lays out its memory for them.
+
+        Raises:
+            DecodeFailed: The context must be rebuilt.
+        """
+        if adapters == self.adapters:
+            return
+        count = len(adapters)
+        pointers = (lib.llama_adapter_lora_p_ctypes * count)(*(self._model._adapter_pointers[n] for n, _ in adapters))
+        scales = (ctypes.c_float * count)(*(scale for _, scale in adapters))
+        if status := lib.llama_set_adapters_lora(self._pointer, pointers, count, scales):
+            raise DecodeFailed(f"llama_set_adapters_lora returned {status} for {count} adapters")
+        self.adapters = adapters
 
     def decode(self, batch: Batch) -> bool:
         """Computes the batch. The GIL is free meanwhile.

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from llm_core.engine.llama.library import binding, last_complaints, lib, start_backend, uses_gpu
-from llm_core.engine.llama.model_file import check_file, why_not_loaded
+from llm_core.engine.llama.model_file import check_adapter_file, check_file, why_no_adapter, why_not_loaded
 from llm_core.errors import EngineClosed, ModelError
 from llm_core.kv_type import BLOCK, BLOCK_BYTES, KvType
 
@@ -41,12 +41,15 @@ class Model:
         control_texts: Texts of all control tokens, such as `<|im_start|>`.
         end_tokens: The tokens that end the model's turn.
         on_gpu: Whether layers are computed on a GPU.
+        adapters: The files of the LoRA adapters that were loaded, by name.
     """
 
     def __init__(self, pointer: Any, path: Path, *, on_gpu: bool) -> None:
         self._pointer = pointer
         self.on_gpu = on_gpu
         self._vocab = lib.llama_model_get_vocab(pointer)
+        self._adapter_pointers: dict[str, Any] = {}
+        self.adapters: dict[str, Path] = {}
         self._pieces: dict[tuple[int, bool], bytes] = {}
         self.path = path
         self.metadata = self._read_metadata()
@@ -100,6 +103,23 @@ class Model:
             model.close()
             raise ModelError(f"{path.name} {reason}. Choose a chat model instead.")
         return model
+
+    def load_adapter(self, name: str, path: Path) -> None:
+        """Loads a LoRA adapter, which `Context.use_adapters` knows by its name and which is freed with the model. A
+        context has room in its graphs for the adapters that were loaded before it was made.
+
+        Raises:
+            ModelError: The file is missing, no adapter, or of another model.
+        """
+        check_adapter_file(path)
+        last_complaints.clear()
+        pointer = lib.llama_adapter_lora_init(self._pointer, str(path).encode())
+        if not pointer:
+            raise ModelError(why_no_adapter(path, self.path, list(last_complaints)))
+        if lib.llama_adapter_get_alora_n_invocation_tokens(pointer):
+            lib.llama_adapter_lora_free(pointer)
+            raise ModelError(f"{path} is an activated LoRA, which applies from some token on; here they apply to all.")
+        self._adapter_pointers[name], self.adapters[name] = pointer, path
 
     def tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
         """Token ids of `text`. `parse_special` lets `<|im_start|>` and the like become control tokens."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from llm_core.errors import ModelError
-from llm_core.gguf import check_gguf
+from llm_core.gguf import check_gguf, read_header
 
 
 def check_file(path: Path) -> None:
@@ -20,6 +20,29 @@ def check_file(path: Path) -> None:
     if not path.is_file():
         raise ModelError(f"{path} is not a file. LLM_MODEL must name a .gguf file.")
     check_gguf(path)
+
+
+def check_adapter_file(path: Path) -> None:
+    """Looks at an adapter's file before llama.cpp does, which ends the process where a value is of another type.
+
+    Raises:
+        ModelError: It is none, or holds no adapter.
+    """
+    if not path.is_file():
+        raise ModelError(f"There is no file {path}. Check where the adapters of the model are.")
+    values = read_header(path).values
+    if values.get("general.type") != "adapter" or values.get("adapter.type") != "lora":
+        raise ModelError(f"{path} is no LoRA adapter in GGUF format. llama.cpp's convert_lora_to_gguf.py makes them.")
+    if not isinstance(values.get("general.architecture"), str):
+        raise ModelError(f"{path} is an adapter that does not say for which architecture it was made.")
+    if not isinstance(values.get("adapter.lora.alpha", 0.0), float):
+        raise ModelError(f"{path} is an adapter whose adapter.lora.alpha is no number with a fraction.")
+
+
+def why_no_adapter(path: Path, model: Path, complaints: Sequence[str]) -> str:
+    """What llama.cpp wrote to its log while it refused an adapter, as a sentence."""
+    reason = complaints[-1].rpartition("failed to apply lora adapter: ")[2] if complaints else "it gave no reason"
+    return f"{path} is no adapter of {model.name}: {reason}. Name one that was made for this model."
 
 
 def why_not_loaded(path: Path, complaints: Sequence[str]) -> str:

@@ -36,7 +36,6 @@ _NOT_READ: dict[str, tuple[Any, ...]] = {
     "ignore_eos": (False,),
     "include_stop_str_in_output": (False,),
     "length_penalty": (1,),
-    "lora": ([],),
     "min_tokens": (0,),
     "mirostat": (0,),
     "modalities": (["text"],),
