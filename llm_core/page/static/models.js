@@ -132,7 +132,10 @@ const offer = {
 		this.line = document.createElement("div");
 		this.line.id = "offer";
 		this.line.setAttribute("role", "status");
-		this.line.append(words, fetch, close);
+		const acts = document.createElement("div");
+		acts.className = "acts";
+		acts.append(fetch, close);
+		this.line.append(words, acts);
 		models.head.after(this.line);
 	},
 	close() {

@@ -42,6 +42,7 @@ const panel = {
 		this.say("");
 		this.dialog.showModal();
 		this.draw();
+		this.list.querySelector("[aria-current]")?.focus();
 		models.refresh();
 	},
 	close() {
