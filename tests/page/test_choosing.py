@@ -267,6 +267,17 @@ def test_who_may_not_change_models_can_choose_and_nothing_else(make: Callable[..
         assert [each.name for each in client.models.members] == ["first", "second"]
 
 
+def test_who_signed_in_with_a_token_of_the_operator_s_may_change_models(
+    make: Callable[..., LLMClient], open_page: Open
+) -> None:
+    with make(api_tokens="ann:secret", admin_tokens="root:master") as client, served(client) as url:
+        for token, may in (("secret", False), ("master", True)):
+            page = open_page(url, extra_http_headers={"Authorization": f"Bearer {token}"})
+            page.locator(HEAD).click()
+            expect(page.locator(f"{PANEL} .choose")).to_have_count(2)
+            expect(page.locator(f"{PANEL} .offered")).to_be_visible(visible=may)
+
+
 def test_with_one_model_and_no_right_to_change_it_its_name_is_plain_text(
     make: Callable[..., LLMClient], open_page: Open
 ) -> None:

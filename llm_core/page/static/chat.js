@@ -68,6 +68,7 @@ const drawing = {
 	finish() {
 		drawLines();
 		drawEarlier();
+		offer.draw();
 		const box = scrollBox();
 		if (box && this.followsText) box.scrollTop = box.scrollHeight;
 	},

@@ -10,6 +10,7 @@ const models = {
 	mayChange: false,
 	isKnown: false,
 	asked: 0,
+	fetching: new Set(), // sources of which it is to be told what became of them
 
 	async refresh() {
 		const asked = ++this.asked;
@@ -25,17 +26,15 @@ const models = {
 		return row.state === "fetching" || row.state === "loading" || (row.is_default && !row.is_known);
 	},
 	take(found) {
-		const before = this.rows;
 		this.rows = found.rows;
 		this.mayChange = found.may_change;
 		this.isKnown = true;
-		for (const { source, state } of before) {
-			const now = source && state === "fetching" && this.rows.find((row) => row.source === source);
-			if (now && now.state !== "fetching") panel.say(now.state === "absent" ? now.told : `${now.name} is here.`);
+		for (const { source, state, name, told } of this.rows) {
+			if (state === "fetching") this.fetching.add(source);
+			else if (this.fetching.delete(source)) panel.say(state === "absent" ? told : `${name} is here.`);
 		}
 		offer.show(found.offer);
 		this.draw();
-		panel.draw();
 		drawLines();
 	},
 
@@ -73,6 +72,7 @@ const models = {
 
 	// In the head: a button where there is something to choose, else just its name.
 	draw() {
+		panel.draw();
 		if (!screen.isOpen || !this.isKnown) return;
 		const row = this.row(screen.model);
 		const line = row?.line ?? screen.model ?? "";
@@ -103,7 +103,7 @@ const models = {
 	},
 };
 
-// Where there is none but the model that comes with the program: one line, once.
+// Where there is none but the model that comes with the program: one line above an empty chat, until it is closed.
 const offer = {
 	isClosed: localStorage.getItem(OFFER_CLOSED) !== null,
 	line: null,
@@ -137,6 +137,10 @@ const offer = {
 		acts.append(fetch, close);
 		this.line.append(words, acts);
 		models.head.after(this.line);
+		this.draw();
+	},
+	draw() {
+		if (this.line) this.line.hidden = shownTurns().length > 0;
 	},
 	close() {
 		this.isClosed = true;

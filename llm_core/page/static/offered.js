@@ -21,17 +21,21 @@ const offered = {
 		else pressed.removeAttribute("aria-disabled");
 	},
 
-	// A part that is folded away; what is in it is asked for when it is unfolded for the first time.
+	// A part that is folded away; what is in it is asked for when it is unfolded, until it is there.
 	fold(kind, title, body, load) {
 		const made = part("details", kind);
 		made.append(part("summary", "", title), ...body);
-		made.addEventListener("toggle", () => made.open && load?.(), { once: true });
+		let isThere = !load;
+		made.addEventListener("toggle", async () => {
+			if (!made.open || isThere) return;
+			isThere = true;
+			isThere = await load();
+		});
 		return made;
 	},
 	status() {
 		const made = part("p", "said");
 		made.setAttribute("role", "status");
-		made.hidden = true;
 		return made;
 	},
 	rows(list, rows) {
@@ -59,8 +63,9 @@ const offered = {
 		list.setAttribute("aria-label", "Recommended models, the smallest first");
 		return this.fold("recommended", "Recommended for this machine", [status, list], async () => {
 			const found = await ask("recommended_models", {});
-			if (found?.rows) this.rows(list, found.rows);
-			else setText(status, found?.refused ?? UNREACHABLE);
+			status.textContent = found?.rows ? "" : (found?.refused ?? UNREACHABLE);
+			this.rows(list, found?.rows ?? []);
+			return Boolean(found?.rows);
 		});
 	},
 
@@ -82,12 +87,12 @@ const offered = {
 		form.addEventListener("submit", async (event) => {
 			event.preventDefault();
 			const nth = ++asked;
-			setText(status, "Asking the Hub…");
+			status.textContent = "Asking the Hub…";
 			list.replaceChildren();
 			const found = await ask("search_models", { query: words.value });
 			if (nth !== asked) return;
-			if (!found?.repos) setText(status, found?.refused ?? UNREACHABLE);
-			else setText(status, found.repos.length ? "" : "Nothing on the Hub has these words.");
+			if (!found?.repos) status.textContent = found?.refused ?? UNREACHABLE;
+			else status.textContent = found.repos.length ? "" : "Nothing on the Hub has these words.";
 			list.replaceChildren(...(found?.repos ?? []).map((repo) => this.repo(repo)));
 		});
 		return this.fold("search", "Search the Hub", [form, status, list]);
@@ -97,11 +102,12 @@ const offered = {
 		const list = part("ul", "rows");
 		list.setAttribute("aria-label", `Files of ${repo}`);
 		const made = this.fold("repo", "", [status, list], async () => {
-			setText(status, "Asking the Hub…");
+			status.textContent = "Asking the Hub…";
 			const found = await ask("files_of_repo", { repo });
-			if (!found?.rows) setText(status, found?.refused ?? UNREACHABLE);
-			else setText(status, found.rows.length ? "" : "There is no whole model in it.");
+			if (!found?.rows) status.textContent = found?.refused ?? UNREACHABLE;
+			else status.textContent = found.rows.length ? "" : "There is no whole model in it.";
 			this.rows(list, found?.rows ?? []);
+			return Boolean(found?.rows);
 		});
 		made.querySelector("summary").append(part("span", "name", repo), part("span", "facts", facts));
 		const item = document.createElement("li");

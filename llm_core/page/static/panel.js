@@ -49,7 +49,7 @@ const panel = {
 		this.dialog.close();
 	},
 	say(sentence) {
-		setText(this.status, sentence);
+		this.status.textContent = sentence;
 	},
 
 	build() {
@@ -138,6 +138,7 @@ const panel = {
 		const named = kind === "fetch" ? { source: row.source } : { model: row.key };
 		const answer = await ask(COMMANDS[kind], named);
 		const isDone = answer !== undefined && answer.refused === undefined;
+		if (isDone && kind === "fetch") models.fetching.add(row.source);
 		this.say(isDone ? DONE[kind](row, answer) : (answer?.refused ?? UNREACHABLE));
 		models.refresh();
 	},
