@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,10 @@ from playwright.sync_api import Page, expect
 from llm_core import client as client_module
 from llm_core.client import LLMClient
 from llm_core.events import ChatEvent
+from llm_core.models.info import ModelInfo
 from llm_core.request import ChatRequest
 from llm_core.settings import Settings
-from tests.scripted_backend import ScriptedBackend
+from tests.scripted_backend import INFO, ScriptedBackend
 from tests.served import served
 from tests.visitor import line, retry, send, wait_until_done, wait_until_idle
 from tests.waiting import free_port
@@ -27,21 +30,33 @@ Open = Callable[..., Page]
 TWO = """\
 models:
   - {source: bundled, name: first}
-  - {source: bundled, name: second, aliases: [other]}
+  - {source: bundled, name: second, max_tokens: 77}
 """
 HEAD = "#model .model"
 PANEL = "#models"
 
 
+class Thinking(ScriptedBackend):
+    """Its model's thinking can be switched."""
+
+    def start(self) -> Future[ModelInfo]:
+        info: Future[ModelInfo] = Future()
+        info.set_result(replace(INFO, can_switch_thinking=True))
+        return info
+
+
 @pytest.fixture
 def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., LLMClient]:
-    """Makes a client whose models all say the same."""
+    """Makes a client whose models all say the same. Those of 77 tokens can think."""
 
     def say(_request: ChatRequest, _stopped: threading.Event) -> Generator[ChatEvent]:
         return answering()
 
     def make_one(models: str | None = TWO, **settings: Any) -> LLMClient:
-        monkeypatch.setattr(client_module, "_make_backend", lambda _settings, _room: ScriptedBackend(say))
+        def backend(settings: Settings, _room: object) -> ScriptedBackend:
+            return (Thinking if settings.max_tokens == 77 else ScriptedBackend)(say)
+
+        monkeypatch.setattr(client_module, "_make_backend", backend)
         usual: dict[str, Any] = {"data_dir": tmp_path, "rate_limit": "none", "GRADIO_SERVER_PORT": free_port()}
         if models is not None:
             usual["models"] = tmp_path / "models.yaml"
@@ -99,6 +114,10 @@ def test_the_chosen_model_answers_from_the_next_message_on_and_is_remembered(two
     expect(two.locator(".reply-line")).to_contain_text(["· first", "· second"])
     retry(two)
     assert models_of(two, client) == ("second", ["first", "second"])
+    client.models.remove("second")
+    two.reload()
+    expect(two.locator(HEAD)).to_contain_text("first")
+    expect(two.locator(".reply-line")).to_contain_text(["· first", "· second"])
 
 
 def test_each_conversation_keeps_its_own_and_a_new_one_begins_with_the_last_that_was_chosen(
@@ -164,7 +183,34 @@ def test_another_tab_learns_of_the_choice_with_the_message(two: Page) -> None:
     send(two, "Two")
     wait_until_done(two, 2)
     expect(other.locator(HEAD)).to_contain_text("second")
+    choose(other, "first")
+    send(other, "Three")
+    wait_until_done(other, 3)
+    expect(two.locator(HEAD)).to_contain_text("first")
     other.close()
+
+
+def test_the_choice_to_think_is_there_where_the_conversation_s_model_has_it(two: Page, client: LLMClient) -> None:
+    two.locator("#settings button", has_text="Settings").click()
+    think = two.get_by_label("Think first")
+    expect(think).to_be_hidden()
+    choose(two, "second")
+    send(two, "One")
+    wait_until_done(two)
+    two.reload()
+    two.locator("#settings button", has_text="Settings").click()
+    think.uncheck()
+    send(two, "Two")
+    wait_until_done(two, 2)
+    choose(two, "first")
+    expect(think).to_be_hidden()
+    send(two, "Three")
+    wait_until_done(two, 3)
+    first, second = (member.backend for member in client.models.members)
+    assert isinstance(first, ScriptedBackend)
+    assert isinstance(second, ScriptedBackend)
+    assert [each.thinking for each in second.requests] == [None, False]
+    assert [each.thinking for each in first.requests] == [None]
 
 
 def test_a_model_that_has_gone_refuses_the_message_which_can_be_sent_to_another(two: Page, client: LLMClient) -> None:

@@ -289,6 +289,7 @@ function takeUpdate(update) {
 	if (update.ended) {
 		following.stream = null;
 		tellTabs(screen.conversation);
+		if (!models.row(screen.model)?.is_known) models.refresh(); // now it has been loaded
 	}
 	drawBox();
 	drawing.ask();
