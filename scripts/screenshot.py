@@ -41,19 +41,20 @@ def take(out: Path) -> list[Path]:
     """Takes the pictures.
 
     Returns:
-        The PNG files: `chat.png` and `chat-phone.png`.
+        The PNG files: `chat.png`, `models.png` and `chat-phone.png`.
     """
     out.mkdir(parents=True, exist_ok=True)
     with _app() as url, _browser() as browser:
         visitor = browser.new_context(viewport=DESK, color_scheme="light")  # type: ignore[arg-type]
         page = _open(visitor, url)
+        _decline_offer(page)
         for number, talk in enumerate(TALKS):
             if number:
                 page.get_by_role("button", name="New chat").click()
                 page.wait_for_function("() => !document.querySelector('#chat .user-row')")
             for count, question in enumerate(talk, start=1):
                 _ask(page, question, count)
-        pictures = [_photograph(page, out / "chat.png")]
+        pictures = [_photograph(page, out / "chat.png"), _photograph_models(page, out / "models.png")]
         pictures.append(_on_a_phone(browser, visitor, page.url, out / "chat-phone.png"))
         return pictures
 
@@ -87,6 +88,21 @@ def _ask(page: Page, question: str, count: int) -> None:
     page.wait_for_function(
         "count => document.querySelectorAll('.reply-line.done:not(:empty)').length === count", arg=count
     )
+
+
+def _decline_offer(page: Page) -> None:
+    """A machine with room for it is offered a better model, which not every picture has."""
+    page.wait_for_selector("#model .model")
+    if page.locator("#offer").count():
+        page.locator("#offer .close").click()
+
+
+def _photograph_models(page: Page, path: Path) -> Path:
+    """The panel of models, with what is recommended."""
+    page.locator("#model .model").click()
+    page.locator("#models .recommended summary").click()
+    page.wait_for_selector("#models .recommended li")
+    return _photograph(page, path)
 
 
 def _photograph(page: Page, path: Path) -> Path:

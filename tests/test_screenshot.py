@@ -23,13 +23,14 @@ def test_the_pictures_are_taken_from_the_running_app(chromium_path: str, tmp_pat
     ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=SECONDS, check=False)
 
     assert ran.returncode == 0, ran.stderr
-    assert size_of(tmp_path / "chat.png") == (DESK["width"], DESK["height"])
+    for name in ("chat.png", "models.png"):
+        assert size_of(tmp_path / name) == (DESK["width"], DESK["height"])
     assert size_of(tmp_path / "chat-phone.png") == (PHONE["width"] * PHONE_SCALE, PHONE["height"] * PHONE_SCALE)
 
 
-@pytest.mark.parametrize("name", ["chat.png", "chat-phone.png"])
+@pytest.mark.parametrize("name", ["chat.png", "models.png", "chat-phone.png"])
 def test_the_stored_pictures_have_the_size_that_the_script_gives_them(name: str) -> None:
-    wide, scale = (DESK, 1) if name == "chat.png" else (PHONE, PHONE_SCALE)
+    wide, scale = (PHONE, PHONE_SCALE) if name == "chat-phone.png" else (DESK, 1)
 
     assert size_of(ROOT / "docs" / "images" / name) == (wide["width"] * scale, wide["height"] * scale)
 

@@ -146,8 +146,7 @@ class Catalog:
         entry = self.entry(name)
         if entry.state == "absent":
             raise ModelNotFound(f"{entry.name} is not on this machine.")
-        running = next((each for each in self._downloads.all() if each.status.source == entry.source), None)
-        if running is not None and running.status.state == "fetching":
+        if (running := self._running(entry)) is not None:
             running.cancel()
             return 0
         if entry.is_default:
@@ -162,9 +161,26 @@ class Catalog:
         self._scanned = _NEVER
         return removed.freed_bytes
 
+    def stop(self, name: str) -> None:
+        """Breaks the download of a model off, and removes nothing; one that has ended meanwhile stays as it is.
+
+        Raises:
+            ModelNotFound: There is none of that name.
+            ModelError: It is fetched because the server needs it.
+        """
+        entry = self.entry(name)
+        if (running := self._running(entry)) is not None:
+            running.cancel()
+        elif entry.state == "fetching":
+            raise ModelError(f"{entry.name} is fetched since it was asked for. That ends with the server.")
+
     def close(self) -> None:
         """Breaks off what is being fetched."""
         self._downloads.close()
+
+    def _running(self, entry: CatalogEntry) -> Download | None:
+        found = next((each for each in self._downloads.all() if each.status.source == entry.source), None)
+        return found if found is not None and found.status.state == "fetching" else None
 
     # ── what is here ─────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -6,6 +6,7 @@ answer to one call, and reads a reply as a stream of Gradio's queue, which consu
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -20,6 +21,7 @@ from llm_core.page.commands import Commands
 from llm_core.page.controls import Controls
 from llm_core.page.gradio_private import ChatFrame, data_of, said_to_a_program, server_function
 from llm_core.page.header import header_html
+from llm_core.page.models import Choice, ModelCommands
 from llm_core.page.widgets import EXAMPLES, QUIET, STREAM, Sidebar, make_chatbot, make_screen, make_textbox
 
 TITLE = "Chat"
@@ -41,7 +43,8 @@ class ChatPage(ChatFrame):
 
     def __init__(self, client: LLMClient, admit: Admit) -> None:
         self._client, self._admit = client, admit
-        self._commands = Commands(client, admit)
+        self._commands, self._models = Commands(client, admit), ModelCommands(client)
+        self._choice = Choice(client)
         self._controls = Controls.make(client.settings)
         super().__init__(
             self.reply,
@@ -71,6 +74,7 @@ class ChatPage(ChatFrame):
         """Streams the reply to a message. What was said is kept for as long as the caller's session lasts."""
         with sentences():
             self._admit(connection_of(request))
+            can_switch = await asyncio.to_thread(self._choice.can_switch_thinking, "")
             said = [{"role": "system", "content": system_prompt}, *said_to_a_program(history)]
             events = self._client.achat_stream(
                 [*said, {"role": "user", "content": message}],
@@ -78,7 +82,7 @@ class ChatPage(ChatFrame):
                 temperature=temperature,
                 top_p=top_p,
                 max_tokens=max_tokens,
-                thinking=thinking if self._can_switch_thinking() else None,
+                thinking=thinking if can_switch else None,
                 tools=self._controls.tools_named(tools),
                 overflow="drop_oldest",
             )
@@ -86,13 +90,11 @@ class ChatPage(ChatFrame):
                 async for text in texts:
                     yield text
 
-    def _can_switch_thinking(self) -> bool:
-        return self._client.status().state == "ready" and self._client.wait_ready(0).can_switch_thinking
-
     # ── the page's parts ─────────────────────────────────────────────────────────────────────────────────────────────
 
     def render_head(self) -> None:
-        calls = [server_function(name, call) for name, call in self._commands.all().items()]
+        commands = self._commands.all() | self._models.all()
+        calls = [server_function(name, call) for name, call in commands.items()]
         self._screen = make_screen(calls, self._client.settings.system_prompt)
         Sidebar.render()
         self._header = gr.HTML(header_html(TITLE), elem_id="header", padding=False)
@@ -102,20 +104,18 @@ class ChatPage(ChatFrame):
         self._controls.render()
 
     def setup_page(self) -> None:
-        outputs = [self._header, self._status_timer, self._controls.thinking]
+        outputs = [self._header, self._status_timer]
         self.load(self._status, None, outputs, **QUIET)
         self._status_timer.tick(self._status, None, outputs, **QUIET)
         self._setup_screen()
         add_endpoints(self._client, self._admit)
 
-    def _status(self) -> tuple[str, gr.Timer, gr.Checkbox]:
+    def _status(self) -> tuple[str, gr.Timer]:
         """The header, asked for again and again until loading has ended."""
         status = self._client.status()
-        info = self._client.wait_ready(0) if status.state == "ready" else None
         return (
-            header_html(TITLE, status, info, storage=self._client.settings.storage_notice()),
+            header_html(TITLE, status, storage=self._client.settings.storage_notice()),
             gr.Timer(active=status.state not in ("ready", "failed")),
-            gr.Checkbox(visible=self._can_switch_thinking()),
         )
 
     def _setup_screen(self) -> None:

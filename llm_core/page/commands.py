@@ -8,23 +8,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from itertools import count
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from starlette.requests import HTTPConnection
 
 from llm_core.access.visitors import page_visitor
 from llm_core.client import LLMClient
 from llm_core.common_prefix import common_prefix
-from llm_core.complaints import invalid_request
-from llm_core.errors import InvalidRequest, LLMError, SessionBusy, SessionChanged, SessionNotFound, StreamNotFound
+from llm_core.errors import InvalidRequest, LLMError, SessionNotFound, StreamNotFound
 from llm_core.events import Done, Loading
 from llm_core.gradio_api.paced import paced
 from llm_core.gradio_api.requests import UPDATE_SECONDS, Admit
+from llm_core.page.answers import Answer, Command, answering, read
 from llm_core.page.controls import Controls
+from llm_core.page.models import Choice
 from llm_core.page.transcript import ShownMessage, ShownReply
 from llm_core.page.view import WINDOW_TURNS, Conversation, new_conversation, shown_session, shown_turns
 from llm_core.sessions.live import LiveReply
@@ -32,7 +33,6 @@ from llm_core.sessions.records import Turn
 from llm_core.sessions.sessions import (
     MAX_SEARCH_CHARS,
     MAX_TITLE_CHARS,
-    SESSION_ID_PATTERN,
     STREAM_ID_PATTERN,
     Reply,
     unnumbered,
@@ -44,28 +44,13 @@ BEAT_SECONDS = 1.0  # the browser hears at least so often that its reply is stil
 FIRST_EVENT_SECONDS = 0.5  # most refusals of the engine come within this: then the answer to the command says so
 STOP_SECONDS = 10.0  # a stopped reply takes one step of the engine to end, and a moment to be saved
 LISTED = 200
-_WENT_ON = "This conversation went on in another tab. Here is what it has now."
-_BUSY = "A reply is being made in this conversation in another tab. Wait for it, or stop it."
-_SOMETHING_WRONG = "Something went wrong. The reason is in the server's log; you can try again."
 _STOPPED_EARLY = "It was stopped before it began."
 
-ConversationId = Annotated[str, StringConstraints(pattern=SESSION_ID_PATTERN)]
+ModelName = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 StreamId = Annotated[str, StringConstraints(pattern=STREAM_ID_PATTERN)]
 
 
-class _Command(BaseModel):
-    """What all commands name.
-
-    Attributes:
-        key: Whose conversations they are, where the browser keeps no cookie: random, as long as the page is open.
-    """
-
-    model_config = ConfigDict(extra="forbid")
-    key: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{48}$")]
-    conversation: ConversationId
-
-
-class Open(_Command):
+class Open(Command):
     """What is there now.
 
     Attributes:
@@ -75,7 +60,7 @@ class Open(_Command):
     latest: bool = False
 
 
-class Earlier(_Command):
+class Earlier(Command):
     """The turns before one."""
 
     before: StreamId
@@ -93,23 +78,25 @@ class Options(BaseModel):
     tools: list[str]
 
 
-class Begin(_Command):
+class Begin(Command):
     """A message, or one more reply to an earlier one.
 
     Attributes:
         version: Of the conversation on the screen.
         stream: Of the reply, made by the browser: sent twice, it is begun once.
         replaces: The stream of the turn whose place it takes.
+        model: The name of the model on the screen; None: the default one.
     """
 
     version: Annotated[int, Field(ge=0, le=2**53)]
     stream: StreamId
     message: str
     replaces: StreamId | None = None
+    model: ModelName | None = None
     options: Options
 
 
-class Show(_Command):
+class Show(Command):
     """The reply of a turn, as it grows.
 
     Attributes:
@@ -120,33 +107,33 @@ class Show(_Command):
     stream: StreamId
 
 
-class Stop(_Command):
+class Stop(Command):
     stream: StreamId
 
 
-class Pace(_Command):
+class Pace(Command):
     """How often the browser can draw a reply."""
 
     stream: StreamId
     seconds: Annotated[float, Field(ge=UPDATE_SECONDS, le=BEAT_SECONDS)]
 
 
-class TakeBack(_Command):
+class TakeBack(Command):
     """A turn and all after it."""
 
     version: Annotated[int, Field(ge=0, le=2**53)]
     stream: StreamId
 
 
-class Rename(_Command):
+class Rename(Command):
     title: Annotated[str, StringConstraints(max_length=4 * MAX_TITLE_CHARS)]
 
 
-class Delete(_Command):
+class Delete(Command):
     pass
 
 
-class List(_Command):
+class List(Command):
     search: Annotated[str, StringConstraints(max_length=MAX_SEARCH_CHARS)] = ""
 
 
@@ -159,36 +146,39 @@ class Commands:
 
     def __init__(self, client: LLMClient, admit: Admit) -> None:
         self._client, self._sessions = client, client.sessions
-        self._admit = admit
+        self._admit, self._choice = admit, Choice(client)
         self._paces: dict[tuple[str, str], float] = {}  # seconds between updates, of each visitor and stream shown
 
-    def all(self) -> dict[str, Callable[[Any, HTTPConnection], Awaitable[Any]]]:
+    def all(self) -> dict[str, Answer]:
         """By the names under which the page's script calls them."""
         return {
-            "open": _answering(self._open, Open),
-            "earlier": _answering(self._earlier, Earlier),
-            "begin": _answering(self._begin, Begin),
-            "stop": _answering(self._stop, Stop),
-            "pace": _answering(self._pace, Pace),
-            "take_back": _answering(self._take_back, TakeBack),
-            "rename": _answering(self._rename, Rename),
-            "remove": _answering(self._delete, Delete),
-            "list": _answering(self._list, List),
+            "open": answering(self._open, Open),
+            "earlier": answering(self._earlier, Earlier),
+            "begin": answering(self._begin, Begin),
+            "stop": answering(self._stop, Stop),
+            "pace": answering(self._pace, Pace),
+            "take_back": answering(self._take_back, TakeBack),
+            "rename": answering(self._rename, Rename),
+            "remove": answering(self._delete, Delete),
+            "list": answering(self._list, List),
         }
 
     # ── looking ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def _open(self, asked: Open, visitor: str, _connection: HTTPConnection) -> Any:
-        return await asyncio.to_thread(self._conversation, visitor, asked.conversation, latest=asked.latest)
+    async def _open(self, asked: Open, visitor: str, connection: HTTPConnection) -> Any:
+        return await asyncio.to_thread(self._conversation, visitor, connection, asked.conversation, latest=asked.latest)
 
-    def _conversation(self, visitor: str, conversation: str, *, latest: bool = False) -> Conversation:
+    def _conversation(
+        self, visitor: str, connection: HTTPConnection, conversation: str, *, latest: bool = False
+    ) -> Conversation:
         default = self._client.settings.system_prompt
         try:
-            return shown_session(self._sessions.get(conversation, owner=visitor), default)
+            session = self._sessions.get(conversation, owner=visitor)
+            return shown_session(session, default, self._choice.of_session(session.model, connection))
         except SessionNotFound:
             newest = self._sessions.list(owner=visitor, limit=1) if latest else ()
         if newest:
-            return self._conversation(visitor, newest[0].session_id)
+            return self._conversation(visitor, connection, newest[0].session_id)
         return new_conversation(conversation, default)
 
     async def _earlier(self, asked: Earlier, visitor: str, _connection: HTTPConnection) -> Any:
@@ -212,7 +202,7 @@ class Commands:
         await asyncio.to_thread(self._admit, connection)  # it may have to ask a shared counter
         if not asked.message.strip():
             raise InvalidRequest("Type a message first.", param="message")
-        reply = await asyncio.to_thread(self._begun, asked, visitor)
+        reply = await asyncio.to_thread(self._begun, asked, visitor, connection)
         if not isinstance(reply, LiveReply):
             return {"version": None, "admitted": False}
         admitted = await asyncio.to_thread(reply.wait_for_first, FIRST_EVENT_SECONDS)
@@ -226,10 +216,10 @@ class Commands:
     def _begun_before(self, asked: Begin, visitor: str) -> Reply | None:
         return self._sessions.begun(asked.conversation, asked.message, stream_id=asked.stream, owner=visitor)
 
-    def _begun(self, asked: Begin, visitor: str) -> Reply:
+    def _begun(self, asked: Begin, visitor: str, connection: HTTPConnection) -> Reply:
         options = asked.options
-        status = self._client.status()
-        can_switch = status.state == "ready" and self._client.wait_ready(0).can_switch_thinking
+        self._choice.check(asked.model, connection)
+        can_switch = self._choice.can_switch_thinking(asked.model or "")
         return self._sessions.begin_once(
             asked.conversation,
             asked.message,
@@ -237,6 +227,7 @@ class Commands:
             stream_id=asked.stream,
             version=asked.version,
             replaces=asked.replaces,
+            model=asked.model,
             system_prompt=options.system_prompt,
             temperature=options.temperature,
             top_p=options.top_p,
@@ -256,10 +247,10 @@ class Commands:
             self._paces[visitor, asked.stream] = asked.seconds
         return {}
 
-    async def _take_back(self, asked: TakeBack, visitor: str, _connection: HTTPConnection) -> Any:
+    async def _take_back(self, asked: TakeBack, visitor: str, connection: HTTPConnection) -> Any:
         def forget() -> Conversation:
             self._sessions.forget_from(asked.conversation, asked.stream, version=asked.version, owner=visitor)
-            return self._conversation(visitor, asked.conversation)
+            return self._conversation(visitor, connection, asked.conversation)
 
         return {"now": await asyncio.to_thread(forget)}
 
@@ -292,12 +283,12 @@ class Commands:
         conversation's from when on the turn is in it; None where another process, or none any more, makes the reply:
         then the last update has the conversation as it is `now`.
         """
-        asked = _read(Show, data)
+        asked = read(Show, data)
         visitor = page_visitor(connection, asked.key)
         label = {"conversation": asked.conversation, "generation": asked.generation, "stream": asked.stream}
         self._paces[visitor, asked.stream] = UPDATE_SECONDS
         try:
-            async with aclosing(self._updates(asked, visitor)) as updates:
+            async with aclosing(self._updates(asked, visitor, connection)) as updates:
                 async for update in updates:
                     yield label | update
         except StreamNotFound:
@@ -308,7 +299,7 @@ class Commands:
         finally:
             self._paces.pop((visitor, asked.stream), None)
 
-    async def _updates(self, asked: Show, visitor: str) -> AsyncGenerator[dict[str, Any]]:
+    async def _updates(self, asked: Show, visitor: str, connection: HTTPConnection) -> AsyncGenerator[dict[str, Any]]:
         running = await asyncio.to_thread(self._sessions.attach, asked.stream, owner=visitor)
         if running.session_id != asked.conversation:
             raise StreamNotFound("There is no such stream.")
@@ -340,40 +331,12 @@ class Commands:
                 return
             shown.fail(error.message)
         if not isinstance(running, LiveReply):
-            yield update(ended=True, now=await asyncio.to_thread(self._conversation, visitor, asked.conversation))
+            now = await asyncio.to_thread(self._conversation, visitor, connection, asked.conversation)
+            yield update(ended=True, now=now)
         elif running.discarded:
             yield update(refused=_STOPPED_EARLY)
         else:
             yield update(ended=True)
-
-
-def _answering(
-    command: Callable[[Any, str, HTTPConnection], Awaitable[Any]], kind: type[_Command]
-) -> Callable[[Any, HTTPConnection], Awaitable[Any]]:
-    """`command`, with what goes wrong as its answer: `refused` is the sentence, `changed` that the screen is old."""
-
-    async def answer(data: Any, connection: HTTPConnection) -> Any:
-        try:
-            asked = _read(kind, data)
-            return await command(asked, page_visitor(connection, asked.key), connection)
-        except SessionChanged:
-            return {"refused": _WENT_ON, "changed": True}
-        except SessionBusy:
-            return {"refused": _BUSY, "changed": True}
-        except LLMError as error:
-            return {"refused": error.message}
-        except Exception:
-            log.exception("a command of the page failed")
-            return {"refused": _SOMETHING_WRONG}
-
-    return answer
-
-
-def _read(kind: type[Any], data: Any) -> Any:
-    try:
-        return kind.model_validate(data)
-    except ValidationError as error:
-        raise invalid_request(error, "") from None
 
 
 def _running(turns: tuple[Turn, ...]) -> Turn | None:

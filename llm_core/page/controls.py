@@ -56,7 +56,7 @@ class Controls:
                 True,
                 label="Think first",
                 info="Slower, and better at hard questions",
-                visible=False,  # until the model has loaded and turns out to have the choice
+                elem_id="thinking",  # only shown where the conversation's model has the choice (models.js)
                 render=False,
             ),
             tools=gr.CheckboxGroup(

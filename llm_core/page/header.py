@@ -1,28 +1,23 @@
-"""The head of the page: its name, the model behind it, and how far that model has loaded."""
+"""The head of the page: its name, how far the model has loaded, and what people should know.
+
+Which model answers stands there too; each conversation has its own, so the page's script says it (models.js).
+"""
 
 from __future__ import annotations
 
 from html import escape
 
 from llm_core.backends.backend import LoadStatus
-from llm_core.models.info import ModelInfo
 
 
-def header_html(
-    title: str, status: LoadStatus | None = None, info: ModelInfo | None = None, *, storage: str = ""
-) -> str:
+def header_html(title: str, status: LoadStatus | None = None, *, storage: str = "") -> str:
     """Everything in it that comes from a model file is escaped: its name is whatever its maker wrote.
 
     Args:
+        status: Of the default model.
         storage: What visitors should know of how long their conversations are kept.
     """
-    model = f'<p class="model">{escape(_model_line(info))}</p>' if info else ""
-    return f'<div class="head"><h1>{escape(title)}</h1>{model}</div>{_progress(status)}{_notice(storage)}'
-
-
-def _model_line(info: ModelInfo) -> str:
-    form = f" · {info.quantization}, computed as {info.computed_as}" if info.computed_as else ""
-    return f"{info.name} · {info.license or 'no licence stated'}{form}"
+    return f'<div class="head"><h1>{escape(title)}</h1></div>{_progress(status)}{_notice(storage)}'
 
 
 def _progress(status: LoadStatus | None) -> str:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import gradio as gr
 
-CSS = (Path(__file__).parent / "static" / "page.css").read_text(encoding="utf-8")
+_STATIC = Path(__file__).parent / "static"
+CSS = "\n".join((_STATIC / name).read_text(encoding="utf-8") for name in ("page.css", "models.css"))
 
 # Plain names: Gradio would fetch its own theme's fonts from a server on the Internet.
 _SANS = ("Inter", "ui-sans-serif", "system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "sans-serif")

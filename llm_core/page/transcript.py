@@ -35,12 +35,14 @@ READING_RESULTS = "Reading what came of it"
 class Metadata(TypedDict):
     """What a shown message carries beside its text. The names are those that Gradio lets through.
 
-    Of a reply's last message, `log` is the quiet line under it and `id` its `ReplyState`. `title` and `status` make a
-    message one that folds: a thought, or a call of a tool, where `log` is a few words beside the title.
+    Of a reply's last message, `log` is the quiet line under it, `id` its `ReplyState`, and `model` the name of the
+    model that made it, for the page's script alone. `title` and `status` make a message one that folds: a thought, or
+    a call of a tool, where `log` is a few words beside the title.
     """
 
     log: NotRequired[str]
     id: NotRequired[str]
+    model: NotRequired[str]
     title: NotRequired[str]
     status: NotRequired[Literal["pending", "done"]]
 
@@ -89,6 +91,7 @@ class ShownReply:
         self._parts: list[_Text | _Thought | Step] = []
         self._called: dict[int, Step] = {}  # by their place among the calls that are made
         self._line = ""
+        self._model = ""
         self._state: ReplyState = "waiting"
 
     @property
@@ -111,10 +114,9 @@ class ShownReply:
                 self._call(event)
             case ToolResult():
                 self._take_result(event)
-            case Done(finish_reason="cancelled"):
-                self._end("done", STOPPED)
             case Done():
-                self._end("done", done_line(event))
+                self._model = event.model
+                self._end("done", STOPPED if event.finish_reason == "cancelled" else done_line(event))
 
     def wait(self, line: str) -> None:
         """Says what is waited for."""
@@ -130,6 +132,8 @@ class ShownReply:
         if not (self._parts and isinstance(self._parts[-1], _Text)):
             messages.append(shown("assistant", ""))
         messages[-1]["metadata"] = {"log": self._line, "id": self._state}
+        if self._model:
+            messages[-1]["metadata"]["model"] = self._model
         return messages
 
     def _wait_again(self, line: str) -> None:

@@ -45,6 +45,7 @@ class Conversation(TypedDict):
         turns: The newest, oldest of them first.
         earlier: How many there are before them.
         system_prompt: Its own, or that of the settings.
+        model: The name of the model that it goes on with; None: the default one.
     """
 
     conversation: str
@@ -52,17 +53,26 @@ class Conversation(TypedDict):
     turns: list[ShownTurn]
     earlier: int
     system_prompt: str
+    model: str | None
 
 
 def new_conversation(conversation: str, system_prompt: str) -> Conversation:
-    return {"conversation": conversation, "version": 0, "turns": [], "earlier": 0, "system_prompt": system_prompt}
+    return {
+        "conversation": conversation,
+        "version": 0,
+        "turns": [],
+        "earlier": 0,
+        "system_prompt": system_prompt,
+        "model": None,
+    }
 
 
-def shown_session(session: Session, system_prompt: str) -> Conversation:
+def shown_session(session: Session, system_prompt: str, model: str | None = None) -> Conversation:
     """A conversation as it stands.
 
     Args:
         system_prompt: Where it has none of its own.
+        model: That it goes on with.
     """
     return {
         "conversation": session.session_id,
@@ -70,6 +80,7 @@ def shown_session(session: Session, system_prompt: str) -> Conversation:
         "turns": shown_turns(session.turns[-WINDOW_TURNS:]),
         "earlier": max(0, len(session.turns) - WINDOW_TURNS),
         "system_prompt": system_prompt if session.system_prompt is None else session.system_prompt,
+        "model": model,
     }
 
 

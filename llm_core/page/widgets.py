@@ -29,13 +29,23 @@ STREAM: dict[str, Any] = {"concurrency_limit": None, "show_progress": "hidden", 
 _STATIC = Path(__file__).parent / "static"
 # One after the other: each may use what stands above it.
 _WHEN_THERE = """const waiting = setInterval(() => {
-	const parts = ["#conversations ul", "#search :is(textarea, input)", "#message textarea"];
+	const parts = ["#conversations ul", "#search :is(textarea, input)", "#message textarea", "#header"];
 	if (!parts.every((part) => document.querySelector(part))) return;
 	clearInterval(waiting);
 SCRIPTS
 }, 20);
 """
-_SCRIPTS = ("drafts.js", "list.js", "chat.js", "box.js", "presses.js", "screen.js")
+_SCRIPTS = (
+    "drafts.js",
+    "list.js",
+    "chat.js",
+    "box.js",
+    "presses.js",
+    "models.js",
+    "panel.js",
+    "offered.js",
+    "screen.js",
+)
 
 
 def make_chatbot() -> gr.Chatbot:

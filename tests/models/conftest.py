@@ -48,7 +48,11 @@ class Repository:
 
 @dataclass
 class Hub:
-    """The server's state: what it has, and what it was asked."""
+    """The server's state: what it has, and what it was asked.
+
+    Attributes:
+        holds_after: So many bytes of a file it sends, and the others once it may `go_on`.
+    """
 
     repositories: dict[str, Repository] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
@@ -58,6 +62,7 @@ class Hub:
     holds_after: int | None = None
     knows_ranges: bool = True
     is_silent: bool = False
+    go_on: Event = field(default_factory=Event)
     says: bytes | None = None
     closing: Event = field(default_factory=Event)
     url: str = ""
@@ -185,7 +190,10 @@ class _Answers(BaseHTTPRequestHandler):
             self.hub.bytes_sent += len(now)
             self.wfile.write(now)
             if later:
-                self.hub.closing.wait()
+                self.hub.go_on.wait()
+            if not self.hub.closing.is_set():
+                self.hub.bytes_sent += len(later)
+                self.wfile.write(later)
         else:
             self.wfile.write(body)
 
@@ -200,6 +208,7 @@ def hub() -> Iterator[Hub]:
     thread.start()
     yield hub
     hub.closing.set()
+    hub.go_on.set()
     server.shutdown()
     server.server_close()
     thread.join()

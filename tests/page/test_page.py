@@ -221,7 +221,7 @@ def test_the_page_says_that_the_model_loads_and_then_which_it_is(open_page: Open
         page.get_by_text("The model is not loaded yet.").wait_for()
         client.start()
         page.get_by_text("SmolLM2-135M-Instruct · apache-2.0").wait_for()
-        assert page.locator("#header .notice").count() == 0
+        expect(page.locator("#header .notice")).to_have_count(0)
 
 
 def test_the_page_says_why_the_model_cannot_be_loaded(open_page: Open) -> None:

@@ -137,5 +137,6 @@ window.addEventListener(
 	true
 );
 window.addEventListener("keydown", (event) => {
-	if (event.key === "Escape" && !event.isComposing && event.keyCode !== 229) chatScreen.stop();
+	if (panel.isOpen || event.isComposing || event.keyCode === 229) return; // Escape closes the panel, and no more
+	if (event.key === "Escape") chatScreen.stop();
 });

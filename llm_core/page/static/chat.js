@@ -1,6 +1,6 @@
 // What is on the screen, and drawing it: one conversation, at the version that was seen, in its n-th opening.
 const LEAST_MS = 40; // between two drawings
-const screen = { conversation: "", generation: 0, version: 0, turns: [], earlier: 0, prompt: "", isOpen: false, sending: null };
+const screen = { conversation: "", generation: 0, version: 0, turns: [], earlier: 0, prompt: "", model: null, isOpen: false, sending: null };
 const WAITING = [{ role: "assistant", content: [{ type: "text", text: "" }], metadata: { id: "waiting", log: "…" } }];
 
 // The turns as they are shown: what is being sent stands where it will be.
@@ -68,6 +68,7 @@ const drawing = {
 	finish() {
 		drawLines();
 		drawEarlier();
+		offer.draw();
 		const box = scrollBox();
 		if (box && this.followsText) box.scrollTop = box.scrollHeight;
 	},
@@ -121,8 +122,10 @@ function drawLines() {
 		}
 		role = message.role;
 	}
+	const areSeveral = models.areSeveral(replies);
 	document.querySelectorAll("#chat .message-row.bot-row").forEach((row, index) => {
-		const { log = "", id = "" } = replies[index] ?? {};
+		const { log: took = "", id = "", model } = replies[index] ?? {};
+		const log = areSeveral && model ? [took, model].filter(Boolean).join(" · ") : took;
 		let line = row.querySelector(":scope > .reply-line");
 		if (!line) {
 			line = document.createElement("p");

@@ -24,7 +24,10 @@ async function ask(name, { conversation = screen.conversation, ...more }) {
 }
 
 const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
-const pressedAt = () => ({ conversation: screen.conversation, version: screen.version, generation: screen.generation });
+function pressedAt() {
+	const { conversation, version, generation, model } = screen;
+	return { conversation, version, generation, model };
+}
 const isHere = (at) => at.generation === screen.generation;
 
 function draw() {
@@ -40,7 +43,8 @@ function leaveFor(conversation, address) {
 	const early = screen.conversation ? "" : box.text; // typed before this script was there
 	if (screen.conversation) keepBox();
 	const generation = screen.generation + 1;
-	Object.assign(screen, { conversation, generation, version: 0, turns: [], earlier: 0, isOpen: false, sending: null });
+	const nothing = { version: 0, turns: [], earlier: 0, model: null, isOpen: false, sending: null };
+	Object.assign(screen, { conversation, generation, ...nothing });
 	following.stream = null;
 	sentence = "";
 	drawing.followsText = true;
@@ -109,6 +113,8 @@ function show(found, isSure = false) {
 	screen.version = found.version;
 	screen.turns = [...before, ...turns];
 	screen.earlier = found.earlier - before.length;
+	screen.model = models.of(screen.conversation, found);
+	models.draw();
 	reconcile(isSure);
 	const running = screen.turns.findLast((turn) => turn.running);
 	if (running) follow(running.stream);
@@ -161,9 +167,9 @@ async function removeConversation(conversation) {
 // ── replies ──
 
 async function begin(at, text, options, replaces = null, stream = newStream()) {
-	const { conversation } = at;
+	const { conversation, version, model } = at;
 	looks++;
-	drafts.put(conversation, { stream, text, replaces, reason: null });
+	drafts.put(conversation, { stream, text, replaces, model, reason: null });
 	inFlight.add(stream);
 	sentence = "";
 	const sending = { stream, question: text, reply: null, running: true, replaces, stop: false };
@@ -173,7 +179,7 @@ async function begin(at, text, options, replaces = null, stream = newStream()) {
 		draw();
 	}
 	const set = Object.fromEntries(OPTIONS.map((name, place) => [name, options[place]]));
-	let answer = await ask("begin", { conversation, version: at.version, stream, message: text, replaces, options: set });
+	let answer = await ask("begin", { conversation, version, stream, message: text, replaces, model, options: set });
 	answer ??= await outcome(at, stream);
 	inFlight.delete(stream);
 	list.refresh();
@@ -283,6 +289,7 @@ function takeUpdate(update) {
 	if (update.ended) {
 		following.stream = null;
 		tellTabs(screen.conversation);
+		if (!models.row(screen.model)?.is_known) models.refresh(); // now it has been loaded
 	}
 	drawBox();
 	drawing.ask();
@@ -402,6 +409,7 @@ document.addEventListener("visibilitychange", () => {
 	if (document.hidden) keepBox();
 	else {
 		list.refresh();
+		models.refresh();
 		look();
 	}
 });
@@ -433,3 +441,4 @@ if (/^[A-Za-z0-9._:-]{1,128}$/.test(addressed)) openConversation(addressed, { ad
 else if (window.parent !== window) openConversation(newConversation(), { address: "replace", latest: true });
 else newChat("replace");
 list.refresh();
+models.refresh();
