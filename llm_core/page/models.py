@@ -15,7 +15,7 @@ from starlette.requests import HTTPConnection
 
 from llm_core.access.admins import check_admin, is_admin
 from llm_core.backends.catalog import CatalogEntry
-from llm_core.backends.pool import Member
+from llm_core.backends.member import Member
 from llm_core.client import LLMClient
 from llm_core.errors import LLMError, ModelNotFound
 from llm_core.models.info import ModelInfo
