@@ -5,14 +5,20 @@ from __future__ import annotations
 import ctypes
 import logging
 import os
+import sys
 from collections import deque
 
 # llama.cpp's threads wait for each other about a thousand times a token, and OpenMP lets them spin for milliseconds
 # before they sleep. Where other programs want the cores too, they spin while the one they wait for does not run; where
 # they sleep at once, waking costs more than the work. Some 40 microseconds are good in both cases (docs/decisions/006).
 # Read when the library is loaded.
-if "OMP_WAIT_POLICY" not in os.environ:
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+#
+# Each engine has threads of its own, and libgomp spins a tenth of that where a process has more of them than there are
+# cores, be they idle: a second model would halve the speed of the first. With the policy `active` it spins no less.
+if "OMP_WAIT_POLICY" not in os.environ and "GOMP_SPINCOUNT" not in os.environ:
+    os.environ["GOMP_SPINCOUNT"] = "1000"
+    if sys.platform == "linux":  # other systems' OpenMP is not libgomp, and would spin for ever
+        os.environ["OMP_WAIT_POLICY"] = "active"
 
 import llama_cpp as lib
 from llama_cpp import llama_cpp as binding
