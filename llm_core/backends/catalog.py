@@ -78,7 +78,8 @@ class Catalog:
         self._downloads = Downloads(self._arrived)
         self._lock = threading.Lock()
         self._scanned: tuple[float, list[ResolvedModel]] = _NEVER
-        if is_loopback(settings.server_name) and not settings.api_tokens and not settings.public:
+        has_tokens = settings.api_tokens or settings.admin_tokens
+        if is_loopback(settings.server_name) and not has_tokens and not settings.public:
             pool.look_further = self._served_from_here
 
     def entries(self) -> list[CatalogEntry]:

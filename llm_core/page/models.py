@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Annotated, Any
 
+import psutil
 from pydantic import StringConstraints
 from starlette.requests import HTTPConnection
 
@@ -29,6 +30,7 @@ from llm_core.settings import DEFAULT_CONTEXT_TOKENS
 
 MAX_REPO_CHARS = 200
 _BUNDLED = str(BundledModel())
+_BYTES_FOR_A_CORE = 2 * 1024**3  # of memory, keys and values counted: a larger one writes more slowly than people read
 
 Source = Annotated[str, StringConstraints(min_length=1, max_length=MAX_SPEC_CHARS)]
 
@@ -163,7 +165,8 @@ class ModelCommands:
         """A better model, where there is none but the one that comes with the program."""
         if [each.source for each in entries] != [_BUNDLED]:
             return None
-        best = best_for(self._client.models.limit, **self._wished())
+        bound = min(self._client.models.limit, (psutil.cpu_count(logical=False) or 1) * _BYTES_FOR_A_CORE)
+        best = best_for(bound, **self._wished())
         if best is None or best.model.source == BundledModel():
             return None
         model, size = best.model, size_text(best.model.size_bytes)

@@ -42,7 +42,7 @@ def test_what_lies_in_the_folder_can_be_chosen_by_its_name(settings: dict[str, A
         assert client.catalog.entry("tiny").state == "ready"
 
 
-@pytest.mark.parametrize("others", [{"api_tokens": "ann:secret"}, {"public": True}])
+@pytest.mark.parametrize("others", [{"api_tokens": "ann:secret"}, {"admin_tokens": "root:x"}, {"public": True}])
 def test_where_others_can_call_only_what_is_served_can_be_named(
     settings: dict[str, Any], others: dict[str, Any]
 ) -> None:
