@@ -23,9 +23,9 @@ from llm_core.errors import (
 )
 from llm_core.events import ChatEvent, Done, FinishReason, Loading
 from llm_core.sessions.exchange import reply_messages
-from llm_core.sessions.records import NumberedEvent, TurnStatus
+from llm_core.sessions.records import NumberedEvent, OpenTurn, ReaderSignals, TurnStatus
 from llm_core.sessions.reply_log import ReplyLog
-from llm_core.sessions.store import OpenTurn, ReaderSignals, SessionStore
+from llm_core.sessions.store import SessionStore
 
 log = logging.getLogger(__name__)
 

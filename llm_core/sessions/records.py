@@ -125,3 +125,37 @@ class StoredReply:
         """`events` for event loops."""
         for numbered in self.events(after):
             yield numbered
+
+
+@dataclass(frozen=True, slots=True)
+class OpenTurn:
+    """A turn that has begun: where it is in the database, and the session before it.
+
+    Attributes:
+        is_first: Whether the session was made for it.
+        version: Of the session from now on.
+        replaces: Whether it is to take the place of other turns, which `admit_turn` does.
+    """
+
+    key: int
+    stream_id: str
+    session_id: str
+    system_prompt: str | None
+    model: str | None
+    earlier: tuple[Turn, ...]
+    is_first: bool
+    version: int
+    replaces: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ReaderSignals:
+    """What readers on other processes want of a running turn.
+
+    Attributes:
+        stop: That it ends.
+        followed_at: When one last said that it reads; it changes as long as one does.
+    """
+
+    stop: bool
+    followed_at: float | None = None

@@ -8,7 +8,6 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 
 from sqlalchemy import Connection, Engine, RowMapping, delete, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
@@ -18,7 +17,15 @@ from llm_core.events import Done
 from llm_core.messages import Message
 from llm_core.sessions.database import ONLY_READS, hold, storage_errors
 from llm_core.sessions.exchange import check_results, open_calls
-from llm_core.sessions.records import NumberedEvent, Session, SessionSummary, StoredReply, Turn, TurnStatus
+from llm_core.sessions.records import (
+    NumberedEvent,
+    OpenTurn,
+    ReaderSignals,
+    Session,
+    SessionSummary,
+    StoredReply,
+    TurnStatus,
+)
 from llm_core.sessions.rows import (
     figures_of,
     find_session,
@@ -40,40 +47,6 @@ from llm_core.sessions.upkeep import EVENTS_KEPT_SECONDS, end_orphans, forget_ol
 from llm_core.sessions.worker import this_worker
 
 TITLE_CHARS = 60
-
-
-@dataclass(frozen=True, slots=True)
-class OpenTurn:
-    """A turn that has begun: where it is in the database, and the session before it.
-
-    Attributes:
-        is_first: Whether the session was made for it.
-        version: Of the session from now on.
-        replaces: Whether it is to take the place of other turns, which `admit_turn` does.
-    """
-
-    key: int
-    stream_id: str
-    session_id: str
-    system_prompt: str | None
-    model: str | None
-    earlier: tuple[Turn, ...]
-    is_first: bool
-    version: int
-    replaces: bool
-
-
-@dataclass(frozen=True, slots=True)
-class ReaderSignals:
-    """What readers on other processes want of a running turn.
-
-    Attributes:
-        stop: That it ends.
-        followed_at: When one last said that it reads; it changes as long as one does.
-    """
-
-    stop: bool
-    followed_at: float | None = None
 
 
 class SessionStore:

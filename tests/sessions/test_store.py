@@ -22,8 +22,9 @@ from llm_core.events import ContentDelta, Queued
 from llm_core.messages import Message
 from llm_core.sessions import store as store_module
 from llm_core.sessions.database import open_database, upgrade
+from llm_core.sessions.records import OpenTurn
 from llm_core.sessions.schema import metadata, sessions, turns
-from llm_core.sessions.store import OpenTurn, SessionStore, title_of
+from llm_core.sessions.store import SessionStore, title_of
 from llm_core.settings import Settings
 
 from .conftest import DONE, disk_full, file_size_limit, only_on_sqlite, read_only, user
