@@ -138,6 +138,8 @@ interface Ending {
   dropped_messages?: number;
   /** Why the session has not got this reply, in a sentence. */
   not_kept?: string;
+  /** The name of the model that made it. */
+  model?: string;
 }
 
 /** A whole reply. */
@@ -172,6 +174,8 @@ export interface History {
   session_id: string;
   title: string;
   system_prompt: string | null;
+  /** The one that was asked for last; null is the server's first one. */
+  model: string | null;
   created_at: string;
   updated_at: string;
   /** Oldest first. */
