@@ -33,6 +33,7 @@ class Member:
         info: What it is, once that is known.
         reserved: Bytes of memory that it has.
         replies: Those that it makes now.
+        waiting: Requests that wait for it to be loaded.
         is_leaving: It takes no more, and is unloaded when they have ended.
         last_used: When it was last asked for, in seconds of `time.monotonic`.
     """
@@ -43,6 +44,7 @@ class Member:
     info: ModelInfo | None = None
     reserved: int = 0
     replies: int = 0
+    waiting: int = 0
     is_leaving: bool = False
     last_used: float = field(default_factory=time.monotonic)
 

@@ -22,7 +22,7 @@ from llm_core.backends.room import Room
 from llm_core.backends.waiting import WaitingSubmission
 from llm_core.engine.facts import EngineStats
 from llm_core.engine.kv.state_path import remove_states_of
-from llm_core.errors import EngineClosed, ModelError, ModelNotFound
+from llm_core.errors import EngineClosed, ModelError, ModelNotFound, QueueFull
 from llm_core.memory import free_memory, memory_limit
 from llm_core.models.info import ModelInfo
 from llm_core.models.served import ServedModel
@@ -173,12 +173,14 @@ class Pool:
             submission = self._submit_to(member, request, sink)
         if submission is not None:
             return submission
+        self._count_waiting(member)
         return WaitingSubmission(
             lambda: self.start(member.name),
             member.status,
             lambda: self._submit_to(member, request, sink),
             sink,
             request.timeout,
+            lambda: self._waits_no_more(member),
         )
 
     def count_tokens(self, request: ChatRequest) -> int:
@@ -308,6 +310,20 @@ class Pool:
         except BaseException:
             counted.end()
             raise
+
+    def _count_waiting(self, member: Member) -> None:
+        """
+        Raises:
+            QueueFull: As many wait for this model as it may have waiting and running.
+        """
+        with self._changed:
+            if member.waiting >= member.settings.parallel + member.settings.queue_limit:
+                raise QueueFull(f"As many requests wait for {member.name} already as may. Try again.", retry_after=5)
+            member.waiting += 1
+
+    def _waits_no_more(self, member: Member) -> None:
+        with self._changed:
+            member.waiting -= 1
 
     def _ended(self, member: Member) -> None:
         with self._changed:

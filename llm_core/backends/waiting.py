@@ -27,6 +27,7 @@ class WaitingSubmission:
         submit: Hands the request in; None where the model has gone again meanwhile.
         sink: Gets `Loading`, then what the model's own backend sends, or an error.
         timeout: Seconds that the model may take.
+        ended: Called when it waits no more, however that came.
     """
 
     def __init__(
@@ -36,8 +37,10 @@ class WaitingSubmission:
         submit: Callable[[], Submission[Any] | None],
         sink: Sink[Any],
         timeout: float,
+        ended: Callable[[], None],
     ) -> None:
         self._start, self._status, self._submit, self._sink = start, status, submit, sink
+        self._ended = ended
         self._deadline = time.monotonic() + timeout
         self._cancellation = Cancellation()
         self._handed_in = threading.Event()
@@ -77,6 +80,7 @@ class WaitingSubmission:
             self._cancellation.bind(self._inner.cancel)
         finally:
             self._handed_in.set()
+            self._ended()
 
     def _is_ready(self) -> bool:
         """Waits for the model. False: the request was cancelled meanwhile."""

@@ -13,7 +13,7 @@ import pytest
 
 from llm_core.cancellation import Cancellation
 from llm_core.client import LLMClient
-from llm_core.errors import InvalidRequest, ModelError, ModelNotFound, TimedOut
+from llm_core.errors import InvalidRequest, ModelError, ModelNotFound, QueueFull, TimedOut
 from llm_core.events import ChatEvent, ContentDelta, Done, Loading, Queued
 from llm_core.settings import Settings
 from tests.engine.conftest import sliding_window_path as sliding_window_path
@@ -115,6 +115,17 @@ def test_a_request_that_waits_for_its_model_can_be_stopped(two: LLMClient) -> No
 def test_a_model_that_is_not_ready_in_time_ends_the_request(two: LLMClient) -> None:
     with two.models._loading, pytest.raises(TimedOut, match="not ready in the time"):
         ask(two, GEMMA, timeout=0.3)
+
+
+def test_no_more_requests_wait_for_a_model_than_it_may_have(both: dict[str, Any]) -> None:
+    with LLMClient(Settings(**both | {"parallel": 1, "queue_limit": 1})) as client:
+        with client.models._loading:
+            waiting = [client.chat_stream(HELLO, model=GEMMA, max_tokens=1) for _ in range(2)]
+            assert [type(next(events)) for events in waiting] == [Loading, Loading]
+            with pytest.raises(QueueFull, match=f"wait for {GEMMA} already"):
+                ask(client, GEMMA)
+        assert [end_of(list(events)).model for events in waiting] == [GEMMA, GEMMA]
+        assert end_of(ask(client, GEMMA)).model == GEMMA
 
 
 def test_a_switch_in_the_middle_of_ten_replies_loses_none_and_never_exceeds_the_memory(
