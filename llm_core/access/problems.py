@@ -6,7 +6,7 @@ import logging
 import math
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -94,7 +94,21 @@ class ProblemBody(BaseModel):
     error: Problem
 
 
-def describe(*statuses: int) -> dict[int | str, dict[str, Any]]:
+class AnthropicProblem(BaseModel):
+    """What went wrong, in Anthropic's words."""
+
+    type: str
+    message: str
+
+
+class AnthropicProblemBody(BaseModel):
+    """The same of Anthropic's routes."""
+
+    type: Literal["error"]
+    error: AnthropicProblem
+
+
+def describe(*statuses: int, body: type[BaseModel] = ProblemBody) -> dict[int | str, dict[str, Any]]:
     """What the documentation of a route says about these statuses."""
     said = {
         400: "The request cannot be served as it stands, or does not fit into the context",
@@ -109,7 +123,7 @@ def describe(*statuses: int) -> dict[int | str, dict[str, Any]]:
         504: "The request's time was over before the first token",
         507: "The disk of the session store is full",
     }
-    return {status: {"model": ProblemBody, "description": said[status]} for status in statuses}
+    return {status: {"model": body, "description": said[status]} for status in statuses}
 
 
 def install(app: FastAPI) -> None:

@@ -25,11 +25,11 @@ from llm_core.events import (
     Usage,
 )
 from llm_core.messages import MAX_CALLS, Message
-from llm_core.models.served import BUNDLED_NAME
 from llm_core.request import build_request
 from llm_core.tools.calls import DEFAULT_RESULT_CHARS
 from llm_core.tools.loop import ToolLoop
 from llm_core.tools.python_tool import tool
+from tests.scripted_backend import INFO
 
 from .scripted import MODES, QUESTION, Mode, ScriptedClient, ask, ask_whole, calling, done, end, results, saying
 
@@ -79,7 +79,7 @@ def test_calls_results_and_text_come_in_order(mode: Mode) -> None:
         ToolResult("call-1", "greet", "Hello, Ada!"),
         Queued(0),
         ContentDelta("Five."),
-        Done("stop", Usage(40, 20, 10), Timings(1.0, 30.0, 50.0), model=BUNDLED_NAME),
+        Done("stop", Usage(40, 20, 10), Timings(1.0, 30.0, 50.0), model=INFO.name),
     ]
 
 
@@ -114,7 +114,7 @@ def test_it_goes_on_for_as_many_steps_as_it_takes(mode: Mode) -> None:
 
 def test_a_reply_without_calls_is_passed_through_unchanged(mode: Mode) -> None:
     client = ScriptedClient(saying("Hello."))
-    assert ask(client, mode, tools=[add]) == [Queued(0), ContentDelta("Hello."), replace(done(), model=BUNDLED_NAME)]
+    assert ask(client, mode, tools=[add]) == [Queued(0), ContentDelta("Hello."), replace(done(), model=INFO.name)]
 
 
 def test_functions_are_told_to_the_model_as_tools(mode: Mode) -> None:

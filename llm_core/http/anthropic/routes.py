@@ -14,7 +14,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
-from llm_core.access.problems import anthropic_problem, describe
+from llm_core.access.problems import AnthropicProblemBody, anthropic_problem, describe
 from llm_core.events import ChatEvent
 from llm_core.http.anthropic.answer import Answer
 from llm_core.http.anthropic.bodies import CountBody, MessagesBody
@@ -34,7 +34,7 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
         | event_stream({"type": "object"}, _EXAMPLE, numbered=False),
     }
 }
-_REFUSED = describe(400, 401, 404, 413, 429, 503, 504)
+_REFUSED = describe(400, 401, 404, 413, 429, 503, 504, body=AnthropicProblemBody)
 
 router = APIRouter(prefix="/v1/messages", tags=["Anthropic"])
 
