@@ -21,7 +21,8 @@ _NOT_DONE = ("container", "context_management", "mcp_servers", "output_format")
 
 
 class _Given(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")  # such as `cache_control`, of which there is no need here
+    # Strict: true is no number. What is ignored, such as `cache_control`, there is no need for here.
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
 
 
 class TextBlock(_Given):
