@@ -20,7 +20,7 @@ from bench.servers import Server, app_server, batching_server, llama_cpp_server,
 from bench.systems import APP, LLAMA_SERVER, EngineInProcess, HighLevelLlama, OpenAIServer, System
 from bench.workload import SYSTEM_PROMPT
 from llm_core.client import LLMClient
-from llm_core.engine.capacity import default_threads
+from llm_core.cores import default_threads
 from llm_core.engine.llama.model import Model
 from llm_core.settings import Settings, variable_of
 

@@ -29,7 +29,6 @@ STATUS = {
     "session_not_found": 404,
     "stream_not_found": 404,
     "model_not_found": 404,
-    "model_busy": 409,
     "session_busy": 409,
     "session_changed": 409,
     "idempotency_key_reused": 409,

@@ -11,13 +11,11 @@ from typing import Literal
 from llm_core.backends.member import Member, ModelState
 from llm_core.backends.pool import Pool
 from llm_core.errors import InvalidRequest, ModelError, ModelLoading, ModelNotFound
-from llm_core.models.cache import cached_models
 from llm_core.models.downloads import Download, Downloads, DownloadStatus
 from llm_core.models.fit import Fit, fit_of
 from llm_core.models.folder import models_below
-from llm_core.models.here import ModelHere, Wish, look_at
+from llm_core.models.here import ModelHere, Wish, found, look_at
 from llm_core.models.info import ModelInfo
-from llm_core.models.removal import remove_model
 from llm_core.models.resolve import find
 from llm_core.models.served import ServedModel
 from llm_core.models.source import BundledModel, ResolvedModel, parse_source
@@ -96,10 +94,10 @@ class Catalog:
         Raises:
             ModelNotFound: There is none of that name.
         """
-        found = next((each for each in self.entries() if name in (each.name, *each.aliases, each.source)), None)
-        if found is None:
+        entry = next((each for each in self.entries() if name in (each.name, *each.aliases, each.source)), None)
+        if entry is None:
             raise ModelNotFound(f"There is no model {name[:200]!r}.")
-        return found
+        return entry
 
     def fetch(self, spec: str) -> Download:
         """Begins to fetch a model of the Hub, which is served when it has come; or comes back to the download.
@@ -152,7 +150,10 @@ class Catalog:
             return 0
         if entry.is_default:
             raise InvalidRequest(f"{entry.name} is the default model. Change LLM_MODEL first.", param="name")
-        # A file that is computed with may be removed: it is gone when it is let go.
+        from llm_core.models.removal import remove_model
+
+        if entry.is_served:
+            self._pool.unload(entry.name)  # one that is being loaded would have its files fetched again
         try:
             removed = remove_model(parse_source(entry.source), models_dir=self._settings.models_dir)
         except ModelError as error:
@@ -180,20 +181,23 @@ class Catalog:
         self._downloads.close()
 
     def _running(self, entry: CatalogEntry) -> Download | None:
-        found = next((each for each in self._downloads.all() if each.status.source == entry.source), None)
-        return found if found is not None and found.status.state == "fetching" else None
+        download = next((each for each in self._downloads.all() if each.status.source == entry.source), None)
+        return download if download is not None and download.status.state == "fetching" else None
 
     # ── what is here ─────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _here(self, seconds: float = _SCAN_SECONDS) -> list[ResolvedModel]:
         """What is on this machine, as it was at most so many seconds ago."""
+        from llm_core.models.cache import cached_models  # the Hub's library takes long to import, as in `removal`
+
         with self._lock:
-            looked, found = self._scanned
+            looked, models = self._scanned
             if time.monotonic() - looked > seconds:
                 folder = self._settings.models_dir
-                found = [*_bundled(), *(models_below(folder) if folder is not None else []), *cached_models()]
-                self._scanned = (time.monotonic(), found)
-            return found
+                of_folder = models_below(folder) if folder is not None else []
+                models = [*found([BundledModel()]), *of_folder, *cached_models()]
+                self._scanned = (time.monotonic(), models)
+            return models
 
     def _served_from_here(self, name: str) -> ServedModel | None:
         for resolved in self._here(_MISS_SECONDS):
@@ -270,13 +274,6 @@ def _fetching(entry: CatalogEntry, download: DownloadStatus) -> CatalogEntry:
 def _of_download(download: DownloadStatus) -> CatalogEntry:
     name = ServedModel(source=download.source).short_name
     return _fetching(CatalogEntry(name, download.source, "fetching", download.message), download)
-
-
-def _bundled() -> list[ResolvedModel]:
-    try:
-        return [find(BundledModel())]
-    except ModelError:  # it is not installed
-        return []
 
 
 @lru_cache(maxsize=256)

@@ -17,7 +17,8 @@ from llm_core.backends.room import Room, WholeMachine
 from llm_core.chat.changing_prompts import ChangingPrompts
 from llm_core.chat.chat import Chat
 from llm_core.chat.reply import ReplyTranslator
-from llm_core.engine.capacity import context_tokens, default_threads
+from llm_core.cores import default_threads
+from llm_core.engine.capacity import context_tokens
 from llm_core.engine.engine import Engine
 from llm_core.engine.facts import EngineOptions, EngineStats
 from llm_core.engine.kv.state_path import state_folder
@@ -28,7 +29,7 @@ from llm_core.engine.sequence import EngineEvent, GenerationRequest, Sequence
 from llm_core.errors import EngineClosed, LLMError, ModelError, SettingsError
 from llm_core.events import ChatEvent
 from llm_core.lora import adapter_set
-from llm_core.models.fit import footprint_of, why_too_large
+from llm_core.models.fit import context_of, footprint_of, why_too_large
 from llm_core.models.header import read_model_header
 from llm_core.models.info import ModelInfo, describe
 from llm_core.models.resolve import resolve
@@ -36,7 +37,7 @@ from llm_core.models.source import BundledModel, HubModel, ResolvedModel, parse_
 from llm_core.models.template_file import read_template
 from llm_core.reading import Sink
 from llm_core.request import ChatRequest
-from llm_core.settings import DEFAULT_CONTEXT_TOKENS, Settings
+from llm_core.settings import Settings
 from llm_core.structured_output.constraint import ConstraintCompiler
 from llm_core.structured_output.grammar import reply_grammar
 
@@ -283,8 +284,7 @@ class LocalBackend:
         settings, header = self._settings, read_model_header(path)
         slots = settings.parallel
         footprint = footprint_of(path, header, kv_type=settings.kv_type, prepares=settings.prepare == "auto")
-        context = self._wanted or DEFAULT_CONTEXT_TOKENS
-        context = min(context, header.context_train or context)
+        context = context_of(header, self._wanted)
         if uses_gpu(settings.gpu_layers):  # whose memory is not known here
             return context
         need, most = footprint.need(context=context, slots=slots), self._room.most

@@ -87,7 +87,7 @@ class Pool:
         members = self._members
         if not name:
             return self._stand_in() or members[0]
-        if found := next((each for each in members if name in each.names), None):
+        if found := self.find(name):
             return found
         if further := self.look_further(name):
             return self.add(further)
@@ -95,6 +95,10 @@ class Pool:
             return members[0]
         names = ", ".join(each.name for each in members)
         raise ModelNotFound(f"The model {name[:200]!r} is not here. There is: {names}.")
+
+    def find(self, name: str) -> Member | None:
+        """The model of a name or an alias, where it is served; None of any other."""
+        return next((each for each in self._members if name in each.names), None)
 
     def _stand_in(self) -> Member | None:
         """The bundled model for as long as the default one is being fetched, where it may answer in its place."""
@@ -287,7 +291,7 @@ class Pool:
             for name in member.backend.also_has() if member.backend is not None else ():
                 self._add_beside(member, name)
         elif member.reserved:
-            self._release(member, member.reserved)
+            self._release(member)
 
     def _add_beside(self, member: Member, name: str) -> None:
         """Serves another model of the engine that serves a model."""
@@ -357,9 +361,9 @@ class Pool:
             on_wait(f"Waiting for the replies of {next_one.name}, which makes room.")
             self._unload(next_one)
 
-    def _release(self, member: Member, size: int) -> None:
+    def _release(self, member: Member) -> None:
         with self._changed:
-            member.reserved = max(0, member.reserved - size)
+            member.reserved = 0
             self._changed.notify_all()
 
     def _most(self, member: Member) -> int:
@@ -379,9 +383,6 @@ class _Share:
 
     def reserve(self, size: int, on_wait: Callable[[str], None]) -> None:
         self._pool._reserve(self._member, size, on_wait)
-
-    def release(self, size: int) -> None:
-        self._pool._release(self._member, size)
 
     @property
     def most(self) -> int:

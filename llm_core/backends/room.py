@@ -26,9 +26,6 @@ class Room(Protocol):
             ModelError: There is not so much, whoever leaves.
         """
 
-    def release(self, size: int) -> None:
-        """Gives so many bytes back."""
-
     @property
     def most(self) -> int:
         """Bytes that could be reserved, were all to leave who may."""
@@ -42,9 +39,6 @@ class WholeMachine:
 
     def reserve(self, size: int, on_wait: Callable[[str], None]) -> None:
         """There is nobody who could make room."""
-
-    def release(self, size: int) -> None:
-        """Nobody waits for it."""
 
     @property
     def most(self) -> int:

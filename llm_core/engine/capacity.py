@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 
-import psutil
-
 from llm_core.engine.llama.model import Model
 from llm_core.errors import SettingsError
 from llm_core.kv_type import BLOCK, KvType
@@ -64,13 +62,3 @@ def _check_heads(model: Model, kv_type: KvType) -> None:
             f"LLM_KV_TYPE={kv_type} cannot be used with {model.path.name}: its heads have {odd[0]} numbers, and "
             f"those of that type come in blocks of {BLOCK}. Allowed: f16."
         )
-
-
-def default_threads() -> int:
-    """As many threads as the machine has physical cores, where this process may use them all."""
-    cores = psutil.cpu_count(logical=False) or psutil.cpu_count() or 1
-    try:
-        allowed = len(psutil.Process().cpu_affinity())
-    except (AttributeError, psutil.Error):  # not every system has affinities
-        return cores
-    return max(1, min(cores, allowed))

@@ -191,7 +191,7 @@ def _license_text(repo: FoundRepo) -> str:
 
 def _list_repository(options: argparse.Namespace) -> None:
     from llm_core.memory import free_memory
-    from llm_core.models.fit import Need, fit
+    from llm_core.models.fit import fit_of
     from llm_core.models.search import models_of
     from llm_core.models.source import HubModel, parse_source
 
@@ -200,7 +200,7 @@ def _list_repository(options: argparse.Namespace) -> None:
         raise ModelError("Name one repository, without a file: python -m llm_core model search hf:OWNER/REPO")
     bound = free_memory() if options.memory is None else options.memory
     fits = [
-        (model, None if model.size_bytes is None else fit(Need(model.size_bytes, 0, 0), bound))
+        (model, None if model.size_bytes is None else fit_of(model.size_bytes, bound))
         for model in models_of(source.repo, source.revision)
     ]
     if options.json:
@@ -358,7 +358,7 @@ def _facts(resolved: ResolvedModel) -> ModelInfo:
 
 def _computed_as(resolved: ResolvedModel, settings: Settings) -> str | None:
     """The form in which this machine computes a model, where that is not the file's."""
-    from llm_core.engine.capacity import default_threads
+    from llm_core.cores import default_threads
     from llm_core.engine.llama.prepared import FORM, folder_of, known_copy
 
     if settings.prepare == "off":

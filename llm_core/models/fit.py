@@ -10,6 +10,7 @@ from llm_core.engine.fast_form import copy_bytes
 from llm_core.kv_type import KvType
 from llm_core.models.header import ModelHeader
 from llm_core.models.size import size_on_disk, size_text
+from llm_core.settings import DEFAULT_CONTEXT_TOKENS
 
 Fit = Literal["fits", "tight", "too_large"]
 
@@ -133,6 +134,16 @@ def footprint_of(path: Path, header: ModelHeader, *, kv_type: KvType = "f16", pr
         vocab_size=header.vocab_size,
         state_bytes=header.state_bytes,
     )
+
+
+def context_of(header: ModelHeader, wanted: int | None) -> int:
+    """Tokens of context that a model gets where memory is no question.
+
+    Args:
+        wanted: What the operator asked for; None: the default.
+    """
+    tokens = wanted or DEFAULT_CONTEXT_TOKENS
+    return min(tokens, header.context_train or tokens)
 
 
 def fit(need: Need, bound: int) -> Fit:

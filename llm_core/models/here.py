@@ -10,14 +10,13 @@ from pathlib import Path
 from llm_core.errors import ModelError
 from llm_core.kv_type import KvType
 from llm_core.memory import free_memory
-from llm_core.models.cache import cached_models
-from llm_core.models.fit import Fit, Need, fit, footprint_of
+from llm_core.models.fit import Fit, Need, context_of, fit, footprint_of
 from llm_core.models.folder import models_below
 from llm_core.models.header import ModelHeader, read_model_header
 from llm_core.models.info import ModelInfo, describe
 from llm_core.models.resolve import find
 from llm_core.models.source import BundledModel, ModelSource, ResolvedModel
-from llm_core.settings import DEFAULT_CONTEXT_TOKENS, Settings
+from llm_core.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +85,10 @@ class ModelHere:
 
 def models_here(wish: Wish, *, models_dir: Path | None = None, also: Iterable[ModelSource] = ()) -> list[ModelHere]:
     """All of them, each once. Of `also`, files elsewhere that are there are added; what is not there is left out."""
+    from llm_core.models.cache import cached_models  # the Hub's library takes long to import
+
     of_folder = models_below(models_dir) if models_dir else []
-    every = [*_found([BundledModel()]), *cached_models(), *of_folder, *_found(also)]
+    every = [*found([BundledModel()]), *cached_models(), *of_folder, *found(also)]
     once = {model.path: model for model in reversed(every)}  # by its first name
     return [look_at(model, wish) for model in every if model is once[model.path]]
 
@@ -104,18 +105,18 @@ def look_at(resolved: ResolvedModel, wish: Wish) -> ModelHere:
 
 def memory_fit(path: Path, header: ModelHeader, wish: Wish) -> MemoryFit:
     """How a model fits that is on this machine."""
-    trained = header.context_train or wish.context or DEFAULT_CONTEXT_TOKENS
-    context = min(wish.context or DEFAULT_CONTEXT_TOKENS, trained)
+    context = context_of(header, wish.context)
     footprint = footprint_of(path, header, kv_type=wish.kv_type, prepares=wish.prepares)
     need = footprint.need(context=context, slots=wish.slots)
     return MemoryFit(context, wish.slots, need, fit(need, wish.bound))
 
 
-def _found(sources: Iterable[ModelSource]) -> list[ResolvedModel]:
-    found = []
+def found(sources: Iterable[ModelSource]) -> list[ResolvedModel]:
+    """Those that are on this machine."""
+    there = []
     for source in sources:
         try:
-            found.append(find(source))
+            there.append(find(source))
         except ModelError:
             continue
-    return found
+    return there

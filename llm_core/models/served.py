@@ -19,8 +19,8 @@ from llm_core.models.quantization import without_quantization
 from llm_core.models.source import BundledModel, FileModel, HubModel, ModelSource, parse_source
 from llm_core.request import MaxTokens, Temperature, TopP
 from llm_core.settings import Biases, ContextTokens, Engines, GpuLayers, Settings, Slots
+from llm_core.yaml_file import read_yaml
 
-MAX_FILE_BYTES = 1_000_000
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,99}$"
 BUNDLED_NAME = "SmolLM2-135M-Instruct"
 
@@ -160,14 +160,7 @@ def _distinct(models: list[ServedModel], place: str) -> tuple[ServedModel, ...]:
 
 def _read(path: Path) -> list[ServedModel]:
     place = f"LLM_MODELS={str(path)!r}"
-    try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise SettingsError(f"{place} cannot be used: it is larger than a list of models.")
-        text = path.read_text(encoding="utf-8")
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-        data = yaml.safe_load(text)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise SettingsError(f"{place} cannot be read: {error}.") from None
+    data, root = read_yaml(path, place, "models")
     models = data.get("models") if isinstance(data, dict) else None
     if not isinstance(models, list) or not models:
         raise SettingsError(f"{place} cannot be used: it has no `models:` with a list below it.")

@@ -10,14 +10,13 @@ import asyncio
 from collections.abc import Callable
 from typing import Annotated, Any
 
-import psutil
 from pydantic import StringConstraints
 from starlette.requests import HTTPConnection
 
 from llm_core.access.admins import check_admin, is_admin
 from llm_core.backends.catalog import CatalogEntry
-from llm_core.backends.member import Member
 from llm_core.client import LLMClient
+from llm_core.cores import default_threads
 from llm_core.errors import LLMError, ModelNotFound
 from llm_core.models.info import ModelInfo
 from llm_core.models.recommended import best_for, recommended
@@ -67,7 +66,7 @@ class Choice:
         """The name of the model that a session goes on with; None: the default one."""
         if model is None:
             return None
-        if member := self._served(model):
+        if member := self._pool.find(model):
             return member.name
         return model if self._may_name(model, connection) else None
 
@@ -76,7 +75,7 @@ class Choice:
         Raises:
             ModelNotFound: A message from here may not go to it.
         """
-        if model is None or self._served(model) or self._may_name(model, connection):
+        if model is None or self._pool.find(model) or self._may_name(model, connection):
             return
         raise ModelNotFound(f"The model {model!r} is not here any more. Choose another one at the top of the page.")
 
@@ -98,9 +97,6 @@ class Choice:
             except LLMError:
                 return False
         return info is not None and info.can_switch_thinking
-
-    def _served(self, model: str) -> Member | None:
-        return next((each for each in self._pool.members if model in each.names), None)
 
     def _may_name(self, model: str, connection: HTTPConnection) -> bool:
         """Whether it is a model that is not served yet, and who asks may have it served."""
@@ -146,9 +142,7 @@ class ModelCommands:
         return {"rows": rows, "may_change": may_change, "offer": self._offer(entries) if may_change else None}
 
     def _row(self, entry: CatalogEntry, may_change: bool) -> ModelRow:
-        member = None
-        if entry.is_served:
-            member = next((each for each in self._client.models.members if entry.name in each.names), None)
+        member = self._client.models.find(entry.name) if entry.is_served else None
         info = entry.info
         if info is None and member is not None:
             info = self._choice.info(member.name)
@@ -165,7 +159,7 @@ class ModelCommands:
         """A better model, where there is none but the one that comes with the program."""
         if [each.source for each in entries] != [_BUNDLED]:
             return None
-        bound = min(self._client.models.limit, (psutil.cpu_count(logical=False) or 1) * _BYTES_FOR_A_CORE)
+        bound = min(self._client.models.limit, default_threads() * _BYTES_FOR_A_CORE)
         best = best_for(bound, **self._wished())
         if best is None or best.model.source == BundledModel():
             return None

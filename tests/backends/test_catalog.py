@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ from tests.engine import random_model
 from tests.engine.conftest import model_path as model_path
 from tests.models.conftest import cache as cache
 from tests.models.conftest import hub as hub
+from tests.waiting import wait_until
 
 HELLO = [{"role": "user", "content": "Say hello."}]
 
@@ -63,6 +67,19 @@ def test_a_model_of_the_folder_is_removed_with_its_file_and_others_are_not(setti
             client.catalog.remove("SmolLM2-135M-Instruct")
 
 
+def test_a_model_that_is_being_loaded_is_removed_when_that_is_over(settings: dict[str, Any]) -> None:
+    file = settings["models_dir"] / "sub" / "tiny-Q8_0.gguf"
+    with LLMClient(Settings(**settings)) as client, ThreadPoolExecutor(1) as threads:
+        with client.models._loading:
+            member = client.catalog.load("tiny")
+            removing = threads.submit(client.catalog.remove, "tiny")
+            wait_until(lambda: member.is_leaving, "it is told to leave")
+            assert file.exists()
+        assert removing.result(60) > 0
+
+    assert not file.exists()
+
+
 def test_a_model_elsewhere_on_the_disk_is_not_removed(settings: dict[str, Any], tmp_path: Path) -> None:
     elsewhere = tmp_path / "mine.gguf"
     shutil.copy(settings["models_dir"] / "sub" / "tiny-Q8_0.gguf", elsewhere)
@@ -71,3 +88,10 @@ def test_a_model_elsewhere_on_the_disk_is_not_removed(settings: dict[str, Any], 
             client.catalog.remove("mine")
         assert client.chat(HELLO, model="mine", max_tokens=2).model == "mine"
     assert elsewhere.exists()
+
+
+def test_the_hub_s_library_is_imported_where_it_is_needed_and_not_by_every_program() -> None:
+    program = "import sys, llm_core.client; print('huggingface_hub' in sys.modules)"
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+
+    assert said.stdout.split() == ["False"]

@@ -6,7 +6,6 @@ import json
 import uuid
 from typing import Any, Literal
 
-from llm_core.errors import TimedOut
 from llm_core.events import (
     ChatEvent,
     ChatReply,
@@ -14,10 +13,10 @@ from llm_core.events import (
     Done,
     FinishReason,
     ReasoningDelta,
-    ReplyBuilder,
     ToolCallDelta,
     Usage,
 )
+from llm_core.http.timeout import check_time
 
 _STOP_REASONS: dict[FinishReason, str] = {
     "stop": "end_turn",
@@ -39,7 +38,6 @@ class Answer:
 
     def __init__(self, model: str) -> None:
         self._model, self._id = model, f"msg_{uuid.uuid4().hex}"
-        self._builder = ReplyBuilder()
         self._place, self._open = -1, ""
 
     def whole(self, reply: ChatReply) -> Event:
@@ -57,7 +55,7 @@ class Answer:
             {"type": "tool_use", "id": call.id, "name": call.name, "input": _object(call.arguments)}
             for call in reply.tool_calls
         ]
-        _check_time(reply, bool(content))
+        check_time(reply, has_begun=bool(content))
         return self._message(content, _STOP_REASONS[reply.finish_reason], _usage(reply.usage))
 
     def begin(self) -> list[Event]:
@@ -79,7 +77,7 @@ class Answer:
             case ToolCallDelta():
                 return self._call(event)
             case Done():
-                _check_time(event, self._place >= 0)
+                check_time(event, has_begun=self._place >= 0)
                 delta = {"stop_reason": _STOP_REASONS[event.finish_reason], "stop_sequence": None}
                 ended: list[Event] = [
                     {"type": "message_delta", "delta": delta, "usage": _usage(event.usage)},
@@ -120,11 +118,6 @@ class Answer:
             "stop_sequence": None,
             "usage": usage,
         }
-
-
-def _check_time(end: ChatReply | Done, has_begun: bool) -> None:
-    if end.finish_reason == "timeout" and not has_begun:
-        raise TimedOut("The request's time was over before the first token. Ask again, or allow a longer timeout.")
 
 
 def _object(arguments: str) -> Any:

@@ -6,7 +6,6 @@ import time
 import uuid
 from typing import Any
 
-from llm_core.errors import TimedOut
 from llm_core.events import (
     ChatEvent,
     ChatReply,
@@ -19,6 +18,7 @@ from llm_core.events import (
     Usage,
     event_to_dict,
 )
+from llm_core.http.timeout import check_time
 
 _CHUNK = "chat.completion.chunk"
 _FINISH_REASONS: dict[FinishReason, str] = {
@@ -44,7 +44,7 @@ class Answer:
             TimedOut: There is nothing of it. OpenAI has no finish reason for that.
         """
         self._has_begun = bool(reply.content or reply.reasoning or reply.tool_calls)
-        self._check_time(reply)
+        check_time(reply, has_begun=self._has_begun)
         message: dict[str, Any] = {"role": "assistant", "content": reply.content}
         if reply.tool_calls:
             message["content"] = reply.content or None
@@ -74,15 +74,11 @@ class Answer:
             case ToolCallDelta():
                 return [self.chunk(event_to_dict(event), with_usage=with_usage)]  # the shape is OpenAI's own
             case Done():
-                self._check_time(event)
+                check_time(event, has_begun=self._has_begun)
                 last = self.chunk({}, with_usage=with_usage, finish_reason=_FINISH_REASONS[event.finish_reason])
                 totals = self._head | {"object": _CHUNK, "choices": [], "usage": _usage(event.usage)}
                 return [last, totals] if with_usage else [last]
         return []
-
-    def _check_time(self, end: ChatReply | Done) -> None:
-        if end.finish_reason == "timeout" and not self._has_begun and not end.usage.completion_tokens:
-            raise TimedOut("The request's time was over before the first token. Ask again, or allow a longer timeout.")
 
     def chunk(
         self,

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import limits
-import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from llm_core.errors import InvalidRequest, ProjectNotFound, SettingsError
@@ -18,8 +17,8 @@ from llm_core.mqtt.topics import NAME_RULE, is_project
 from llm_core.options import WIRE_OPTIONS
 from llm_core.rate_limit import RateLimit
 from llm_core.request import MAX_TOKENS_LIMIT, MaxTokens, build_request
+from llm_core.yaml_file import read_yaml
 
-MAX_FILE_BYTES = 1_000_000
 MOST_TEMPLATES = 1000  # sessions whose template is remembered; what a session has taken over is in the session
 
 
@@ -274,12 +273,7 @@ def _in_our_words(data: dict[str, Any]) -> dict[str, Any]:
 
 
 def _read(path: Path) -> dict[str, Project]:
-    try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise SettingsError(f"MQTT_PROJECTS={str(path)!r} cannot be used: it is larger than a list of projects.")
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise SettingsError(f"MQTT_PROJECTS={str(path)!r} cannot be read: {error}.") from None
+    data, _ = read_yaml(path, f"MQTT_PROJECTS={str(path)!r}", "projects")
     projects = data.get("projects") if isinstance(data, dict) else None
     if not isinstance(projects, dict) or not projects:
         raise SettingsError(f"MQTT_PROJECTS={str(path)!r} cannot be used: it has no `projects:` with names below it.")

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from llm_core.engine.capacity import context_tokens, default_threads
+from llm_core.cores import default_threads
+from llm_core.engine.capacity import context_tokens
 from llm_core.engine.llama import context as context_module
 from llm_core.engine.llama.context import Batch, Context
 from llm_core.engine.llama.model import Model
