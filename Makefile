@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV_PYTHON := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint format bench docs notebooks screenshot setup setup-dev clean
+.PHONY: help run test check clients lint format bench docs notebooks screenshot setup setup-dev clean
 
 help:  ## List the chores
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -15,7 +15,12 @@ run: setup  ## Set up, then the app at http://localhost:7860
 test: setup-dev  ## Set up, then every test; ARGS="-k page" picks some
 	@$(VENV_PYTHON) -m scripts.system_packages
 	@$(VENV_PYTHON) -m scripts.node
+	@$(VENV_PYTHON) -m scripts.clients
 	@exec $(VENV_PYTHON) -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder $(ARGS)
+
+clients: setup-dev  ## Try other people's clients, each in an environment of its own
+	@$(VENV_PYTHON) -m scripts.clients
+	@exec $(VENV_PYTHON) -m pytest tests/real_clients $(ARGS)
 
 lint: setup-dev  ## Check style and types
 	@$(VENV_PYTHON) -m ruff check .
@@ -50,7 +55,7 @@ setup-dev:  ## The same, and what tests, lint and benchmark need
 	@$(PYTHON) -m scripts.setup --dev
 
 clean:  ## Remove .venv and what tools left behind
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis site
+	rm -rf .venv .venv-clients* .mypy_cache .pytest_cache .ruff_cache .hypothesis site
 
 define find-python
 command -v $(PYTHON) > /dev/null || { echo "Python 3.11 or newer is needed: there is no $(PYTHON) on the PATH. \

@@ -24,8 +24,10 @@ from bench.scenarios import (
     arrival,
     cold,
     constraint,
+    dialects,
     dropped,
     echo,
+    embed,
     hop,
     http,
     memory,
@@ -33,6 +35,7 @@ from bench.scenarios import (
     mqtt,
     overflow,
     page,
+    page_use,
     restart,
     single,
     stop,
@@ -62,12 +65,15 @@ SCENARIOS: dict[str, Callable[[Lab], Awaitable[Findings]]] = {
     "restart": restart.run,
     "swa": swa.run,
     "models": models.run,
+    "embed": embed.run,
     "memory": memory.run,
     "mqtt": mqtt.run,
     "constraint": constraint.run,
     "hop": hop.run,
+    "dialects": dialects.run,
     "http": http.run,
     "page": page.run,
+    "page_use": page_use.run,
 }
 
 
@@ -115,7 +121,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--quick", action="store_true", help="tiny sizes, to see that everything runs")
     parser.add_argument("--only", type=_scenarios, metavar="NAMES", help=f"comma-separated: {', '.join(SCENARIOS)}")
     parser.add_argument("--users", type=_numbers, metavar="NUMBERS", help="users at once, such as 1,8")
-    parser.add_argument("--rounds", type=int, help="turns of each system in the throughput scenario")
+    parser.add_argument("--rounds", type=int, help="turns of each system in throughput, arrival and models")
     parser.add_argument(
         "--url",
         type=_named_url,

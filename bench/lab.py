@@ -46,12 +46,15 @@ class Sizes:
         stall_seconds: How long a reader reads nothing.
         page_chars, page_rounds: Length of the page's long reply, and how often it is made.
         page_messages: Messages of the long conversation.
+        page_loads: How often each page is loaded.
+        page_shown, page_listed: Messages on the screen, and conversations in the list.
         ticket_tokens: Longest object under a schema; a whole one has about 90 tokens.
         overflow_context: Context of the conversation that outgrows it.
         overflow_turns, overflow_turn_tokens: Turns after that, and the length of what the user says in each.
         session_tokens: The session that is gone on with after a restart.
         restart_rounds: How often that is done.
         echo_tokens: The text that is to be written once more.
+        embed_seconds: How long streams are watched without vectors being made, and meanwhile.
     """
 
     users: tuple[int, ...] = (1, 4, 8, 16)
@@ -74,6 +77,9 @@ class Sizes:
     page_chars: int = 17_000
     page_rounds: int = 3
     page_messages: int = 500
+    page_loads: int = 9
+    page_shown: int = 200
+    page_listed: int = 1000
     ticket_tokens: int = 256
     overflow_context: int = 2048
     overflow_turns: int = 20
@@ -81,6 +87,7 @@ class Sizes:
     session_tokens: int = 2000
     restart_rounds: int = 3
     echo_tokens: int = 220
+    embed_seconds: float = 30.0
 
 
 QUICK = Sizes(
@@ -104,6 +111,9 @@ QUICK = Sizes(
     page_chars=1_500,
     page_rounds=1,
     page_messages=24,
+    page_loads=1,
+    page_shown=50,
+    page_listed=210,
     ticket_tokens=16,
     overflow_context=768,
     overflow_turns=3,
@@ -111,6 +121,7 @@ QUICK = Sizes(
     session_tokens=300,
     restart_rounds=1,
     echo_tokens=60,
+    embed_seconds=4.0,
 )
 
 

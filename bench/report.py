@@ -29,12 +29,15 @@ TITLES = {
     "restart": "The next turn of a long session, before and after the process ended",
     "swa": "A model with a sliding window: a second turn, and an earlier one edited",
     "models": "Two models in one process, the same file under two names",
+    "embed": "Vectors of texts beside running streams",
     "memory": "Memory over many short requests",
     "mqtt": "20 streams over MQTT and over HTTP, from one process",
     "constraint": "8 streams held to a schema against 8 free ones",
+    "dialects": "8 streams of a remote engine, each format beside OpenAI's chat completions",
     "hop": "8 streams of a remote engine through the app against its own /v1",
     "http": "8 streams over HTTP against the engine called directly",
     "page": "The page: a long reply in Chromium slowed 4 times, and a reply after many messages",
+    "page_use": "The page beside Gradio's bare ChatInterface, and a reply in a full one in Chromium slowed 4 times",
 }
 _COLUMNS = {
     "users": "users",

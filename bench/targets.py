@@ -6,7 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-Unit = Literal["ratio", "seconds", "tokens/s", "tokens", "steps", "times", "MiB", "percent"]
+Unit = Literal[
+    "ratio", "seconds", "tokens/s", "tokens", "steps", "times", "MiB", "percent", "texts/s", "requests", "bytes"
+]
 
 OURS = frozenset({"engine", "app"})
 
@@ -43,6 +45,15 @@ class Line:
     @property
     def written(self) -> str:
         return written(self.value, self.unit)
+
+
+def _dialect(name: str, label: str, *, targets: bool = True) -> tuple[Figure, ...]:
+    """What a format costs beside chat completions."""
+    first, cpu = (0.001, 1.0) if targets else (None, None)
+    return (
+        Figure(f"dialects.{name}.first_token_added", f"{label}: first token, more than that", "seconds", at_most=first),
+        Figure(f"dialects.{name}.cpu_ratio", f"{label}: CPU for a token / chat completions", "ratio", at_most=cpu),
+    )
 
 
 def _against_llama_server(
@@ -166,6 +177,11 @@ FIGURES = (
     Figure("models.gap_before_p95", "gap p95 of 4 streams", "seconds"),
     Figure("models.gap_loading_p95", "while the other model is loaded", "seconds"),
     Figure("models.gap_loading_ratio", "loading / before", "ratio", at_most=1.5),
+    Figure("embed.gap_without_p95", "gap p95 of 4 streams", "seconds"),
+    Figure("embed.gap_beside_p95", "while vectors are made", "seconds"),
+    Figure("embed.gap_ratio", "vectors / without", "ratio", at_most=3.0),
+    Figure("embed.texts_beside", "paragraphs a second beside the streams", "texts/s"),
+    Figure("embed.texts_alone", "paragraphs a second alone", "texts/s"),
     Figure("memory.first_mib", "resident memory at the first look", "MiB"),
     Figure("memory.last_mib", "resident memory at the last look", "MiB"),
     Figure("memory.growth", "growth between the two", "percent", at_most=0.05),
@@ -188,6 +204,13 @@ FIGURES = (
     Figure("hop.engine.gap_p50", "the engine's own /v1: gap p50", "seconds"),
     Figure("hop.app.gap_p50", "through the app: gap p50", "seconds"),
     Figure("hop.gap_p50_ratio", "through the app / the engine's own", "ratio", at_most=1.03),
+    Figure("dialects.base.first_token", "chat completions through the app: first token", "seconds"),
+    Figure("dialects.base.cpu", "chat completions: the app's CPU for a token", "seconds"),
+    *_dialect("native", "this app's own", targets=False),
+    *_dialect("completions", "raw completions"),
+    *_dialect("responses", "OpenAI's responses"),
+    *_dialect("anthropic", "Anthropic's messages"),
+    *_dialect("ollama", "Ollama's chat"),
     Figure("http.direct.beside_engine", "called directly: first token, less the engine's own part", "seconds"),
     Figure("http.http.beside_engine", "over HTTP: first token, less the engine's own part", "seconds"),
     Figure("http.first_token_added", "HTTP adds to the first token", "seconds", at_most=0.003),
@@ -208,6 +231,27 @@ FIGURES = (
     Figure("page.after_few", "a reply of 3 s after 10 messages", "seconds"),
     Figure("page.after_many", "a reply of 3 s after many messages", "seconds"),
     Figure("page.after_ratio", "after many / after 10", "ratio", at_most=1.3),
+    Figure("page_use.app.box", "a new visitor can type after", "seconds"),
+    Figure("page_use.bare.box", "on Gradio's bare page", "seconds"),
+    Figure("page_use.box_ratio", "the page / the bare one", "ratio", at_most=1.0),
+    Figure("page_use.app.requests", "requests", "requests"),
+    Figure("page_use.bare.requests", "of the bare page", "requests"),
+    Figure("page_use.app.received", "bytes", "bytes"),
+    Figure("page_use.bare.received", "of the bare page", "bytes"),
+    Figure("page_use.app.again.box", "who comes back can type after", "seconds"),
+    Figure("page_use.bare.again.box", "on the bare page", "seconds"),
+    Figure("page_use.again.box_ratio", "the page / the bare one", "ratio"),
+    Figure("page_use.app.again.received", "bytes", "bytes"),
+    Figure("page_use.bare.again.received", "of the bare page", "bytes"),
+    Figure("page_use.empty.tasks", "a reply of 3 s in an empty conversation: long tasks", "seconds"),
+    Figure("page_use.grown.tasks", "with many messages on the screen", "seconds"),
+    Figure("page_use.tasks_ratio", "many / none", "ratio", at_most=2.0),
+    Figure("page_use.busy_ratio", "all work of the page's thread, many / none", "ratio"),
+    Figure("page_use.listed.tasks", "with many conversations in the list", "seconds"),
+    Figure("page_use.listed_tasks_ratio", "many / few", "ratio", at_most=2.0),
+    Figure("page_use.listed_busy_ratio", "all work of the page's thread, many / few", "ratio"),
+    Figure("page_use.received_ratio", "bytes received for the last reply / for the first", "ratio", at_most=3.0),
+    Figure("page_use.sent_ratio", "bytes sent for the last reply / for the first", "ratio", at_most=3.0),
 )
 
 
@@ -251,8 +295,8 @@ def written(value: float, unit: Unit) -> str:
             return f"{value:.2f}"
         case "seconds":
             return seconds(value)
-        case "tokens/s":
-            return f"{value:.1f} tokens/s"
+        case "tokens/s" | "texts/s":
+            return f"{value:.1f} {unit}"
         case "percent":
             return f"{value:+.1%}" if value < 0 else f"{value:.1%}"
         case _:

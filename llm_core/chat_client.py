@@ -13,9 +13,10 @@ from contextlib import aclosing, closing
 from dataclasses import dataclass
 from typing import Unpack
 
-from llm_core.events import ChatEvent, ChatReply, ContentDelta, ReplyBuilder
+from llm_core.events import ChatEvent, ChatReply, ContentDelta
 from llm_core.messages import Message, MessageLike
 from llm_core.options import ChatOptions, TurnOptions
+from llm_core.reply_builder import ReplyBuilder
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +102,8 @@ class ChatClient(ABC):
             message: What the user says.
             tool_results: In place of `message`, the results of the calls of the last reply, all of them:
                 `[{"tool_call_id": call.id, "content": "12 °C"}]`.
+            approvals: The same for its calls that wait for somebody to agree, `reply.awaiting_approval`:
+                `[{"tool_call_id": call.id, "approve": True}]`.
             system_prompt: From now on in this session; None leaves it as it is, in a new one as in the settings.
             options: As of every request. `overflow` is "drop_oldest" unless said otherwise.
 

@@ -1,4 +1,4 @@
-"""`python -m llm_core`: the commands, their options, and what they print.
+"""`llm-core`, which is `python -m llm_core`: the commands, their options, and what they print.
 
 Each command imports what it needs when it runs, since `--help` should not wait for llama.cpp's library.
 """
@@ -8,11 +8,17 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from llm_core import __version__
+from llm_core.attachments.reading import read_file
+from llm_core.consent import KeyboardConsent
 from llm_core.errors import InvalidRequest, LLMError
+from llm_core.messages import Attachment
 from llm_core.models.commands import add_model
 from llm_core.mqtt.commands import add_mqtt
+from llm_core.server.commands import add_serve
 from llm_core.space.commands import add_space
 from llm_core.stdout import silence_stdout
 from llm_core.terminal import Screen, TerminalChat, answer_once, printable
@@ -36,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     for stream in (sys.stdout, sys.stderr):
         _never_fail(stream)
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     try:
         options.command(options)
     except LLMError as error:
@@ -57,18 +63,27 @@ def _never_fail(stream: TextIO) -> None:
         stream.reconfigure(errors="replace")
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m llm_core",
+def parser() -> argparse.ArgumentParser:
+    """All commands with their options."""
+    every = argparse.ArgumentParser(
+        prog=_program(),
         description="A local language model; LLM_MODEL says which one. docs/settings.md has all settings.",
         allow_abbrev=False,
     )
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    every.add_argument("--version", action="version", version=f"llm-core {__version__}")
+    commands = every.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    add_serve(commands)
     _add_chat(commands)
     add_model(commands)
     add_space(commands)
     add_mqtt(commands)
-    return parser
+    return every
+
+
+def _program() -> str:
+    """How it was called, for its help: by the installed script, by `app.py`, or as a module."""
+    name = Path(sys.argv[0]).name
+    return "python -m llm_core" if name in ("__main__.py", "-m", "-c", "") else name
 
 
 def _add_chat(commands: Any) -> None:
@@ -87,7 +102,15 @@ def _add_chat(commands: Any) -> None:
     chat.add_argument("--max-tokens", type=int, metavar="N", help="the longest reply")
     chat.add_argument("--seed", type=int, metavar="N", help="the same seed draws the same tokens")
     chat.add_argument(
+        "--attach", action="append", default=[], metavar="FILE", help="a file that goes along as text; may be repeated"
+    )
+    chat.add_argument(
         "--thinking", action=argparse.BooleanOptionalAction, help="switch thinking on or off, where the model can"
+    )
+    chat.add_argument(
+        "--tools",
+        action="store_true",
+        help="let the model call the tools of this machine (LLM_MCP_SERVERS); you are asked where the file says so",
     )
     chat.set_defaults(command=_chat)
 
@@ -100,10 +123,16 @@ def _chat(options: argparse.Namespace) -> None:
 
     screen = Screen()
     prompt = _prompt(options.prompt)
+    files: list[Attachment] = []
+    for path in options.attach:
+        files.append(read_file(path, files))
     request = {
         name: getattr(options, name) for name in ("model", "temperature", "top_p", "max_tokens", "seed", "thinking")
     }
     request = {name: value for name, value in request.items() if value is not None} | {"overflow": "drop_oldest"}
+    consent = KeyboardConsent(screen)
+    if options.tools:
+        request |= {"run_tools": True, "on_tool_call": consent}
     with LLMClient() as client:
         client.chat_stream(
             [{"role": "user", "content": ""}], **request
@@ -112,7 +141,7 @@ def _chat(options: argparse.Namespace) -> None:
         if options.thinking is not None and not info.can_switch_thinking:
             screen.note(f"{info.name} has no switch for thinking; the option does nothing.")
         if prompt is not None:
-            answer_once(client.chat_stream, prompt, request, screen, system=options.system)
+            answer_once(client.chat_stream, prompt, request, screen, system=options.system, files=files)
             return
         _enable_line_editing()
         screen.note(f"{info.name} · {info.license or 'no licence stated'} · /help lists commands")
@@ -120,7 +149,16 @@ def _chat(options: argparse.Namespace) -> None:
         def models() -> list[str]:
             return [entry.name for entry in client.catalog.entries()]
 
-        TerminalChat(client.chat_stream, request, screen, system=options.system, models=models).run()
+        TerminalChat(
+            client.chat_stream,
+            request,
+            screen,
+            system=options.system,
+            files=files,
+            read_file=read_file,
+            models=models,
+            ended=consent.stop,
+        ).run()
 
 
 def _prompt(argument: str | None) -> str | None:

@@ -52,13 +52,33 @@ class Complaint:
         """The path with dots.
 
         Args:
-            but: Parts that are no names of the caller's.
+            but: Where a field may be, which may stand first and is no name of the caller's.
         """
-        return ".".join(str(part) for part in (prefix, *self.path) if part != "" and part not in but)
+        path = self.path[1:] if self.path[:1] and self.path[0] in but else self.path
+        return ".".join(str(part) for part in (prefix, *path) if part != "")
 
 
-def invalid_request(error: ValidationError, prefix: str = "") -> InvalidRequest:
-    """The first complaint of pydantic as one sentence that names the field."""
-    complaint = Complaint.of(error.errors(include_url=False)[0])
+def place_in(given: Any, error: Mapping[str, Any]) -> tuple[str | int, ...]:
+    """Where in what was given one of pydantic's `errors()` is. The way that it has itself goes through the members of
+    unions too, whose names are not the caller's."""
+    place: list[str | int] = []
+    *_, last = error["loc"]
+    for part in error["loc"]:
+        there = part in given if isinstance(given, dict) else isinstance(given, list) and part in range(len(given))
+        if there:
+            given = given[part]
+        if there or (error["type"] == "missing" and part is last):
+            place.append(part)
+    return tuple(place)
+
+
+def invalid_request(error: ValidationError, prefix: str = "", *, tags: tuple[str, ...] = ()) -> InvalidRequest:
+    """The first complaint of pydantic as one sentence that names the field.
+
+    Args:
+        tags: Of a union's members, which stand in the way there and are no names of the caller's.
+    """
+    found = Complaint.of(error.errors(include_url=False)[0])
+    complaint = Complaint(tuple(part for part in found.path if part not in tags), found.text)
     param = complaint.field(prefix)
     return InvalidRequest(f"{param}: {complaint.reason}", param=param)

@@ -26,10 +26,23 @@ def split_turns(messages: Sequence[Message]) -> tuple[list[Message], list[list[M
     return list(messages[:head]), [list(messages[start:end]) for start, end in pairwise(ends) if start < end]
 
 
+def begun_reply(messages: Sequence[Message]) -> Message | None:
+    """The reply that is to be gone on with: a last message of the assistant's own. One with calls has ended."""
+    last = messages[-1] if messages else None
+    return last if last is not None and last.role == "assistant" and not last.tool_calls else None
+
+
+def gone_on_with(begun: Message, rest: Message) -> Message:
+    """The whole reply of one that was begun and what came then."""
+    thought, content = (begun.reasoning or "") + (rest.reasoning or ""), begun.content + rest.content
+    return rest.model_copy(update={"content": content, "reasoning": thought or None})
+
+
 def said_now(messages: Sequence[Message]) -> Sequence[Message]:
-    """What comes after the last reply; where there is none yet, after the system messages."""
+    """What comes after the last reply that has ended; where there is none yet, after the system messages."""
     head = count_leading_system(messages)
-    replies = (at for at in reversed(range(head, len(messages))) if messages[at].role == "assistant")
+    end = len(messages) - (begun_reply(messages) is not None)
+    replies = (at for at in reversed(range(head, end)) if messages[at].role == "assistant")
     return messages[next(replies, head - 1) + 1 :]
 
 

@@ -174,10 +174,28 @@ class ModelNotFound(LLMError):
     code = "model_not_found"
 
 
+class PresetNotFound(LLMError):
+    """There is no preset of that name, or it belongs to somebody else."""
+
+    code = "preset_not_found"
+
+
+class PresetExists(LLMError):
+    """There is a preset of that name already. Nothing was kept."""
+
+    code = "preset_exists"
+
+
 class ProjectNotFound(LLMError):
     """There is no such project, or this client is not among its clients. The two are told alike."""
 
     code = "project_not_found"
+
+
+class ToolServerFailed(LLMError):
+    """A server whose tools were asked for cannot be used; the message says which and why."""
+
+    code = "tool_server_failed"
 
 
 class RequestExpired(LLMError):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Collection
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
 from llm_core.errors import LLMError
-from llm_core.messages import FunctionCall, ToolCall
+from llm_core.messages import ToolCall
 
 FinishReason = Literal["stop", "length", "tool_calls", "cancelled", "timeout"]
 
@@ -27,6 +28,7 @@ class Usage:
             does not say.
         draft_tokens: Tokens that were tried before it was known whether they come next.
         accepted_tokens: Those of them that came next.
+        reasoning_tokens: Those of `completion_tokens` up to the end of the thinking, with the marks around it.
     """
 
     prompt_tokens: int = 0
@@ -35,6 +37,14 @@ class Usage:
     cache_miss: CacheMiss | None = None
     draft_tokens: int = 0
     accepted_tokens: int = 0
+    reasoning_tokens: int = 0
+
+    @classmethod
+    def total(cls, usages: Collection[Usage]) -> Usage:
+        """The usage of several replies together, with the first reason why a cache had no more."""
+        names = [each.name for each in fields(cls) if each.name != "cache_miss"]
+        counts = {name: sum(getattr(usage, name) for usage in usages) for name in names}
+        return cls(**counts, cache_miss=next((each.cache_miss for each in usages if each.cache_miss), None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +135,41 @@ class ToolCallDelta:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolStarted:
+    """A call is made now, of a tool that this server runs.
+
+    Attributes:
+        call_id: Of the call.
+        server: The name of the MCP server whose tool it is; empty where it is of this program.
+    """
+
+    call_id: str
+    name: str
+    server: str = ""
+    type: Literal["tool_started"] = "tool_started"
+
+
+@dataclass(frozen=True, slots=True)
+class ToolApproval:
+    """A call waits for somebody to agree. The reply ends without its result; `approvals` of the next turn goes on.
+
+    Attributes:
+        call_id: Of the call.
+        arguments: JSON, as the model wrote it.
+        server: The name of the MCP server whose tool it is.
+    """
+
+    call_id: str
+    name: str
+    arguments: str
+    server: str = ""
+    type: Literal["tool_approval"] = "tool_approval"
+
+
+ERROR = "Error: "  # how what a tool gave back begins where it tells of a failure
+
+
+@dataclass(frozen=True, slots=True)
 class ToolResult:
     """What a tool that runs here gave back. The reply goes on after it.
 
@@ -140,6 +185,11 @@ class ToolResult:
     failed: bool = False
     type: Literal["tool_result"] = "tool_result"
 
+    @classmethod
+    def of_message(cls, call_id: str, name: str, content: str) -> ToolResult:
+        """Of what is kept of one: a message, whose text says whether it failed."""
+        return cls(call_id, name, content, failed=content.startswith(ERROR))
+
 
 @dataclass(frozen=True, slots=True)
 class Done:
@@ -149,6 +199,7 @@ class Done:
         model: The name of the model that made it; empty where nobody said.
         dropped_messages: How many of the oldest messages were left out of the prompt to make it fit.
         not_kept: Why the session has not got this reply, in a sentence; empty where it has, and outside of sessions.
+        awaiting_approval: The ids of the calls that this server makes once somebody agrees to them.
     """
 
     finish_reason: FinishReason
@@ -157,10 +208,13 @@ class Done:
     dropped_messages: int = 0
     not_kept: str = ""
     model: str = ""
+    awaiting_approval: tuple[str, ...] = ()
     type: Literal["done"] = "done"
 
 
-ChatEvent = Queued | Loading | ContentDelta | ReasoningDelta | ToolCallDelta | ToolResult | Done
+ChatEvent = (
+    Queued | Loading | ContentDelta | ReasoningDelta | ToolCallDelta | ToolStarted | ToolApproval | ToolResult | Done
+)
 
 
 def reloaded() -> LLMError:
@@ -182,6 +236,7 @@ class ChatReply:
         tool_calls: What the model called and nobody has answered yet, in order.
         not_kept: Why the session has not got it, in a sentence; empty where it has, and outside of sessions.
         model: The name of the model that made it; empty where nobody said.
+        awaiting_approval: The ids of those calls that the server makes once somebody agrees to them.
     """
 
     content: str
@@ -194,6 +249,7 @@ class ChatReply:
     tool_calls: tuple[ToolCall, ...] = ()
     not_kept: str = ""
     model: str = ""
+    awaiting_approval: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON shape of a whole reply over HTTP; what a reply need not have is there only where it has it."""
@@ -223,6 +279,11 @@ def event_to_dict(event: ChatEvent) -> dict[str, Any]:
             return {"reasoning": text}
         case ToolCallDelta():
             return {"tool_calls": [_call_piece(event)]}
+        case ToolStarted():
+            return {"tool_started": {"tool_call_id": event.call_id, "name": event.name, "server": event.server}}
+        case ToolApproval():
+            asked = {"tool_call_id": event.call_id, "name": event.name, "arguments": event.arguments}
+            return {"tool_approval": asked | {"server": event.server}}
         case ToolResult():
             result = {"tool_call_id": event.call_id, "name": event.name, "content": event.content}
             return {"tool_result": result | ({"failed": True} if event.failed else {})}
@@ -233,7 +294,12 @@ def event_to_dict(event: ChatEvent) -> dict[str, Any]:
 
 
 def _remarks(ended: Done | ChatReply) -> dict[str, Any]:
-    remarks = {"dropped_messages": ended.dropped_messages, "not_kept": ended.not_kept, "model": ended.model}
+    remarks = {
+        "dropped_messages": ended.dropped_messages,
+        "not_kept": ended.not_kept,
+        "model": ended.model,
+        "awaiting_approval": list(ended.awaiting_approval),
+    }
     return {name: value for name, value in remarks.items() if value}
 
 
@@ -260,86 +326,16 @@ def event_from_dict(data: dict[str, Any]) -> ChatEvent:
             return ToolCallDelta(index, call_id, function["name"], function["arguments"])
         case {"tool_calls": [{"index": int(index), "function": function}]}:
             return ToolCallDelta(index, arguments=function["arguments"])
+        case {"tool_started": started}:
+            return ToolStarted(started["tool_call_id"], started["name"], started["server"])
+        case {"tool_approval": asked}:
+            return ToolApproval(asked["tool_call_id"], asked["name"], asked["arguments"], asked["server"])
         case {"tool_result": result}:
             return ToolResult(
                 result["tool_call_id"], result["name"], result["content"], failed=result.get("failed", False)
             )
         case {"done": True, "finish_reason": finish_reason, "usage": usage, "timings": timings}:
             remarks = {name: data[name] for name in ("dropped_messages", "not_kept", "model") if name in data}
-            return Done(finish_reason, Usage(**usage), Timings(**timings), **remarks)
+            awaiting = tuple(data.get("awaiting_approval", ()))
+            return Done(finish_reason, Usage(**usage), Timings(**timings), **remarks, awaiting_approval=awaiting)
     raise ValueError(f"not an event: {data!r}")
-
-
-class CallBuilder:
-    """Adds the pieces of calls up to whole ones."""
-
-    def __init__(self) -> None:
-        self._heads: list[tuple[str, str]] = []
-        self._arguments: list[list[str]] = []
-
-    def add(self, delta: ToolCallDelta) -> None:
-        if delta.id is not None:
-            self._heads.append((delta.id, delta.name or ""))
-            self._arguments.append([])
-        self._arguments[delta.index].append(delta.arguments)
-
-    def calls(self) -> tuple[ToolCall, ...]:
-        return tuple(
-            ToolCall(id=call_id, function=FunctionCall(name=name, arguments="".join(pieces)))
-            for (call_id, name), pieces in zip(self._heads, self._arguments, strict=True)
-        )
-
-
-class ReplyBuilder:
-    """Adds events up to a `ChatReply`; the only way that a whole reply is made, so it cannot differ from the stream.
-
-    Calls that were answered on the way (`ToolResult`) are not part of what it adds up to, and neither is the text
-    before them: the reply is what the model said last.
-    """
-
-    def __init__(self) -> None:
-        self._begin()
-        self._done: Done | None = None
-
-    def _begin(self) -> None:
-        self._content: list[str] = []
-        self._reasoning: list[str] = []
-        self._logprobs: list[TokenLogprob] = []
-        self._calls = CallBuilder()
-        self._answered = False
-
-    def add(self, event: ChatEvent) -> None:
-        if self._answered and not isinstance(event, (ToolResult, Done)):
-            self._begin()
-        match event:
-            case ContentDelta():
-                self._content.append(event.text)
-                self._logprobs.extend(event.logprobs)
-            case ReasoningDelta():
-                self._reasoning.append(event.text)
-            case ToolCallDelta():
-                self._calls.add(event)
-            case ToolResult():
-                self._answered = True
-            case Done():
-                self._done = event
-            case Queued() | Loading():
-                pass
-            case _:
-                raise reloaded()
-
-    def reply(self) -> ChatReply:
-        if self._done is None:
-            raise RuntimeError("the stream ended without a Done event")
-        return ChatReply(
-            content="".join(self._content),
-            reasoning="".join(self._reasoning) or None,
-            finish_reason=self._done.finish_reason,
-            usage=self._done.usage,
-            timings=self._done.timings,
-            dropped_messages=self._done.dropped_messages,
-            logprobs=tuple(self._logprobs),
-            tool_calls=() if self._answered else self._calls.calls(),
-            not_kept=self._done.not_kept,
-            model=self._done.model,
-        )

@@ -10,6 +10,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from llm_core.errors import InvalidRequest
+from llm_core.numbers import Whole
 
 MAX_ADAPTERS = 32
 MAX_SCALE = 8.0
@@ -58,7 +59,7 @@ class AdapterChoice(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: _Name | None = None
-    id: Annotated[int, Field(ge=0, lt=MAX_ADAPTERS)] | None = None
+    id: Annotated[int, Field(ge=0, lt=MAX_ADAPTERS), Whole] | None = None
     scale: _Scale = 1.0
 
     @model_validator(mode="after")

@@ -24,6 +24,11 @@ MAX_MESSAGES = 2_000
 MAX_TEXT_CHARS = 2_000_000
 MAX_CALLS = 128
 MAX_NAME_CHARS = 200
+MAX_ATTACHMENTS = 10
+MAX_ATTACHMENT_CHARS = 200_000
+MAX_ATTACHED_CHARS = 400_000  # of all that is attached to one message
+MAX_FILE_NAME_CHARS = 200
+MEDIA_TYPE_PATTERN = r"^[A-Za-z0-9_.+-]{1,60}/[A-Za-z0-9_.+-]{1,80}$"
 
 Role = Literal["system", "user", "assistant", "tool"]
 
@@ -95,6 +100,28 @@ class ToolCall(BaseModel):
         return self.function.arguments
 
 
+class Attachment(BaseModel):
+    """A file that the user has attached to a message, as text.
+
+    Attributes:
+        name: Of the file, in one line.
+        media_type: Of the file that the text was taken from.
+        text: What is in it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Annotated[Text, Field(min_length=1, max_length=MAX_FILE_NAME_CHARS)]
+    media_type: Annotated[str, Field(pattern=MEDIA_TYPE_PATTERN)] = "text/plain"
+    text: Annotated[Text, Field(min_length=1, max_length=MAX_ATTACHMENT_CHARS)]
+
+    @field_validator("name")
+    @classmethod
+    def _in_one_line(cls, name: str) -> str:
+        """It stands in a line of its own in the prompt, which nothing in it can end."""
+        return " ".join("".join(each if each.isprintable() else " " for each in name).split()) or "file"
+
+
 class Message(BaseModel):
     """One message of a conversation, in the shape that chat templates and OpenAI's API share.
 
@@ -104,6 +131,7 @@ class Message(BaseModel):
         reasoning: The model's thinking in an earlier reply, for templates that want it back.
         tool_calls: What the assistant called.
         tool_call_id: Of a tool's message: the call that it is the result of.
+        attachments: Of a user's message: files, which the model is told before the text (attachments/rendering.py).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -113,6 +141,7 @@ class Message(BaseModel):
     reasoning: Text | None = None
     tool_calls: Annotated[tuple[ToolCall, ...], Field(max_length=MAX_CALLS)] | None = None
     tool_call_id: CallId | None = None
+    attachments: Annotated[tuple[Attachment, ...], Field(max_length=MAX_ATTACHMENTS)] | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -131,6 +160,8 @@ class Message(BaseModel):
             given.setdefault("reasoning", reasoning)
         if given.get("tool_calls") == []:
             del given["tool_calls"]
+        if given.get("attachments") in ([], ()):
+            del given["attachments"]
         return given
 
     @model_validator(mode="after")
@@ -139,6 +170,11 @@ class Message(BaseModel):
             raise ValueError("only an assistant's message can have tool_calls")
         if (self.tool_call_id is not None) != (self.role == "tool"):
             raise ValueError("a tool's message, and no other, needs the tool_call_id of the call that it answers")
+        if self.attachments and self.role != "user":
+            raise ValueError("only a user's message can have attachments")
+        if sum(len(each.text) for each in self.attachments or ()) > MAX_ATTACHED_CHARS:
+            said = f"its attachments have more than {MAX_ATTACHED_CHARS:,} characters together; attach less of them"
+            raise ValueError(said)
         return self
 
     @field_validator("content", mode="before")

@@ -19,11 +19,11 @@ from llm_core.events import (
     Loading,
     Queued,
     ReasoningDelta,
-    ReplyBuilder,
     ToolCallDelta,
     ToolResult,
 )
 from llm_core.figures import done_line, waiting_line
+from llm_core.reply_builder import ReplyBuilder
 
 UPDATE_SECONDS = 0.05  # each update is a message to the browser, which repaints
 _STOPPED = "stopped"

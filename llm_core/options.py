@@ -10,18 +10,20 @@ from typing import Any, Literal, TypedDict
 
 from llm_core.cancellation import Cancellation
 from llm_core.lora import AdapterChoice
-from llm_core.messages import ToolCall
+from llm_core.messages import Attachment, ToolCall
 from llm_core.tool_spec import AllowedTools, NamedTool, ResponseFormat, ToolSpec
 
 Overflow = Literal["error", "drop_oldest"]
+LEAVE_OUT_OLDEST = 'overflow: "drop_oldest"'
+"""How a request asks for that, in what is told of one that is too long."""
 
 Decision = bool | str | None
 """Of a call before it runs: True or None lets it run, False declines it, a text is given to the model in its place."""
 OnToolCall = Callable[[ToolCall], Decision | Awaitable[Decision]]
 
 
-class WireOptions(TypedDict, total=False):
-    """What every caller may choose, also one over a wire."""
+class GenerationOptions(TypedDict, total=False):
+    """How tokens are chosen, and when it ends: of every request to a model."""
 
     model: str | None
     temperature: float | None
@@ -39,9 +41,15 @@ class WireOptions(TypedDict, total=False):
     max_tokens: int | None
     stop: str | Sequence[str] | None
     timeout: float | None
+
+
+class WireOptions(GenerationOptions, total=False):
+    """What every caller may choose, also one over a wire."""
+
     thinking: bool | None
     overflow: Overflow | None
     tools: Iterable[ToolSpec | Mapping[str, Any] | Callable[..., Any]] | None
+    run_tools: bool | Iterable[str] | None
     tool_choice: str | Mapping[str, Any] | NamedTool | AllowedTools | None
     parallel_tool_calls: bool | None
     response_format: ResponseFormat | Mapping[str, Any] | None
@@ -57,6 +65,20 @@ class RequestOptions(WireOptions, total=False):
     on_tool_call: OnToolCall | None
 
 
+class CompletionOptions(GenerationOptions, total=False):
+    """Of a raw prompt."""
+
+    owner: str
+    logprobs: int | None
+    suffix: str | None
+
+
+class CompleteOptions(CompletionOptions, total=False):
+    """Of a raw prompt whose completion can be stopped."""
+
+    cancellation: Cancellation | None
+
+
 class ChatOptions(RequestOptions, total=False):
     """Of a conversation that the caller keeps."""
 
@@ -66,7 +88,9 @@ class ChatOptions(RequestOptions, total=False):
 class TurnOptions(RequestOptions, total=False):
     """Of the next turn of a session."""
 
+    attachments: Iterable[Mapping[str, Any] | Attachment] | None
     tool_results: Iterable[Mapping[str, Any]] | None
+    approvals: Iterable[Mapping[str, Any]] | None
     system_prompt: str | None
 
 
@@ -75,6 +99,8 @@ class BeginOptions(TurnOptions, total=False):
 
     version: int | None
     replaces: str | None
+    after: str | None
+    settings: Mapping[str, Any] | None
 
 
 WIRE_OPTIONS = frozenset(WireOptions.__annotations__)

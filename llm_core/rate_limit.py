@@ -4,18 +4,32 @@ from __future__ import annotations
 
 import logging
 import time
+from typing import Annotated
 
 import limits
 from limits import RateLimitItem
 from limits.errors import StorageError
 from limits.storage import MemoryStorage, Storage
 from limits.strategies import MovingWindowRateLimiter
+from pydantic import AfterValidator
 
 from llm_core.errors import RateLimited
 
 log = logging.getLogger(__name__)
 
 REDIS_SECONDS = 1.0  # longest wait for an answer; a request is not held up longer to be counted
+
+
+def _rate(value: str) -> str:
+    if value.lower() != "none":
+        try:
+            limits.parse(value)
+        except ValueError:
+            raise ValueError("not a rate such as 60/minute or 1000/day, nor none") from None
+    return value
+
+
+Rate = Annotated[str, AfterValidator(_rate)]
 
 
 class RateLimit:

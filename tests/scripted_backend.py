@@ -8,7 +8,11 @@ from concurrent.futures import Future
 from contextlib import suppress
 
 from llm_core.backends.backend import Backend, LoadStatus
+from llm_core.backends.vocabulary import Vocabulary
+from llm_core.completion_request import AnyRequest
+from llm_core.embedding import VectorRequest
 from llm_core.engine.facts import EngineStats
+from llm_core.errors import InvalidRequest
 from llm_core.events import ChatEvent, Done, Timings, Usage
 from llm_core.models.info import ModelInfo
 from llm_core.reading import Sink
@@ -81,15 +85,22 @@ class ScriptedBackend:
     def status(self) -> LoadStatus:
         return LoadStatus("ready", 1.0, "It is ready.") if self._real is None else self._real.status()
 
-    def submit(self, request: ChatRequest, sink: Sink[ScriptedEvent]) -> ScriptedSubmission:
+    def submit(self, request: AnyRequest, sink: Sink[ScriptedEvent]) -> ScriptedSubmission:
+        assert isinstance(request, ChatRequest)
         submission = ScriptedSubmission(sink)
         self.requests.append(request)
         self.submissions.append(submission)
         threading.Thread(target=submission.run, args=(self.script, request), daemon=True).start()
         return submission
 
+    def embed(self, request: VectorRequest, sink: Sink[ScriptedEvent]) -> ScriptedSubmission:
+        raise InvalidRequest("It makes no vectors.", param="model")
+
     def count_tokens(self, request: ChatRequest) -> int:
         return sum(len(message.content) for message in request.messages)
+
+    def vocabulary(self, model: str = "") -> Vocabulary:
+        raise InvalidRequest("It has none.")
 
     def stats(self) -> EngineStats | None:
         return None

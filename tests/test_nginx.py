@@ -14,7 +14,7 @@ import pytest
 
 from llm_core.client import LLMClient
 from tests.nginx import nginx
-from tests.served import loaded_client, served
+from tests.served import served
 from tests.waiting import free_port, stats_of, wait_until
 
 CONF = Path(__file__).resolve().parents[1] / "deploy" / "nginx.conf"
@@ -25,12 +25,6 @@ STORY: dict[str, Any] = {
 }
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LLMClient]:
-    with loaded_client(tmp_path_factory.mktemp("data")) as client:
-        yield client
 
 
 @pytest.fixture(scope="module")

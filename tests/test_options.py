@@ -17,8 +17,10 @@ from llm_core.request import ChatRequest, SamplingParams
 
 ROOT = Path(__file__).resolve().parent.parent
 QUESTION = [{"role": "user", "content": "Hi"}]
-OF_A_TURN = {"tool_results", "system_prompt"}
+OF_A_TURN = {"attachments", "tool_results", "approvals", "system_prompt"}
+OF_A_BRANCH = {"replaces", "after"}
 OPENAIS_OWN = {"stream", "stream_options", "n", "max_completion_tokens", "top_logprobs"}
+VLLMS_OWN = {"continue_final_message", "add_generation_prompt"}
 OPENAIS_OLD = {"functions", "function_call"}
 
 
@@ -34,12 +36,12 @@ def test_the_options_of_a_conversation_and_of_a_turn_are_those_of_a_request_and_
 
 def test_http_takes_every_option_of_a_wire() -> None:
     assert set(Options.model_fields) == WIRE_OPTIONS == set(get_type_hints(WireOptions))
-    assert set(SessionBody.model_fields) - WIRE_OPTIONS == {"session_id", "message", *OF_A_TURN}
+    assert set(SessionBody.model_fields) - WIRE_OPTIONS == {"session_id", "message", *OF_A_TURN, *OF_A_BRANCH}
 
 
 def test_openais_door_takes_every_option_of_a_wire_beside_openais_own() -> None:
     beside = set(CompletionBody.model_fields) - WIRE_OPTIONS
-    assert beside == {"messages", "logprobs"} | OPENAIS_OWN | OPENAIS_OLD
+    assert beside == {"messages", "logprobs"} | OPENAIS_OWN | OPENAIS_OLD | VLLMS_OWN
     assert set(CompletionBody.model_validate({"messages": QUESTION}).options()) == WIRE_OPTIONS | {"logprobs"}
 
 

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from llm_core.client import LLMClient
-from tests.served import loaded_client, served
+from tests.served import served
 
 # An engine elsewhere has another way (docs/remote.md). Seventy replies take a while where the machine is busy.
 pytestmark = [pytest.mark.local_engine, pytest.mark.timeout(600)]
@@ -19,10 +19,7 @@ Say = Callable[[str], tuple[dict[str, Any], int]]
 """Says something in one conversation; gives the reply's usage, and how many messages were left out."""
 
 
-@pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LLMClient]:
-    with loaded_client(tmp_path_factory.mktemp("data"), context_tokens=512, parallel=1) as client:
-        yield client
+SETTINGS: dict[str, Any] = {"context_tokens": 512, "parallel": 1}
 
 
 @pytest.fixture(scope="module")

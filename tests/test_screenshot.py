@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from scripts.screenshot import DESK, PHONE, PHONE_SCALE
+from scripts.screenshot import DESK, PHONE, PHONE_SCALE, STATES, THEMES, WIDTHS, name_of
 
 ROOT = Path(__file__).resolve().parent.parent
-SECONDS = 170
+SECONDS = 500
 
 
 @pytest.mark.slow
@@ -23,9 +23,12 @@ def test_the_pictures_are_taken_from_the_running_app(chromium_path: str, tmp_pat
     ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=SECONDS, check=False)
 
     assert ran.returncode == 0, ran.stderr
-    for name in ("chat.png", "models.png"):
-        assert size_of(tmp_path / name) == (DESK["width"], DESK["height"])
-    assert size_of(tmp_path / "chat-phone.png") == (PHONE["width"] * PHONE_SCALE, PHONE["height"] * PHONE_SCALE)
+    pictures = {name_of(state, width, theme): width for state in STATES for width in WIDTHS for theme in THEMES}
+    assert {each.name for each in tmp_path.iterdir()} == pictures.keys()
+    assert {"chat.png", "models.png", "chat-phone.png"} <= pictures.keys()
+    for name, width in pictures.items():
+        scale = PHONE_SCALE if width == "phone" else 1
+        assert size_of(tmp_path / name) == (WIDTHS[width]["width"] * scale, WIDTHS[width]["height"] * scale)
 
 
 @pytest.mark.parametrize("name", ["chat.png", "models.png", "chat-phone.png"])

@@ -68,6 +68,23 @@ def test_gradios_whole_url_counts_as_its_path(monkeypatch: pytest.MonkeyPatch) -
     assert Settings.load().root_path == "/chat"
 
 
+@pytest.mark.parametrize(
+    "variable", ["LLM_DATA_DIR", "LLM_MODELS", "LLM_MODELS_DIR", "LLM_PRESETS", "LLM_MCP_SERVERS", "MQTT_PROJECTS"]
+)
+def test_a_path_may_begin_with_the_home_folder(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+    monkeypatch.setenv("HOME", "/home/ann")
+    monkeypatch.setenv(variable, "~/llm")
+
+    assert getattr(Settings.load(), variable.lower().removeprefix("llm_")) == Path("/home/ann/llm")
+
+
+def test_a_home_folder_that_nobody_knows_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLM_DATA_DIR", "~nobody-of-this-name/llm")
+
+    with pytest.raises(SettingsError, match="LLM_DATA_DIR='~nobody-of-this-name/llm' cannot be used: the home folder"):
+        Settings.load()
+
+
 def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LLM_PARALLEL", "")
     monkeypatch.setenv("LLM_MODEL", "")

@@ -123,6 +123,7 @@ class TestTheStamp:
         monkeypatch.setattr(setup, "install", clone.install)
         (tmp_path / "requirements.txt").write_text("llama-cpp-python==1.2.3\n")
         (tmp_path / "requirements-dev.txt").write_text("pytest\n")
+        (tmp_path / setup.ALONE).write_text("a-model\n")
         return clone
 
     def test_a_second_set_up_installs_nothing(self, clone: Clone) -> None:
@@ -135,7 +136,7 @@ class TestTheStamp:
         setup.set_up(dev=True)
         setup.set_up(dev=False)
 
-        assert clone.installed == [["requirements.txt", "requirements-dev.txt"]]
+        assert clone.installed == [["requirements.txt", "requirements-dev.txt", setup.ALONE]]
 
     def test_the_set_up_for_the_app_is_not_enough_for_tests(self, clone: Clone) -> None:
         setup.set_up(dev=False)

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llm_core.attachments.reading import read_file
 from llm_core.errors import ContextOverflow
 from llm_core.events import ChatEvent, ContentDelta, Done, FinishReason, Queued, ReasoningDelta, Timings, Usage
 from llm_core.messages import Message
@@ -45,11 +46,13 @@ class ScriptedModel:
         self._replies = list(replies)
         self._done = Done(ending, Usage(30, 20, 5), Timings(ttft_ms=120.0, tokens_per_second=45.0), dropped)
         self.asked: list[list[tuple[str, str]]] = []
+        self.files: list[list[str]] = []
         self.options: dict[str, Any] = {}
         self.closed = 0
 
     def stream(self, messages: list[Message], **options: Any) -> Generator[ChatEvent]:
         self.asked.append([(message.role, message.content) for message in messages])
+        self.files = [[file.name for file in message.attachments or ()] for message in messages]
         self.options = options
         return self._events(self._replies.pop(0))
 
@@ -84,7 +87,7 @@ def talk(
         raise key
 
     shown = out if out is not None else FakeTerminal()
-    TerminalChat(model.stream, {"seed": 1}, Screen(shown, shown), system=system).run(read)
+    TerminalChat(model.stream, {"seed": 1}, Screen(shown, shown), system=system, read_file=read_file).run(read)
     return shown.getvalue()
 
 
@@ -131,6 +134,54 @@ class TestConversation:
 
         assert model.asked[2] == [("user", "First"), ("assistant", "One."), ("user", "Third")]
         assert "Taken back: Second" in shown
+
+    def test_a_file_goes_with_the_next_message_and_stays_with_it(self, tmp_path: Path) -> None:
+        (tmp_path / "my notes.txt").write_text("The code word is heron.")
+        model = ScriptedModel(["One."], ["Two."], ["Three."])
+
+        shown = talk(model, f"/attach {tmp_path}/my notes.txt", "/attach", "Hi", "/retry", "More")
+
+        assert shown.count("With your next message: my notes.txt (23 characters)") == 2
+        assert model.asked[2] == [("user", "Hi"), ("assistant", "Two."), ("user", "More")]
+        assert model.files == [["my notes.txt"], [], []]
+
+    @pytest.mark.parametrize("lost", ["/undo", ContextOverflow("Too long.")])
+    def test_the_files_of_a_message_that_is_taken_back_go_with_the_next(self, tmp_path: Path, lost: Any) -> None:
+        (tmp_path / "a.txt").write_text("A")
+        is_undone = lost == "/undo"
+        model = ScriptedModel(["One."] if is_undone else [lost], ["Two."])
+
+        talk(model, f"/attach '{tmp_path}/a.txt'", "Hi", *["/undo"] * is_undone, "Hi again")
+
+        assert (model.asked[1], model.files) == ([("user", "Hi again")], [["a.txt"]])
+
+    def test_files_that_wait_are_not_joined_by_those_of_a_message_that_is_taken_back(self, tmp_path: Path) -> None:
+        for name in ("a.txt", "b.txt"):
+            (tmp_path / name).write_text(name)
+        model = ScriptedModel(["One."], ["Two."], ["Three."])
+
+        talk(model, f"/attach {tmp_path}/a.txt", "Hi", f"/attach {tmp_path}/b.txt", "/undo", "Hi", "/detach", "More")
+
+        assert model.files == [["b.txt"], [], []]
+
+    def test_a_name_that_is_no_text_is_told_as_one(self, tmp_path: Path) -> None:
+        path = os.fsdecode(os.fsencode(tmp_path) + b"/\xff.txt")
+        Path(path).write_text("A")
+
+        assert "With your next message: \ufffd.txt (1 characters)" in talk(ScriptedModel(), f"/attach {path}")
+
+    def test_a_file_that_cannot_be_read_is_told(self, tmp_path: Path) -> None:
+        (tmp_path / "much.txt").write_text("a" * 200_000)
+        much = [f"/attach {tmp_path}/much.txt"] * 3
+
+        shown = talk(ScriptedModel(), "/attach", f"/attach {tmp_path}/none.txt", f"/attach {tmp_path}", *much)
+
+        assert "No file goes with your next message." in shown
+        assert "none.txt” cannot be read: No such file or directory." in shown
+        assert "cannot be read: Is a directory." in shown
+        assert "\ufffd” cannot be read" in talk(ScriptedModel(), "/attach \ud800")
+        assert "~no-such-user/x” cannot be read" in talk(ScriptedModel(), "/attach ~no-such-user/x")
+        assert "too much: the files of a message have 400,000 characters at most." in shown
 
     def test_clear_begins_anew(self) -> None:
         model = ScriptedModel(["One."], ["Two."])

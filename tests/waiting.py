@@ -14,7 +14,7 @@ from llm_core.engine.facts import EngineStats
 LOOK_SECONDS = 0.02
 
 
-def wait_until(condition: Callable[[], bool], what: str, seconds: float = 30.0) -> None:
+def wait_until(condition: Callable[[], bool], what: str, seconds: float = 60.0) -> None:
     """Looks again and again until `condition` holds; fails after that time, and says that it waited for `what`."""
     pause = threading.Event()
     for _ in range(int(seconds / LOOK_SECONDS)):

@@ -17,20 +17,26 @@ _BEFORE_SECONDS = 3.0
 
 
 async def run(lab: Lab) -> Findings:
-    """The engine in this process, the app over HTTP, and other servers that have several slots.
+    """The engine in this process, the app over HTTP, and other servers that have several slots, in turns.
 
     `Llama` and `llama_cpp.server` run one stream at a time, so there is nothing to ask them.
     """
-    findings = Findings()
     openings: list[Opening] = [lab.engine, lab.app, *lab.others]
-    for opening in openings:
-        async with opening() as system:
-            lab.say(f"arrival: {system.name}")
-            figures, trace = await _arrive(system, lab)
-        findings.figures.update({f"{system.name}.{name}": value for name, value in figures.items()})
-        findings.raw[system.name] = trace
-    findings.figures.update(to_llama_server(findings.figures, "first_token_among", "gap_max"))
-    return findings
+    found: dict[str, list[dict[str, float]]] = {}
+    raw: dict[str, dict[str, Any]] = {}
+    for number in range(lab.sizes.rounds):
+        for opening in openings if number % 2 == 0 else reversed(openings):
+            async with opening() as system:
+                lab.say(f"arrival: {number + 1} of {lab.sizes.rounds}, {system.name}")
+                of_round, raw[system.name] = await _arrive(system, lab)
+            found.setdefault(system.name, []).append(of_round)
+    figures = {
+        f"{system}.{name}": median([each[name] for each in rounds])
+        for system, rounds in found.items()
+        for name in rounds[0]
+    }
+    figures |= to_llama_server(figures, "first_token_among", "gap_max")
+    return Findings(figures=figures, raw=raw)
 
 
 async def _arrive(system: System, lab: Lab) -> tuple[dict[str, float], dict[str, Any]]:

@@ -10,7 +10,8 @@ import asyncio
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,16 +33,16 @@ PIECE_CHARS, PIECE_SECONDS = 4, 0.01  # 100 tokens/s of the usual length
 END = "That is all."
 _PATIENCE_MS = 600_000.0
 _DONE = Done("stop", Usage(20, 0, 5), Timings(0, 100, 50))
-_OBSERVE = """() => {
+OBSERVE = """() => {
   window.longTasks = [];
   new PerformanceObserver((list) => longTasks.push(...list.getEntries().map((each) => each.duration)))
     .observe({ type: "longtask" });
 }"""
 _SEEN = "(end) => document.querySelector('#chat').textContent.includes(end) && Date.now() / 1000"
-_IDLE = "body[data-chat=idle]"
+IDLE = "body[data-chat=idle]"
 
 
-class _Scripted(LLMClient):
+class Scripted(LLMClient):
     """Says what it is told to, at a steady rate."""
 
     text = ""
@@ -66,28 +67,35 @@ async def run(lab: Lab) -> Findings:
     return await asyncio.to_thread(_measure, lab)
 
 
-def _measure(lab: Lab) -> Findings:
-    findings = Findings()
+@contextmanager
+def scripted_page() -> Iterator[tuple[Browser, Scripted, str]]:
+    """A browser, a client that says what it is told to, and the address of its page."""
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=find_chromium(), args=CHROMIUM_ARGS)
         settings = Settings(data_dir=Path(folder), rate_limit="none", GRADIO_SERVER_PORT=free_port())
         with (
-            _Scripted(settings) as client,
+            Scripted(settings) as client,
             listen(settings) as listener,
             running(build_server(client), listener) as url,
         ):
-            sizes = lab.sizes
-            for name, text in (("plain", plain(sizes.page_chars)), ("rich", rich(sizes.page_chars))):
-                lab.say(f"page: {name} text")
-                found = [_long_reply(browser, client, url, text) for _ in range(sizes.page_rounds)]
-                findings.raw[name] = found
-                findings.figures[f"{name}.behind"] = sorted(each[0] for each in found)[len(found) // 2]
-                findings.figures[f"{name}.long_tasks"] = sorted(each[1] for each in found)[len(found) // 2]
-            for messages in (10, sizes.page_messages):
-                lab.say(f"page: a reply after {messages} messages")
-                took = _after(browser, client, url, messages, sizes.page_rounds)
-                findings.figures["after_few" if messages == 10 else "after_many"] = took
+            yield browser, client, url
         browser.close()
+
+
+def _measure(lab: Lab) -> Findings:
+    findings = Findings()
+    sizes = lab.sizes
+    with scripted_page() as (browser, client, url):
+        for name, text in (("plain", plain(sizes.page_chars)), ("rich", rich(sizes.page_chars))):
+            lab.say(f"page: {name} text")
+            found = [_long_reply(browser, client, url, text) for _ in range(sizes.page_rounds)]
+            findings.raw[name] = found
+            findings.figures[f"{name}.behind"] = sorted(each[0] for each in found)[len(found) // 2]
+            findings.figures[f"{name}.long_tasks"] = sorted(each[1] for each in found)[len(found) // 2]
+        for messages in (10, sizes.page_messages):
+            lab.say(f"page: a reply after {messages} messages")
+            took = _after(browser, client, url, messages, sizes.page_rounds)
+            findings.figures["after_few" if messages == 10 else "after_many"] = took
     figures = findings.figures
     figures["long_tasks_ratio"] = figures["rich.long_tasks"] / max(figures["plain.long_tasks"], 0.05)
     figures["after_ratio"] = figures["after_many"] / figures["after_few"]
@@ -119,50 +127,50 @@ def _repeated(part: Callable[[int], str], chars: int) -> str:
     return f"{text}{END}"
 
 
-def _open(browser: Browser, url: str) -> Page:
+def open_page(browser: Browser, url: str) -> Page:
     page = browser.new_context(viewport={"width": 1180, "height": 820}).new_page()
     page.set_default_timeout(_PATIENCE_MS)
     page.goto(url)
-    page.wait_for_selector(_IDLE)
+    page.wait_for_selector(IDLE)
     return page
 
 
-def _say(page: Page, text: str) -> None:
+def say(page: Page, text: str) -> None:
     page.fill("#message textarea", text)
     page.press("#message textarea", "Enter")
 
 
-def _long_reply(browser: Browser, client: _Scripted, url: str, text: str) -> tuple[float, float]:
+def _long_reply(browser: Browser, client: Scripted, url: str, text: str) -> tuple[float, float]:
     """Seconds from the last token until it is seen, and seconds of long tasks."""
     client.text, client.piece_seconds = text, PIECE_SECONDS
-    page = _open(browser, url)
+    page = open_page(browser, url)
     page.context.new_cdp_session(page).send("Emulation.setCPUThrottlingRate", {"rate": SLOWED})
-    page.evaluate(_OBSERVE)
-    _say(page, "Go on.")
+    page.evaluate(OBSERVE)
+    say(page, "Go on.")
     seen = page.wait_for_function(_SEEN, arg=END, polling=50).json_value()
-    page.wait_for_selector(_IDLE)
+    page.wait_for_selector(IDLE)
     tasks: Any = page.evaluate("longTasks")
     page.context.close()
     return seen - client.ended_at, sum(tasks) / 1000
 
 
-def _after(browser: Browser, client: _Scripted, url: str, messages: int, rounds: int) -> float:
+def _after(browser: Browser, client: Scripted, url: str, messages: int, rounds: int) -> float:
     """Seconds that a reply of three takes at the end of a conversation; the least of the rounds."""
-    page = _open(browser, url)
+    page = open_page(browser, url)
     key = next(cookie["value"] for cookie in page.context.cookies() if cookie["name"] == "llm_core_browser")
     conversation = page.evaluate("new URL(location).searchParams.get('c')")
     client.text, client.piece_seconds = plain(400), 0.0
     for number in range(messages // 2):
         list(client.sessions.begin(conversation, f"Message {number}", owner=f"browser:{key}").events())
     page.reload()
-    page.wait_for_selector(_IDLE)
+    page.wait_for_selector(IDLE)
     took = []
     for number in range(rounds):
         end = f"End {number}."
         client.text, client.piece_seconds = f"{plain(1200)} {end}", PIECE_SECONDS
         began = time.time()
-        _say(page, "Go on.")
+        say(page, "Go on.")
         took.append(page.wait_for_function(_SEEN, arg=end, polling=50).json_value() - began)
-        page.wait_for_selector(_IDLE)
+        page.wait_for_selector(IDLE)
     page.context.close()
     return min(took)

@@ -1,12 +1,14 @@
 """Who calls. One check stands before everything on the port, the page included: a route cannot forget it.
 
-Programs send `Authorization: Bearer TOKEN`. A browser signs in once, by a form, and then sends a cookie.
+Programs send `Authorization: Bearer TOKEN`. A browser signs in once, by a form, and then sends a cookie. Where there
+are tokens for administering alone everybody is let in, and who administers finds the form at its address.
 """
 
 from __future__ import annotations
 
 import html
 from pathlib import Path
+from typing import Literal, TypedDict
 from urllib.parse import parse_qs
 
 from starlette.datastructures import Headers
@@ -24,8 +26,10 @@ OWNER_KEY = "llm_core.owner"  # in the ASGI scope
 COOKIE = "llm_core_token"
 COOKIE_SECONDS = 30 * 86_400
 SIGN_IN_PATH = "/sign-in"
+SIGN_OUT_PATH = "/sign-out"
 # A liveness probe has no token, and learns nothing from it but that the server is there.
-OPEN_PATHS = frozenset({"/api/llm/health", "/health"})
+# Browsers ask for the last three without a cookie.
+OPEN_PATHS = frozenset({"/api/llm/health", "/health", "/manifest.json", "/pwa_icon", "/favicon.ico"})
 NAMED_PREFIX = "name:"
 _ANTHROPIC_HEADER = "x-api-key"  # where Anthropic's clients have their token
 
@@ -50,23 +54,25 @@ def given_token(connection: HTTPConnection) -> str | None:
 
 
 class Gate:
-    """Lets nobody in without a token, where tokens are set, and writes into the scope whose request it is."""
+    """Lets nobody in without a token, where `LLM_API_TOKENS` are set, and writes into the scope whose request it is."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app = app
-        self._tokens = settings.api_tokens + settings.admin_tokens if settings.api_tokens else ()
+        self._tokens = settings.api_tokens + settings.admin_tokens
+        self._lets_all_in = not settings.api_tokens
         self._only_local = is_loopback(settings.server_name)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        if not self._tokens:
+        answer = await self._form_answer(Request(scope, receive)) if self._tokens and scope["type"] == "http" else None
+        if answer is not None:
+            await answer(scope, receive, send)
+            return
+        if self._lets_all_in:
             scope[OWNER_KEY] = "" if self._only_local else f"address:{(scope.get('client') or ('',))[0]}"
             await self._app(scope, receive, send)
-            return
-        if scope["type"] == "http" and own_path(scope) == SIGN_IN_PATH and scope["method"] == "POST":
-            await (await self._sign_in(Request(scope, receive)))(scope, receive, send)
             return
         token = self._token(HTTPConnection(scope))
         if token is None and own_path(scope) not in OPEN_PATHS:
@@ -74,6 +80,17 @@ class Gate:
             return
         scope[OWNER_KEY] = "" if token is None else NAMED_PREFIX + token.name
         await self._app(scope, receive, send)
+
+    async def _form_answer(self, request: Request) -> Response | None:
+        """To a browser that signs in or out."""
+        asked = request.method, own_path(request.scope)
+        if asked == ("GET", SIGN_IN_PATH):
+            return _form(request.scope, status=200)
+        if asked == ("POST", SIGN_IN_PATH):
+            return await self._sign_in(request)
+        if asked == ("POST", SIGN_OUT_PATH):
+            return _sign_out(request)
+        return None
 
     def _token(self, connection: HTTPConnection) -> ApiToken | None:
         given = given_token(connection)
@@ -93,20 +110,34 @@ class Gate:
         given = parse_qs(data.decode("utf-8", "replace")).get("token", [""])[0].strip()
         if find_token(given, self._tokens) is None:
             return _form(request.scope, status=401, said=_WRONG)
-        root_path = request.scope.get("root_path", "")
-        response = RedirectResponse(f"{root_path}/", status_code=303)
-        # In the frame of another site, as on a Hugging Face Space, a cookie is only sent with SameSite=None.
-        encrypted = request.url.scheme == "https"
-        response.set_cookie(
-            COOKIE,
-            given,
-            max_age=COOKIE_SECONDS,
-            path=root_path or "/",
-            httponly=True,
-            secure=encrypted,
-            samesite="none" if encrypted else "lax",
-        )
+        response = _to_the_page(request)
+        response.set_cookie(COOKIE, given, max_age=COOKIE_SECONDS, **_cookie(request))
         return response
+
+
+def _sign_out(request: Request) -> Response:
+    """The browser forgets the token."""
+    response = _to_the_page(request)
+    response.delete_cookie(COOKIE, **_cookie(request))
+    return response
+
+
+def _to_the_page(request: Request) -> Response:
+    return RedirectResponse(f"{request.scope.get('root_path', '')}/", status_code=303)
+
+
+class _Cookie(TypedDict):
+    path: str
+    httponly: bool
+    secure: bool
+    samesite: Literal["lax", "none"]
+
+
+def _cookie(request: Request) -> _Cookie:
+    # In the frame of another site, as on a Hugging Face Space, a cookie is only sent with SameSite=None.
+    encrypted = request.url.scheme == "https"
+    path = request.scope.get("root_path", "") or "/"
+    return {"path": path, "httponly": True, "secure": encrypted, "samesite": "none" if encrypted else "lax"}
 
 
 def _wants_html(headers: Headers) -> bool:

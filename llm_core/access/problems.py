@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from llm_core.access.proxies import own_path
-from llm_core.complaints import Complaint
+from llm_core.complaints import Complaint, place_in
 from llm_core.errors import OVERFLOW_CODE, SERVER_FAILED, LLMError
 
 log = logging.getLogger(__name__)
@@ -29,7 +29,9 @@ STATUS = {
     "session_not_found": 404,
     "stream_not_found": 404,
     "model_not_found": 404,
+    "preset_not_found": 404,
     "session_busy": 409,
+    "preset_exists": 409,
     "session_changed": 409,
     "idempotency_key_reused": 409,
     "request_too_large": 413,
@@ -39,6 +41,7 @@ STATUS = {
     "engine_failed": 503,
     "engine_unreachable": 503,
     "hub_error": 503,
+    "tool_server_failed": 503,
     "model_loading": 503,
     "shutting_down": 503,
     "storage_error": 503,
@@ -50,21 +53,30 @@ _TYPES = {
     401: "authentication_error",
     403: "permission_error",
     404: "not_found_error",
+    405: "invalid_request_error",
     409: "conflict_error",
     413: "request_too_large",
     429: "rate_limit_error",
 }
 _TRY_AGAIN = frozenset({429, 503})
 _SECONDS_TO_TRY_AGAIN = 5.0  # where the error itself does not say
-_OPENAI_CODES = {"context_overflow": OVERFLOW_CODE, "rate_limited": "rate_limit_exceeded"}
+_OPENAI_CODES = {
+    "context_overflow": OVERFLOW_CODE,
+    "rate_limited": "rate_limit_exceeded",
+    "session_busy": "conversation_locked",
+    "session_not_found": "conversation_not_found",
+    "stream_not_found": "response_not_found",
+}
 OPENAI_PREFIX = "/v1/"
 _ANTHROPIC_PREFIX = "/v1/messages"
+_OLLAMA_PREFIX, _OWN_PREFIX = "/api/", "/api/llm/"
 # Their types, which their clients tell errors by.
 _ANTHROPIC_TYPES = {
     400: "invalid_request_error",
     401: "authentication_error",
     403: "permission_error",
     404: "not_found_error",
+    405: "invalid_request_error",
     413: "request_too_large",
     429: "rate_limit_error",
     503: "overloaded_error",
@@ -107,6 +119,12 @@ class AnthropicProblemBody(BaseModel):
     error: AnthropicProblem
 
 
+class OllamaProblemBody(BaseModel):
+    """The same of Ollama's routes: a sentence."""
+
+    error: str
+
+
 def describe(*statuses: int, body: type[BaseModel] = ProblemBody) -> dict[int | str, dict[str, Any]]:
     """What the documentation of a route says about these statuses."""
     said = {
@@ -114,7 +132,7 @@ def describe(*statuses: int, body: type[BaseModel] = ProblemBody) -> dict[int | 
         401: "No token, or a wrong one",
         403: "Only who runs this server may",
         404: "Not there, or not yours",
-        409: "A reply is being made in this session",
+        409: "A reply is being made in this session, or the name is taken",
         413: "The body is too large",
         422: "A field is missing or out of its range",
         429: "Too many requests; `Retry-After` says how many seconds to wait",
@@ -132,7 +150,8 @@ def install(app: FastAPI) -> None:
         return refusal(request, error)
 
     async def unforeseen(request: Request, _error: Exception) -> Response:
-        return JSONResponse(_body(500, SERVER_FAILED, "internal_error"), 500)  # the server logs it, with its traceback
+        body = _body(500, SERVER_FAILED, "internal_error")
+        return _answer(request, 500, body)  # the server logs it, with its traceback
 
     async def invalid(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
@@ -146,7 +165,7 @@ def install(app: FastAPI) -> None:
             error.status_code, "invalid_request"
         )
         body = _body(error.status_code, f"{error.detail}.".replace("..", "."), code)
-        return JSONResponse(body, error.status_code, error.headers)
+        return _answer(request, error.status_code, body, error.headers)
 
     app.add_exception_handler(LLMError, ours)
     app.add_exception_handler(RequestValidationError, invalid)
@@ -156,35 +175,59 @@ def install(app: FastAPI) -> None:
 
 def refusal(request: Request, error: Exception) -> JSONResponse:
     """The answer to a request that failed before anything was sent."""
-    status, body = _problem_at(request, error)
+    status, body = problem(error, openai=own_path(request.scope).startswith(OPENAI_PREFIX))
     headers = {}
     if status in _TRY_AGAIN:
         wait = getattr(error, "retry_after", None) or _SECONDS_TO_TRY_AGAIN
         headers["Retry-After"] = str(math.ceil(wait))
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
-    return JSONResponse(body, status, headers)
-
-
-def _problem_at(request: Request, error: Exception) -> tuple[int, dict[str, Any]]:
-    if _is_anthropic(request):
-        return anthropic_problem(error)
-    return problem(error, openai=_is_openai(request))
+    return _answer(request, status, body, headers)
 
 
 def anthropic_problem(error: Exception) -> tuple[int, dict[str, Any]]:
     """`problem` in Anthropic's shape."""
     status, body = problem(error)
-    return status, _anthropic_body(status, body["error"]["message"])
+    return status, _anthropic(status, body)
 
 
-def _anthropic_body(status: int, message: str) -> dict[str, Any]:
-    return {"type": "error", "error": {"type": _ANTHROPIC_TYPES.get(status, "api_error"), "message": message}}
+def ollama_problem(error: Exception) -> tuple[int, dict[str, Any]]:
+    """`problem` in Ollama's shape."""
+    status, body = problem(error)
+    return status, _ollama(body)
 
 
-def told(status: int, message: str, code: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
-    """The answer to a request that no route was asked about."""
-    return JSONResponse(_body(status, message, code), status, headers)
+def _answer(
+    request: Request, status: int, body: dict[str, Any], headers: Mapping[str, str] | None = None
+) -> JSONResponse:
+    return JSONResponse(_as_spoken_at(own_path(request.scope), status, body), status, headers)
+
+
+def _as_spoken_at(path: str, status: int, body: dict[str, Any]) -> dict[str, Any]:
+    """`body` in the shape of the dialect that is spoken where the request went."""
+    if path.startswith(_ANTHROPIC_PREFIX):
+        return _anthropic(status, body)
+    return _ollama(body) if _is_ollama(path) else body
+
+
+def _anthropic(status: int, body: dict[str, Any]) -> dict[str, Any]:
+    kind = _ANTHROPIC_TYPES.get(status, "api_error")
+    return {"type": "error", "error": {"type": kind, "message": body["error"]["message"]}}
+
+
+def _ollama(body: dict[str, Any]) -> dict[str, Any]:
+    return {"error": body["error"]["message"]}
+
+
+def told(status: int, message: str, code: str, *, path: str = "", allowed: str = "") -> JSONResponse:
+    """The answer to a request that no route was asked about.
+
+    Args:
+        path: In the shape of whose dialect it is; ours where it is none's.
+        allowed: The methods that would do.
+    """
+    body = _as_spoken_at(path, status, _body(status, message, code))
+    return JSONResponse(body, status, {"Allow": allowed} if allowed else None)
 
 
 def problem(error: Exception, *, openai: bool = False) -> tuple[int, dict[str, Any]]:
@@ -203,18 +246,13 @@ def _body(status: int, message: str, code: str, param: str | None = None) -> dic
 
 
 def _invalid(request: Request, message: str, param: str | None) -> Response:
-    if _is_anthropic(request):
-        return JSONResponse(_anthropic_body(400, message), 400)
-    status = 400 if _is_openai(request) else 422
-    return JSONResponse(_body(status, message, "invalid_request", param), status)
+    path = own_path(request.scope)
+    status = 400 if path.startswith(OPENAI_PREFIX) or _is_ollama(path) else 422
+    return _answer(request, status, _body(status, message, "invalid_request", param))
 
 
-def _is_anthropic(request: Request) -> bool:
-    return own_path(request.scope).startswith(_ANTHROPIC_PREFIX)
-
-
-def _is_openai(request: Request) -> bool:
-    return own_path(request.scope).startswith(OPENAI_PREFIX)
+def _is_ollama(path: str) -> bool:
+    return path.startswith(_OLLAMA_PREFIX) and not path.startswith(_OWN_PREFIX)
 
 
 def _complaint(error: RequestValidationError, content_type: str) -> tuple[str, str | None]:
@@ -224,6 +262,7 @@ def _complaint(error: RequestValidationError, content_type: str) -> tuple[str, s
         return f"The body is not JSON: {first['ctx']['error']}.", None
     if first["loc"] == ("body",) and error.body and not _JSON.search(content_type):
         return _NOT_SAID_TO_BE_JSON, None
-    complaint = Complaint.of(first)
+    is_in_body = first["loc"][0] == "body"
+    complaint = Complaint.of(first | {"loc": place_in({"body": error.body}, first)} if is_in_body else first)
     param = complaint.field(but=("body", "query", "path", "header"))
     return f"{param or 'The body'}: {complaint.reason}", param or None

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
+from llm_core.backends.vocabulary import Vocabulary
+from llm_core.completion_request import AnyRequest
+from llm_core.embedding import VectorRequest
 from llm_core.engine.facts import EngineStats
 from llm_core.events import ChatEvent
 from llm_core.models.info import ModelInfo
@@ -47,6 +50,16 @@ class Submission(Protocol[Event_contra]):
         """Ends the request soon, wherever it is; `Done` with the finish reason `cancelled` follows. From any thread."""
 
 
+class Computing(Protocol[Event_contra]):
+    """Texts on their way, as a `Submission` is."""
+
+    def translate(self, event: Event_contra) -> list[Any]:
+        """`Loading`, or at last `Computed` and `Done`; without `Computed` where they were stopped or late."""
+
+    def cancel(self) -> None:
+        """Drops those that are not computed yet. From any thread."""
+
+
 class Backend(Protocol[Event]):
     """Makes replies. Safe from any thread."""
 
@@ -56,8 +69,15 @@ class Backend(Protocol[Event]):
     def status(self) -> LoadStatus:
         """How far that is. Never waits."""
 
-    def submit(self, request: ChatRequest, sink: Sink[Event]) -> Submission[Event]:
+    def submit(self, request: AnyRequest, sink: Sink[Event]) -> Submission[Event]:
         """Hands in a request; waits until the backend is ready. `Done` or an `LLMError` comes to the sink last.
+
+        Raises:
+            LLMError: It is refused.
+        """
+
+    def embed(self, request: VectorRequest, sink: Sink[Event]) -> Computing[Event]:
+        """Hands in texts; waits until the backend is ready. Something comes to the sink once they are computed.
 
         Raises:
             LLMError: It is refused.
@@ -68,6 +88,16 @@ class Backend(Protocol[Event]):
 
         Raises:
             LLMError: The request is refused, or the backend does not count.
+        """
+
+    def vocabulary(self, model: str = "") -> Vocabulary:
+        """A model's texts and tokens; waits until the backend is ready.
+
+        Args:
+            model: Of several its name or an alias; empty: the first one.
+
+        Raises:
+            LLMError: It cannot be loaded.
         """
 
     def stats(self) -> EngineStats | None:

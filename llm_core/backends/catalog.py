@@ -85,7 +85,9 @@ class Catalog:
         fetching = {each.status.source: each.status for each in self._downloads.all()}
         served = [self._of_member(member, fetching.pop(member.served.source, None)) for member in self._pool.members]
         known = {entry.info.path for entry in served if entry.info is not None}
-        here = [self._of_file(each) for each in self._here() if each.path not in known]
+        sources = {member.served.source for member in self._pool.members if member.served.server_url is None}
+        others = [each for each in self._here() if each.path not in known and str(each.source) not in sources]
+        here = [entry for each in others if (entry := self._of_file(each)) is not None]
         return [*served, *here, *map(_of_download, fetching.values())]
 
     def entry(self, name: str) -> CatalogEntry:
@@ -229,20 +231,32 @@ class Catalog:
             return _fetching(entry, download)
         if served.server_url is None and member.backend is None:
             try:
-                resolved = find(parse_source(served.source))
+                on_disk = self._on_disk(entry, find(parse_source(served.source)), member.settings)
             except ModelError as error:
                 return replace(entry, state="absent", message=error.message)
-            entry = _with_own_template(self._on_disk(entry, resolved, member.settings), member.settings)
+            entry = _with_own_template(on_disk, member.settings)
         return replace(entry, fit=self._fit(entry.need_bytes))
 
-    def _of_file(self, resolved: ResolvedModel) -> CatalogEntry:
+    def _of_file(self, resolved: ResolvedModel) -> CatalogEntry | None:
+        """None where the file is gone since the last look at the disk."""
         source = str(resolved.source)
         entry = CatalogEntry(ServedModel(source=source).short_name, source, "here", "It is on this machine.")
-        return self._on_disk(entry, resolved, self._settings)
+        try:
+            return self._on_disk(entry, resolved, self._settings)
+        except ModelError:
+            return None
 
     def _on_disk(self, entry: CatalogEntry, resolved: ResolvedModel, settings: Settings) -> CatalogEntry:
-        """What a file's header says of a model that is not loaded."""
-        here = _look_at(resolved, resolved.path.stat().st_mtime_ns, Wish.of(settings, self._pool.limit))
+        """What a file's header says of a model that is not loaded.
+
+        Raises:
+            ModelError: The file is not there any more, or nobody may look at it.
+        """
+        try:
+            changed = resolved.path.stat().st_mtime_ns
+        except OSError as error:
+            raise ModelError(f"{resolved.path} cannot be read: {error.strerror}.") from None
+        here = _look_at(resolved, changed, Wish.of(settings, self._pool.limit))
         if here.problem is not None:
             entry = replace(entry, state="failed", message=f"It cannot be used: {here.problem}")
         if here.memory is None:

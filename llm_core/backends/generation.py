@@ -8,9 +8,9 @@ from typing import Generic
 
 from llm_core.backends.backend import Backend
 from llm_core.cancellation import Cancellation
+from llm_core.completion_request import AnyRequest
 from llm_core.events import ChatEvent, reloaded
 from llm_core.reading import Event, Sink
-from llm_core.request import ChatRequest
 
 Watcher = Callable[[ChatEvent], None]
 
@@ -26,7 +26,7 @@ class Generation(Generic[Event]):
     def __init__(
         self,
         backend: Backend[Event],
-        request: ChatRequest,
+        request: AnyRequest,
         cancellation: Cancellation,
         watch: Sequence[Callable[[], Watcher]] = (),
     ) -> None:

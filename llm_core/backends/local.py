@@ -9,28 +9,36 @@ from __future__ import annotations
 import logging
 import threading
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from llm_core.backends.backend import LoadStatus
+from llm_core.backends.loaded_model import LoadedModel, LocalSubmission
+from llm_core.backends.local_vectors import LoadedEmbedder, VectorSubmission
+from llm_core.backends.local_vocabulary import LocalVocabulary
+from llm_core.backends.raw_prompt import raw_prompt
 from llm_core.backends.room import Room, WholeMachine
 from llm_core.chat.changing_prompts import ChangingPrompts
 from llm_core.chat.chat import Chat
-from llm_core.chat.reply import ReplyTranslator
+from llm_core.chat.reply import RawTranslator, ReplyTranslator
+from llm_core.completion_request import AnyRequest, CompletionRequest
 from llm_core.cores import default_threads
+from llm_core.embedding import VectorRequest
 from llm_core.engine.capacity import context_tokens
+from llm_core.engine.embedder import Embedder, EmbedderOptions
 from llm_core.engine.engine import Engine
 from llm_core.engine.facts import EngineOptions, EngineStats
 from llm_core.engine.kv.state_path import state_folder
 from llm_core.engine.llama.library import uses_gpu
 from llm_core.engine.llama.model import Model
 from llm_core.engine.llama.prepared import FORM, folder_of, prepared_file
-from llm_core.engine.sequence import EngineEvent, GenerationRequest, Sequence
-from llm_core.errors import EngineClosed, LLMError, ModelError, SettingsError
-from llm_core.events import ChatEvent
+from llm_core.engine.sequence import EngineEvent, GenerationRequest
+from llm_core.engine.texts import TextsEvent
+from llm_core.engine.turns import TURNS
+from llm_core.errors import EngineClosed, InvalidRequest, LLMError, ModelError, SettingsError
 from llm_core.lora import adapter_set
-from llm_core.models.fit import context_of, footprint_of, why_too_large
-from llm_core.models.header import read_model_header
+from llm_core.models.fit import context_of, footprint_of, longest_text, longest_that_fits, why_too_large
+from llm_core.models.header import ModelHeader, read_model_header
 from llm_core.models.info import ModelInfo, describe
 from llm_core.models.resolve import resolve
 from llm_core.models.source import BundledModel, HubModel, ResolvedModel, parse_source
@@ -46,31 +54,6 @@ log = logging.getLogger(__name__)
 _MIB = 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class LoadedModel:
-    """A model that is ready: what it is, how it talks, how it is held to a form, and the engine that runs it."""
-
-    info: ModelInfo
-    chat: Chat
-    compiler: ConstraintCompiler
-    engine: Engine
-
-
-@dataclass(frozen=True, slots=True)
-class LocalSubmission:
-    """A request on its way through the engine."""
-
-    _translator: ReplyTranslator
-    _engine: Engine
-    _sequence: Sequence
-
-    def translate(self, event: EngineEvent) -> list[ChatEvent]:
-        return self._translator.translate(event)
-
-    def cancel(self) -> None:
-        self._engine.cancel(self._sequence)
-
-
 class LocalBackend:
     """One model in this process, loaded at most once.
 
@@ -84,7 +67,7 @@ class LocalBackend:
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._info: Future[ModelInfo] = Future()
-        self._loaded: LoadedModel | None = None
+        self._loaded: LoadedModel | LoadedEmbedder | None = None
         self._status = LoadStatus("idle", 0.0, "The model is not loaded yet.")
         self._model: Model | None = None
         self._notice = ""
@@ -106,10 +89,10 @@ class LocalBackend:
         return self._status
 
     def loaded(self) -> LoadedModel | None:
-        """The model where it is ready, else None; never waits."""
-        return self._loaded
+        """The chat model where it is ready, else None; never waits."""
+        return self._loaded if isinstance(self._loaded, LoadedModel) else None
 
-    def submit(self, request: ChatRequest, sink: Sink[EngineEvent]) -> LocalSubmission:
+    def submit(self, request: AnyRequest, sink: Sink[EngineEvent]) -> LocalSubmission:
         """Makes the prompt and hands it to the engine; waits until the model is loaded.
 
         Raises:
@@ -117,6 +100,9 @@ class LocalBackend:
         """
         loaded = self._wait()
         engine = loaded.engine
+        if isinstance(request, CompletionRequest):
+            generation, translator = self._complete(request, loaded), RawTranslator()
+            return LocalSubmission(translator, engine, engine.submit(generation, sink))
         if request.messages[0].role == "system":
             self._changing_prompts.look(request.owner, request.messages[0].content)
         prepared = loaded.chat.prepare(
@@ -139,27 +125,68 @@ class LocalBackend:
         )
         return LocalSubmission(ReplyTranslator(prepared), engine, engine.submit(generation, sink))
 
+    def _complete(self, request: CompletionRequest, loaded: LoadedModel) -> GenerationRequest:
+        prompt = raw_prompt(request, loaded.engine.model, limit_tokens=loaded.engine.context_tokens)
+        return GenerationRequest(
+            prompt=prompt,
+            sampling=request.sampling,
+            max_tokens=request.max_tokens,
+            timeout=request.timeout,
+            new_tokens=len(prompt),  # what of a raw prompt was there before, nobody says
+            stop=request.stop,
+            owner=request.owner,
+            adapters=adapter_set(request.lora, self._settings.lora),
+        )
+
+    def embed(self, request: VectorRequest, sink: Sink[TextsEvent]) -> VectorSubmission:
+        """Makes tokens of the texts and hands them to the embedder; waits until the model is loaded.
+
+        Raises:
+            LLMError: The model cannot be loaded, or the request is refused.
+        """
+        self.start().result()
+        loaded = self._loaded
+        if not isinstance(loaded, LoadedEmbedder):
+            raise InvalidRequest("This model makes no vectors.", param="model")
+        return loaded.submit(request, sink)
+
     def count_tokens(self, request: ChatRequest) -> int:
         loaded = self._wait()
         return loaded.chat.count_tokens(request, shared_system={self._settings.system_prompt})
 
+    def vocabulary(self, model: str = "") -> LocalVocabulary:
+        loaded = self._wait()
+        return LocalVocabulary(loaded.engine.model, loaded.chat)
+
     def stats(self) -> EngineStats | None:
-        return self._loaded.engine.stats() if self._loaded else None
+        match self._loaded:
+            case LoadedModel(engine=engine):
+                return engine.stats()
+            case LoadedEmbedder(embedder=embedder):
+                return embedder.stats()
+        return None
 
     def also_has(self) -> tuple[str, ...]:
         return ()
 
     def clear_cache(self) -> None:
-        self._wait().engine.clear_cache()
+        self.start().result()
+        if (loaded := self.loaded()) is not None:
+            loaded.engine.clear_cache()
 
     def forget(self, owner: str, session: str) -> None:
-        if (loaded := self._loaded) is not None:
+        if (loaded := self.loaded()) is not None:
             loaded.engine.forget(owner, session)
 
     def _wait(self) -> LoadedModel:
+        """
+        Raises:
+            LLMError: The model cannot be loaded, or is no chat model.
+        """
         self.start().result()
-        assert self._loaded is not None
-        return self._loaded
+        if (loaded := self.loaded()) is None:
+            raise InvalidRequest("This model cannot write.", param="model")
+        return loaded
 
     def close(self) -> None:
         """Stops the engine and frees the model. A load under way is waited for, a download is broken off."""
@@ -170,9 +197,8 @@ class LocalBackend:
             return
         if thread is not None:
             thread.join()
-            if (ready := self.loaded()) is not None:
-                ready.engine.close()
-                ready.compiler.close()
+            if (ready := self._loaded) is not None:
+                ready.close()
         if self._model is not None:
             self._model.close()
 
@@ -196,16 +222,19 @@ class LocalBackend:
         self._status = LoadStatus("failed", 0.0, error.message)
         self._info.set_exception(error)
 
-    def _make(self) -> LoadedModel:
+    def _make(self) -> LoadedModel | LoadedEmbedder:
         self._status = LoadStatus("loading", 0.0, "Looking for the model.")
         resolved = self._resolve()
         with self._room.loading():
             return self._load_resolved(resolved)
 
-    def _load_resolved(self, resolved: ResolvedModel) -> LoadedModel:
+    def _load_resolved(self, resolved: ResolvedModel) -> LoadedModel | LoadedEmbedder:
         settings = self._settings
         threads = settings.threads or default_threads()
-        fitting = self._reserve_for(resolved.path)
+        header = read_model_header(resolved.path)
+        if header.task != "chat":
+            return self._load_embedder(resolved, header, threads)
+        fitting = self._reserve_for(resolved.path, header)
         self._model = model = self._load_file(resolved.path)
         template = read_template(settings.chat_template)
         info = describe(model, resolved, template)
@@ -217,12 +246,13 @@ class LocalBackend:
             model.load_adapter(adapter.name, adapter.path)
             self._room.reserve(adapter.path.stat().st_size, self._show_waiting)
         chat = self._chat(model, template)
-        context = context_tokens(model, wanted=self._wanted, slots=settings.parallel, kv_type=settings.kv_type)
+        wanted = context_tokens(model, wanted=self._wanted, slots=settings.parallel, kv_type=settings.kv_type)
+        context = min(wanted, fitting)
         host_bytes = min(settings.kv_host_mb * _MIB, self._room.most // 2)
         self._room.reserve(host_bytes, self._show_waiting)
         options = EngineOptions(
             slots=settings.parallel,
-            context_tokens=min(context, fitting),
+            context_tokens=context,
             queue_limit=settings.queue_limit,
             host_bytes=host_bytes,
             threads=threads,
@@ -233,7 +263,30 @@ class LocalBackend:
             disk_bytes=settings.kv_disk_mb * _MIB if settings.keeps_sessions() else 0,
             self_check=settings.self_check,
         )
-        return LoadedModel(info, chat, ConstraintCompiler(model), Engine(model, options))
+        compiler = ConstraintCompiler(model)
+        if TURNS.is_idle:  # else the streams of other models would stand still meanwhile
+            compiler.make_tables()
+        engine = Engine(model, options)
+        info = replace(info, context_tokens=engine.context_tokens)
+        return LoadedModel(info, chat, compiler, engine)
+
+    def _load_embedder(self, resolved: ResolvedModel, header: ModelHeader, threads: int) -> LoadedEmbedder:
+        settings = self._settings
+        if settings.lora:
+            raise SettingsError(f"{resolved.path.name} makes vectors or ranks, and has no adapters. Leave lora out.")
+        longest = longest_text(header, self._wanted)
+        if not uses_gpu(settings.gpu_layers):  # whose memory is not known here
+            longest, need = longest_that_fits(resolved.path, header, longest, self._room.most)
+            self._room.reserve(need.total, self._show_waiting)
+        self._model = model = self._load_file(resolved.path)
+        options = EmbedderOptions(
+            longest=longest,
+            requests=settings.parallel,
+            queue_limit=settings.queue_limit,
+            threads=threads,
+            step_seconds=settings.step_ms / 1e3,
+        )
+        return LoadedEmbedder(describe(model, resolved), model, Embedder(model, options))
 
     def _chat(self, model: Model, template: str | None) -> Chat:
         """How it talks.
@@ -272,7 +325,7 @@ class LocalBackend:
         """The operator's number of tokens of context; it was chosen for the model that was asked for."""
         return None if self._notice else self._settings.context_tokens
 
-    def _reserve_for(self, path: Path) -> int:
+    def _reserve_for(self, path: Path, header: ModelHeader) -> int:
         """Has room made for a model.
 
         Returns:
@@ -281,7 +334,7 @@ class LocalBackend:
         Raises:
             ModelError: There is none, whoever leaves; the message says what would fit.
         """
-        settings, header = self._settings, read_model_header(path)
+        settings = self._settings
         slots = settings.parallel
         footprint = footprint_of(path, header, kv_type=settings.kv_type, prepares=settings.prepare == "auto")
         context = context_of(header, self._wanted)

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
 from typing import Any, Literal
 
 from llm_core.backends.backend import Backend, LoadStatus
 from llm_core.engine.facts import EngineStats
+from llm_core.errors import ModelError
+from llm_core.models.header import read_model_header
 from llm_core.models.info import ModelInfo
+from llm_core.models.resolve import find
 from llm_core.models.served import ServedModel
+from llm_core.models.source import parse_source
 from llm_core.settings import Settings
+from llm_core.task import Task
 
 ModelState = Literal["absent", "loading", "ready", "failed"]
 _STATES: dict[str, ModelState] = {
@@ -35,6 +43,8 @@ class Member:
         replies: Those that it makes now.
         waiting: Requests that wait for it to be loaded.
         is_leaving: It takes no more, and is unloaded when they have ended.
+        failed_at: When it could not be loaded, as `last_used`; None where it could, or only other settings would help.
+        comes_back: What those wait for who want it again when it has left; None where nobody does.
         last_used: When it was last asked for, in seconds of `time.monotonic`.
     """
 
@@ -46,6 +56,8 @@ class Member:
     replies: int = 0
     waiting: int = 0
     is_leaving: bool = False
+    failed_at: float | None = None
+    comes_back: Future[ModelInfo] | None = None
     last_used: float = field(default_factory=time.monotonic)
 
     @property
@@ -64,6 +76,17 @@ class Member:
             return "absent"
         return _STATES[self.backend.status().state]
 
+    @property
+    def task(self) -> Task | None:
+        """What it is for; None where that is not known: an engine elsewhere may not say, and a file may not be here."""
+        if self.info is not None or self.served.server_url is not None:
+            return self.info.task if self.info is not None else None
+        try:
+            path = find(parse_source(self.served.source)).path
+            return _task_of(path, path.stat().st_mtime_ns)
+        except (ModelError, OSError):
+            return None
+
     def stats(self) -> EngineStats | None:
         """A look at its engine; None where there is none."""
         return self.backend.stats() if self.backend is not None else None
@@ -75,3 +98,8 @@ class Member:
         if self.info is not None:
             return LoadStatus("ready", 1.0, f"{self.name} is loaded when it is asked.")
         return LoadStatus("idle", 0.0, "The model is not loaded yet.")
+
+
+@lru_cache(maxsize=256)
+def _task_of(path: Path, _changed: int) -> Task:
+    return read_model_header(path).task

@@ -11,34 +11,41 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from dataclasses import astuple, replace
 from typing import Any
 
-from llm_core.backends.backend import Backend, LoadStatus, Submission
+from llm_core.backends.backend import Backend, Computing, LoadStatus, Submission
 from llm_core.backends.counted import Counted, Named
 from llm_core.backends.member import Member
+from llm_core.backends.registry import Registry
 from llm_core.backends.room import Room
+from llm_core.backends.shared_memory import SharedMemory
+from llm_core.backends.vocabulary import Vocabulary
 from llm_core.backends.waiting import WaitingSubmission
+from llm_core.completion_request import AnyRequest
+from llm_core.embedding import VectorRequest
 from llm_core.engine.facts import EngineStats
 from llm_core.engine.kv.state_path import remove_states_of
-from llm_core.errors import EngineClosed, ModelError, ModelNotFound, QueueFull
-from llm_core.memory import free_memory, memory_limit
+from llm_core.errors import EngineClosed, LLMError, ModelError, QueueFull
+from llm_core.memory import memory_limit
 from llm_core.models.info import ModelInfo
 from llm_core.models.served import ServedModel
-from llm_core.models.source import BundledModel
 from llm_core.reading import Sink
 from llm_core.request import ChatRequest
 from llm_core.settings import Settings
+from llm_core.task import Task
 
 log = logging.getLogger(__name__)
 
 _MIB = 1024 * 1024
 _LONGEST_LOOK_SECONDS = 30.0
+_RETRY_SECONDS = 30.0  # after which a model that could not be loaded is tried again, when somebody asks for it
 MakeBackend = Callable[[Settings, Room], Backend[Any]]
+_Begin = Callable[[Backend[Any], Sink[Any]], Submission[Any]]
 
 
-class Pool:
+class Pool(Registry):
     """All models that are served. A `llm_core.backends.backend.Backend`.
 
     Args:
@@ -48,80 +55,23 @@ class Pool:
 
     Attributes:
         limit: Bytes of memory that all loaded ones may have together.
-        look_further: Finds a model that is not served yet by its name.
     """
 
     def __init__(self, served: Sequence[ServedModel], settings: Settings, make: MakeBackend) -> None:
-        self._settings, self._make = settings, make
+        super().__init__(served, settings)
+        self._make = make
         self.limit = settings.memory_mb * _MIB if settings.memory_mb else memory_limit()
-        self._changed = threading.Condition()
-        self._loading = threading.Lock()
-        self._members = [Member(each, each.settings(settings)) for each in served]
-        self._answers_to_all = len(self._members) == 1
+        self._memory = SharedMemory(self.limit, self._changed, lambda: self.members, self._unload)
         self._closed, self._over = False, threading.Event()
         if settings.model_idle_minutes:
             threading.Thread(target=self._watch_idle, name="llm-idle", daemon=True).start()
-        self.look_further: Callable[[str], ServedModel | None] = lambda _name: None
 
     @classmethod
     def of(cls, backend: Backend[Any], settings: Settings) -> Pool:
         """A pool of one model, whose backend is there already."""
         pool = cls([ServedModel(source=settings.model)], settings, lambda _settings, _room: backend)
-        pool._members[0].backend, pool._members[0].settings = backend, settings
+        pool.default.backend, pool.default.settings = backend, settings
         return pool
-
-    # ── which ────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-    @property
-    def members(self) -> tuple[Member, ...]:
-        """All models, the default one first."""
-        return tuple(self._members)
-
-    def member(self, name: str = "") -> Member:
-        """A model by its name or an alias; without one the default. The one that the operator has named answers to any
-        name.
-
-        Raises:
-            ModelNotFound: There is none of that name; the message has those that there are.
-        """
-        members = self._members
-        if not name:
-            return self._stand_in() or members[0]
-        if found := self.find(name):
-            return found
-        if further := self.look_further(name):
-            return self.add(further)
-        if self._answers_to_all:
-            return members[0]
-        names = ", ".join(each.name for each in members)
-        raise ModelNotFound(f"The model {name[:200]!r} is not here. There is: {names}.")
-
-    def find(self, name: str) -> Member | None:
-        """The model of a name or an alias, where it is served; None of any other."""
-        return next((each for each in self._members if name in each.names), None)
-
-    def _stand_in(self) -> Member | None:
-        """The bundled model for as long as the default one is being fetched, where it may answer in its place."""
-        default = self._members[0]
-        if not self._settings.fallback or default.backend is None or default.status().state != "downloading":
-            return None
-        return self.add(ServedModel(source=str(BundledModel())))
-
-    def add(self, served: ServedModel) -> Member:
-        """Serves one more model from now on; the same one again is no other.
-
-        Raises:
-            ModelError: Another model has one of its names.
-        """
-        with self._changed:
-            for member in self._members:
-                if (member.served.source, member.served.server_url) == (served.source, served.server_url):
-                    return member
-                if taken := set(member.names) & set(served.names):
-                    raise ModelError(f"Another model has the name {min(taken)!r} already.")
-            member = Member(served, served.settings(self._settings))
-            self._members.append(member)
-        return member
 
     # ── the seam ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -132,14 +82,14 @@ class Pool:
             ModelNotFound: There is no model of that name.
             EngineClosed: The pool has been closed.
         """
-        member = self.member(name) if name else self._members[0]
+        member = self.member(name) if name else self.default
         with self._changed:
             if self._closed:
                 raise EngineClosed("The client has been closed.")
-            if member.is_leaving:  # it is asked for again when it has left
+            if member.is_leaving:  # who looks again and again asks when it has left; who waits has `loaded`
                 return Future()
             if member.backend is None:
-                member.backend = self._make(member.settings, _Share(self, member))
+                member.backend = self._make(member.settings, self._memory.share(member))
                 member.info = None
             backend = member.backend
         loaded = backend.start()
@@ -148,22 +98,39 @@ class Pool:
             loaded.add_done_callback(lambda done: self._know(member, done))
         return loaded
 
+    def loaded(self, name: str = "") -> Future[ModelInfo]:
+        """`start` for who waits for its end: a model that is leaving is loaded again when it has left.
+
+        Raises:
+            ModelNotFound: There is no model of that name.
+            EngineClosed: The pool has been closed.
+        """
+        member = self.member(name) if name else self.default
+        self._give_another_try(member)
+        with self._changed:
+            if not member.is_leaving:
+                return self.start(name)
+            if member.comes_back is None:
+                member.comes_back = Future()
+                member.comes_back.set_running_or_notify_cancel()  # no waiter's cancel is the others'
+            return member.comes_back
+
     def start_pinned(self) -> None:
         """Begins to load the default model, and those that are to stay loaded."""
-        for member in self._members:
-            if member is self._members[0] or member.served.pinned:
+        for member in self.members:
+            if member is self.default or member.served.pinned:
                 self.start(member.name)
 
     def info(self, name: str = "") -> ModelInfo | None:
-        """What a model is that has been loaded and has left; None of others: `start` says that."""
-        member = self.member(name) if name else self._members[0]
-        return member.info if member.backend is None else None
+        """What a model is that has been loaded and has left, or is leaving; None of others: `start` says that."""
+        member = self.member(name) if name else self.default
+        return member.info if member.backend is None or member.is_leaving else None
 
     def status(self, name: str = "") -> LoadStatus:
         """How far loading of a model is: of the default one, or that of a name."""
-        return (self.member(name) if name else self._members[0]).status()
+        return (self.member(name) if name else self.default).status()
 
-    def submit(self, request: ChatRequest, sink: Sink[Any]) -> Submission[Any]:
+    def submit(self, request: AnyRequest, sink: Sink[Any]) -> Submission[Any]:
         """Hands a request to its model, as soon as that is ready.
 
         Raises:
@@ -171,33 +138,62 @@ class Pool:
             LLMError: It is refused.
         """
         member = self.member(request.model)
-        submission = self._submit_to(member, request, sink)
+        return self._hand_in(member, ("chat",), lambda backend, to: backend.submit(request, to), sink, request.timeout)
+
+    def embed(self, request: VectorRequest, sink: Sink[Any]) -> Computing[Any]:
+        """The same with texts whose vectors, or whose ranks, are wanted.
+
+        Raises:
+            ModelNotFound: There is no model of that name.
+            LLMError: It is refused.
+        """
+        tasks = request.tasks
+        member = self.member_for(request.model, *tasks)
+        return self._hand_in(member, tasks, lambda backend, to: backend.embed(request, to), sink, request.timeout)
+
+    def _hand_in(
+        self, member: Member, tasks: tuple[Task, ...], begin: _Begin, sink: Sink[Any], timeout: float
+    ) -> Submission[Any]:
+        """Hands something to a model that is ready, or has it wait for it.
+
+        Args:
+            begin: Hands it to the model's backend.
+            timeout: Seconds that the model may take to be ready.
+        """
+
+        def submit() -> Submission[Any] | None:
+            return self._submit_to(member, tasks, begin, sink)
+
+        self._give_another_try(member)
+        submission = submit()
         if submission is None and (loaded := self.start(member.name)).done():
             loaded.result()  # what it failed with is told at once
-            submission = self._submit_to(member, request, sink)
+            submission = submit()
         if submission is not None:
             return submission
         self._count_waiting(member)
         return WaitingSubmission(
-            lambda: self.start(member.name),
-            member.status,
-            lambda: self._submit_to(member, request, sink),
-            sink,
-            request.timeout,
-            lambda: self._waits_no_more(member),
+            lambda: self.start(member.name), member.status, submit, sink, timeout, lambda: self._waits_no_more(member)
         )
 
     def count_tokens(self, request: ChatRequest) -> int:
-        member = self.member(request.model)
-        self.start(member.name).result()
+        return self._ready(request.model).count_tokens(request)
+
+    def vocabulary(self, model: str = "") -> Vocabulary:
+        return self._ready(model).vocabulary()
+
+    def _ready(self, name: str) -> Backend[Any]:
+        """The backend of a model, once that is loaded."""
+        member = self.member(name)
+        self.loaded(member.name).result()
         backend = member.backend
         if backend is None:
             raise ModelError(f"{member.name} has just been unloaded. Ask again.")
-        return backend.count_tokens(request)
+        return backend
 
     def stats(self) -> EngineStats | None:
         """A look at all engines together; None where there is none."""
-        seen = [stats for each in self._members if (stats := each.stats()) is not None]
+        seen = [stats for each in self.members if (stats := each.stats()) is not None]
         if len(seen) < 2:
             return seen[0] if seen else None
         return EngineStats(*(sum(numbers) for numbers in zip(*map(astuple, seen), strict=True)))
@@ -208,22 +204,23 @@ class Pool:
 
     def clear_cache(self) -> None:
         """Of all models that are ready."""
-        for member in self._members:
+        for member in self.members:
             if (backend := member.backend) is not None and member.state == "ready":
                 backend.clear_cache()
 
     def forget(self, owner: str, session: str) -> None:
         """With every model, also those that are not loaded: a session may have had several."""
         remove_states_of(self._settings.data_dir, owner, session)
-        for member in self._members:
+        for member in self.members:
             if (backend := member.backend) is not None:
                 backend.forget(owner, session)
 
     def close(self) -> None:
         with self._changed:
             self._closed = True
+            self._memory.close()
             self._over.set()
-            backends = [each.backend for each in self._members if each.backend is not None]
+            backends = [each.backend for each in self.members if each.backend is not None]
             self._changed.notify_all()
         for backend in backends:
             backend.close()
@@ -257,15 +254,22 @@ class Pool:
         """
         member = self.member(name)
         self._unload(member)
+        self._serve_no_more(member)
+
+    def _give_another_try(self, member: Member) -> None:
+        """Forgets that a model could not be loaded a while ago: the network, the file or the room may be there now."""
         with self._changed:
-            self._members = [each for each in self._members if each is not member or each is self._members[0]]
+            if member.failed_at is None or time.monotonic() - member.failed_at <= _RETRY_SECONDS:
+                return
+            member.failed_at = None  # one of those who ask at once
+        self._unload(member)
 
     def _watch_idle(self) -> None:
         """Unloads models that nobody has asked for in so long as the settings say."""
         seconds = self._settings.model_idle_minutes * 60
         while not self._over.wait(min(seconds / 4, _LONGEST_LOOK_SECONDS)):
             now = time.monotonic()
-            for member in self._members:
+            for member in self.members:
                 is_idle = member.state == "ready" and not member.replies and now - member.last_used > seconds
                 if is_idle and not member.served.pinned:
                     self._unload(member)
@@ -281,8 +285,18 @@ class Pool:
         log.info("%s is unloaded", member.name)
         backend.close()
         with self._changed:
-            member.backend, member.reserved, member.is_leaving = None, 0, False
+            member.backend, member.reserved, member.is_leaving, member.failed_at = None, 0, False, None
+            comes_back, member.comes_back = member.comes_back, None
             self._changed.notify_all()
+        if comes_back is not None:
+            self._bring_back(member, comes_back)
+
+    def _bring_back(self, member: Member, awaited: Future[ModelInfo]) -> None:
+        """Loads a model again for those who have waited until it had left."""
+        try:
+            self.loaded(member.name).add_done_callback(lambda done: _pass_on(done, awaited))
+        except LLMError as error:
+            awaited.set_exception(error)
 
     def _know(self, member: Member, loaded: Future[ModelInfo]) -> None:
         if loaded.exception() is None:
@@ -290,8 +304,11 @@ class Pool:
             member.info = replace(info, name=member.served.name) if member.served.name else info
             for name in member.backend.also_has() if member.backend is not None else ():
                 self._add_beside(member, name)
-        elif member.reserved:
-            self._release(member)
+            return
+        if member.failed_at is None and isinstance(loaded.exception(), ModelError):
+            member.failed_at = time.monotonic()
+        if member.reserved:
+            self._memory.release(member)
 
     def _add_beside(self, member: Member, name: str) -> None:
         """Serves another model of the engine that serves a model."""
@@ -299,18 +316,25 @@ class Pool:
         with suppress(ModelError):  # its name is another one's
             self.add(member.served.model_copy(update=own))
 
-    def _submit_to(self, member: Member, request: ChatRequest, sink: Sink[Any]) -> Submission[Any] | None:
-        """Hands a request to a model that is ready; None where it is not."""
+    def _submit_to(
+        self, member: Member, tasks: tuple[Task, ...], begin: _Begin, sink: Sink[Any]
+    ) -> Submission[Any] | None:
+        """Hands something to a model that is ready; None where it is not.
+
+        Raises:
+            InvalidRequest: The model is for something else, as has turned out.
+        """
         with self._changed:
             # An engine elsewhere that is down for a while is its backend's own business.
             if member.backend is None or member.is_leaving or member.info is None:
                 return None
+            self.check_task(member, *tasks)
             backend = member.backend
             member.replies += 1
             member.last_used = time.monotonic()
         counted = Counted(sink, lambda: self._ended(member))
         try:
-            return Named(backend.submit(request, counted), member)
+            return Named(begin(backend, counted), member)
         except BaseException:
             counted.end()
             raise
@@ -335,55 +359,9 @@ class Pool:
             member.last_used = time.monotonic()
             self._changed.notify_all()
 
-    # ── memory ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    @property
-    def left(self) -> int:
-        """Bytes that nobody has."""
-        return self.limit - sum(each.reserved for each in self._members)
-
-    def _reserve(self, member: Member, size: int, on_wait: Callable[[str], None]) -> None:
-        while True:
-            with self._changed:
-                if self._closed:
-                    raise EngineClosed("The client was closed while the model was loaded.")
-                if size <= self.left:
-                    member.reserved += size
-                    return
-                others = [each for each in self._members if each is not member and each.reserved]
-                leaving = [each for each in others if not each.served.pinned]
-                if size > self.left + sum(each.reserved for each in leaving):
-                    raise ModelError(f"There is no room for {member.name} any more. Try again.")
-                if any(each.is_leaving for each in leaving):
-                    self._changed.wait()
-                    continue
-                next_one = min(leaving, key=lambda each: (each.replies > 0, each.last_used))
-            on_wait(f"Waiting for the replies of {next_one.name}, which makes room.")
-            self._unload(next_one)
-
-    def _release(self, member: Member) -> None:
-        with self._changed:
-            member.reserved = 0
-            self._changed.notify_all()
-
-    def _most(self, member: Member) -> int:
-        others = [each for each in self._members if each is not member]
-        leaving = sum(each.reserved for each in others if not each.served.pinned)
-        return min(self.left + leaving, free_memory() + leaving)
-
-
-class _Share:
-    """One member's `Room`."""
-
-    def __init__(self, pool: Pool, member: Member) -> None:
-        self._pool, self._member = pool, member
-
-    def loading(self) -> AbstractContextManager[Any]:
-        return self._pool._loading
-
-    def reserve(self, size: int, on_wait: Callable[[str], None]) -> None:
-        self._pool._reserve(self._member, size, on_wait)
-
-    @property
-    def most(self) -> int:
-        return self._pool._most(self._member)
+def _pass_on(done: Future[ModelInfo], awaited: Future[ModelInfo]) -> None:
+    if (error := done.exception()) is not None:
+        awaited.set_exception(error)
+    else:
+        awaited.set_result(done.result())

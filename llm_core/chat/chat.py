@@ -102,6 +102,7 @@ class Chat:
             fitted.prompt.starts_in_reasoning,
             self.template.tool_format if tools else None,
             {tool.name for tool in tools},
+            goes_on=request.begun is not None,
         )
         visible = self._visible_with_tools if tools else self._visible
         new_tokens = sum(map(self.template.measure, said_now(request.messages)))

@@ -139,6 +139,10 @@ class SpecialTexts:
             return key, value
         return key if key in _KEYWORDS else self.hide(key), self.hide_value(value)
 
+    def shown(self, rendered: str) -> str:
+        """A rendered text for people, with what was hidden in it."""
+        return _STAND_IN.sub(lambda match: self._texts[int(match[1])], rendered).replace(_JOINT, "")
+
     def tokens(self, rendered: str) -> list[int]:
         """Tokens of a rendered text, without BOS: special where the template wrote it, plain where a message had it."""
         if _OPEN not in rendered and _JOINT not in rendered:

@@ -14,7 +14,7 @@ from llm_core.chat.template import Prompt
 from llm_core.conversation import said_now, split_turns
 from llm_core.errors import OVERFLOW_CODE, ContextOverflow
 from llm_core.messages import Message
-from llm_core.options import Overflow
+from llm_core.options import LEAVE_OUT_OLDEST, Overflow
 
 _HARDLY_ANYTHING = Message(role="user", content="-")
 
@@ -62,7 +62,7 @@ def fit(
     full = render(messages)
     if overflow == "error":
         if len(full.tokens) > limit_tokens:
-            advice = 'Shorten it, or let the oldest messages be left out (overflow: "drop_oldest").'
+            advice = f"Shorten it, or let the oldest messages be left out ({LEAVE_OUT_OLDEST})."
             raise _too_long("The conversation", full, limit_tokens, advice)
         return Fitted(full, 0)
     wanted_tokens = limit_tokens - reply_tokens

@@ -30,6 +30,10 @@ class ReplyParser:
         starts_in_reasoning: The prompt ended with the opener, so the reply begins inside the block.
         calls: How the model writes calls; None where it may call nothing: then everything in the answer is text.
         tools: Names of the tools that it may call.
+        goes_on: What comes goes on with a reply that was begun: all of it is told, the white space at its start too.
+
+    Attributes:
+        has_thought: The thinking has begun; it may have ended.
     """
 
     def __init__(
@@ -38,6 +42,8 @@ class ReplyParser:
         starts_in_reasoning: bool,
         calls: ToolFormat | None = None,
         tools: Collection[str] = (),
+        *,
+        goes_on: bool = False,
     ) -> None:
         self._closer = markers.closer
         self._after_opener: dict[str, Callable[[], bool]] = {markers.opener: self._reasoning_start}
@@ -45,11 +51,19 @@ class ReplyParser:
             self._after_opener[markers.answer_opener] = self._after_closer
         self._starts_in_reasoning = starts_in_reasoning
         self._state: Callable[[], bool] = self._start
+        if goes_on:
+            self._state = self._reasoning if starts_in_reasoning else self._content
         self._blank: list[str] = []  # whitespace before `_tail` that leaves only if text follows it, not a marker
         self._tail = ""
         self._logprobs = _HeldLogprobs()
         self._calls = CallParser(calls, tools, self._logprobs.release) if calls else None
         self._out: list[Delta] = []
+        self.has_thought = False
+
+    @property
+    def is_thinking(self) -> bool:
+        """Whether the thinking has begun, and not ended."""
+        return self._state in (self._reasoning_start, self._reasoning)
 
     @property
     def has_called(self) -> bool:
@@ -116,12 +130,14 @@ class ReplyParser:
 
     def _reasoning_start(self) -> bool:
         """Inside the block, before its first word."""
+        self.has_thought = True
         self._cut(len(self._tail) - len(self._tail.lstrip()))
         self._state = self._reasoning if self._tail else self._state
         return bool(self._tail)
 
     def _reasoning(self) -> bool:
         """Inside the block: the closer may follow."""
+        self.has_thought = True
         at = self._tail.find(self._closer)
         end = at if at >= 0 else len(self._tail) - overlap(self._tail, self._closer)
         body, self._tail = self._tail[:end], self._tail[end:]

@@ -14,6 +14,7 @@ from datetime import datetime
 from itertools import product
 from typing import Any
 
+from llm_core.chat.begun import is_in_thought, with_mark, with_open_thought, with_reply
 from llm_core.chat.dialect import FALLBACKS, Dialect, NoTools, SystemPlaces, place_system
 from llm_core.chat.escape import SpecialTexts
 from llm_core.chat.formats import reasoning_format
@@ -22,6 +23,7 @@ from llm_core.chat.tokenizer import Tokenizer
 from llm_core.chat.tool_formats import HERMES, tool_format
 from llm_core.chat.tool_prompt import in_words
 from llm_core.common_prefix import common_prefix
+from llm_core.conversation import begun_reply
 from llm_core.errors import InvalidRequest, ModelError
 from llm_core.messages import FunctionCall, Message, ToolCall
 from llm_core.tool_spec import ToolSpec
@@ -48,7 +50,7 @@ class Prompt:
         tokens: Token ids.
         shared_tokens: How many of the first ones are the operator's system prompt and the template's own text, the
             same for everyone who talks under that prompt.
-        starts_in_reasoning: The prompt ends with the opener of a reasoning block.
+        starts_in_reasoning: The prompt ends with the opener of a reasoning block, or in one that was begun.
     """
 
     tokens: tuple[int, ...]
@@ -139,7 +141,7 @@ class ChatTemplate:
         thinking: bool | None = None,
         shared_system: Collection[str] = (),
     ) -> Prompt:
-        """The prompt that asks for the next reply.
+        """The prompt that asks for the next reply, or for more of the one that the conversation ends with.
 
         Args:
             messages: The conversation, at least one message.
@@ -151,13 +153,50 @@ class ChatTemplate:
             InvalidRequest: The template refuses the conversation; the message has its words.
             ModelError: The template does what the sandbox forbids.
         """
-        text = self._text(messages, thinking, tools)
+        text, starts_in_reasoning = self._prompt(messages, thinking, tools)
         tokens = self._tokens(text)
         return Prompt(
             tokens=tokens,
             shared_tokens=self._count_shared(tokens, messages[0], thinking, shared_system),
-            starts_in_reasoning=text.rstrip().endswith(self.reasoning.opener),
+            starts_in_reasoning=starts_in_reasoning,
         )
+
+    def write(
+        self, messages: Sequence[Message], *, tools: Sequence[ToolSpec] = (), thinking: bool | None = None
+    ) -> str:
+        """The prompt as text, without BOS. Text of a message that reads like a control token is told apart no more."""
+        text = self._special.shown(self._prompt(messages, thinking, tools)[0])
+        return text.removeprefix(self._tokenizer.bos_text) if self._bos else text
+
+    def _prompt(
+        self, messages: Sequence[Message], thinking: bool | None, tools: Sequence[ToolSpec]
+    ) -> tuple[str, bool]:
+        """The rendered prompt, and whether it ends in the model's thinking."""
+        if (begun := begun_reply(messages)) is None:
+            text = self._text(messages, thinking, tools)
+            return text, self._opens_thought(text)
+        begun = with_open_thought(begun, self.reasoning)
+        return self._begun_text([*messages[:-1], begun], thinking, tools), is_in_thought(begun)
+
+    def _opens_thought(self, text: str) -> bool:
+        return text.rstrip().endswith(self.reasoning.opener)
+
+    def _begun_text(self, messages: Sequence[Message], thinking: bool | None, tools: Sequence[ToolSpec]) -> str:
+        """The conversation as the template writes it, up to the end of its last reply's text; where the template takes
+        no reply there, or leaves something out, the words in which it asks for one, and the text behind them."""
+        *before, last = messages
+        thought = self._special.hide(last.reasoning or "")
+        said = self._special.hide(last.content, is_reply=True)
+        try:
+            text = self._text([*before, with_mark(last, _NOBODYS_TEXT)], thinking, tools, asks=False)
+        except InvalidRequest:
+            text = ""
+        written, found, _ = text.rpartition(_NOBODYS_TEXT)
+        has_system = all(self._special.hide(each.content).strip() in text for each in before if each.role == "system")
+        if found and has_system and not (said and self._opens_thought(written.removesuffix(said))):
+            return written
+        asked = self._text(before or [Message(role="user", content="")], thinking, tools)
+        return with_reply(asked, thought, said, self.reasoning)
 
     def measure(self, message: Message) -> int:
         """About how many tokens a message has in a prompt, once another turn has come after it.
@@ -201,19 +240,25 @@ class ChatTemplate:
         messages: Sequence[Message],
         thinking: bool | None,
         tools: Sequence[ToolSpec] = (),
+        *,
+        asks: bool = True,
     ) -> str:
-        """The conversation as the template writes it, in another form where it refuses the one that was given."""
+        """The conversation as the template writes it, in another form where it refuses the one that was given.
+
+        Args:
+            asks: With the words that ask for a reply.
+        """
         if not self._knows_tools:
             messages = in_words(messages, tools)
         placed = place_system(messages, self._dialect.system)
         try:
-            return self._rendered(placed, self._dialect, thinking, tools)
+            return self._rendered(placed, self._dialect, thinking, tools, asks=asks)
         except InvalidRequest:
             for fallback in FALLBACKS:
                 if (adapted := fallback(placed)) == placed:
                     continue
                 try:
-                    return self._rendered(adapted, self._dialect, thinking, tools)
+                    return self._rendered(adapted, self._dialect, thinking, tools, asks=asks)
                 except InvalidRequest:
                     continue
             raise
@@ -224,13 +269,15 @@ class ChatTemplate:
         dialect: Dialect,
         thinking: bool | None = None,
         tools: Sequence[ToolSpec] = (),
+        *,
+        asks: bool = True,
     ) -> str:
         names = {call.id: call.name for message in messages for call in message.tool_calls or ()}
         shown_tools = [self._special.hide_tool(tool.as_openai()) for tool in tools] if self._knows_tools else []
         now = datetime.now()
         variables: dict[str, Any] = {
             "messages": [self._as_dict(message, dialect, names) for message in messages],
-            "add_generation_prompt": True,
+            "add_generation_prompt": asks,
             "bos_token": self._tokenizer.bos_text,
             "eos_token": self._tokenizer.eos_text,
             # Hugging Face always passes these two; templates ask whether they are none.

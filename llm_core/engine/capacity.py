@@ -35,8 +35,8 @@ def context_tokens(
     trained = model.context_train or wanted or DEFAULT_CONTEXT_TOKENS
     if wanted is not None and wanted > trained:
         raise SettingsError(
-            f"LLM_CONTEXT_TOKENS={wanted} is more than the {trained} tokens that {model.path.name} was trained for. "
-            f"Allowed: at most {trained}."
+            f"LLM_CONTEXT_TOKENS={wanted} (context_tokens in the file of LLM_MODELS) is more than the {trained} tokens "
+            f"that {model.path.name} was trained for. Allowed: at most {trained}."
         )
     tokens = wanted or min(DEFAULT_CONTEXT_TOKENS, trained)
     free = free_memory() if free_bytes is None else free_bytes

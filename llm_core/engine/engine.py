@@ -262,7 +262,7 @@ class Engine:
 
     def _finish(self, sequence: Sequence, reason: FinishReason) -> None:
         if rest := sequence.text.finish():
-            sequence.emit(Piece(rest))
+            sequence.emit(Piece(rest, generated=sequence.generated))
         self._release(sequence)
         sequence.emit(sequence.done(reason))
 

@@ -10,6 +10,11 @@ from llm_core.kv_type import KvType
 
 Drafts = Literal["off", "sure", "auto"]
 
+CALL_TOKENS = 512
+"""The most tokens of texts in one call where each text is computed whole, or more where one may be longer."""
+PART_TOKENS = 128
+"""The same where a text may be computed in parts."""
+
 
 @dataclass(frozen=True, slots=True)
 class EngineOptions:

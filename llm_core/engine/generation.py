@@ -53,7 +53,7 @@ def _take(model: Model, sequence: Sequence, token: int, logprobs: tuple[TokenLog
         request.constraint.accept(token)
     text = sequence.text.feed(model.token_bytes(token, special=token in request.visible_tokens))
     if text or logprobs:
-        sequence.emit(Piece(text, logprobs))
+        sequence.emit(Piece(text, logprobs, sequence.generated))
     if sequence.text.stopped or (request.constraint is not None and request.constraint.is_complete):
         return "stop"
     if sequence.generated >= request.max_tokens or sequence.length >= sequence.capacity:

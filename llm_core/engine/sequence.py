@@ -98,10 +98,15 @@ class GenerationRequest:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """The next piece of text, never empty unless it carries log probabilities."""
+    """The next piece of text, never empty unless it carries log probabilities.
+
+    Attributes:
+        generated: How many tokens the reply has up to here.
+    """
 
     text: str
     logprobs: tuple[TokenLogprob, ...] = ()
+    generated: int = 0
 
 
 EngineEvent = Queued | Piece | Done | LLMError

@@ -6,24 +6,40 @@ each wait for threads that do not run; in turns both get what the cores can do.
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+IDLE_SECONDS = 0.2
+
 
 class Turns:
-    """A lock that is handed on in the order in which it was asked for."""
+    """A lock that is handed on in the order in which it was asked for.
+
+    Attributes:
+        begun: How many turns have been given so far.
+    """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()  # guards the two that follow
+        self.begun = 0
+        self._lock = threading.Lock()  # guards what follows
         self._waiting: deque[threading.Event] = deque()
         self._interrupt: Callable[[], None] | None = None
+        self._ended_at = -math.inf
 
     @property
     def is_wanted(self) -> bool:
         """Whether another engine waits for its turn."""
         return bool(self._waiting)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no engine computes: a running one takes its next turn within milliseconds of the one before."""
+        with self._lock:
+            return self._interrupt is None and time.monotonic() - self._ended_at > IDLE_SECONDS
 
     @contextmanager
     def take(self, interrupt: Callable[[], None]) -> Iterator[None]:
@@ -43,6 +59,7 @@ class Turns:
             holder, mine = self._interrupt, threading.Event()
             if holder is None:
                 self._interrupt = interrupt
+                self.begun += 1
                 return
             self._waiting.append(mine)
             holder()
@@ -51,8 +68,10 @@ class Turns:
 
     def _end(self) -> None:
         with self._lock:
+            self._ended_at = time.monotonic()
             if self._waiting:
                 self._interrupt = _nobody
+                self.begun += 1  # here, as the thread that has it now may take a while to wake
                 self._waiting.popleft().set()
             else:
                 self._interrupt = None

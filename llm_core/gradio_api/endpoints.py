@@ -24,7 +24,7 @@ from llm_core.gradio_api.requests import (
     with_sentences_stream,
 )
 from llm_core.gradio_api.tools import tool_endpoints
-from llm_core.sessions.export import session_dict, summary_dict
+from llm_core.sessions.export import session_dict, summary_dict, version_dict
 
 
 def add_endpoints(client: LLMClient, admit: Admit) -> None:
@@ -88,12 +88,14 @@ def add_endpoints(client: LLMClient, admit: Admit) -> None:
         max_tokens: int = default_tokens,
         response_format: dict[str, Any] | None = None,
         model: str | None = None,
+        attachments: list[dict[str, Any]] | None = None,
     ) -> str:
         """The reply in a session, as it is made."""
         owner = admitted(request, admit)
         events = client.achat_session_stream(
             session_id,
             message,
+            attachments=attachments,
             temperature=temperature,
             max_tokens=max_tokens,
             response_format=response_format,
@@ -113,12 +115,14 @@ def add_endpoints(client: LLMClient, admit: Admit) -> None:
         max_tokens: int = default_tokens,
         response_format: dict[str, Any] | None = None,
         model: str | None = None,
+        attachments: list[dict[str, Any]] | None = None,
     ) -> str:
         """The whole reply in a session."""
         owner = admitted(request, admit)
         reply = await client.achat_session(
             session_id,
             message,
+            attachments=attachments,
             temperature=temperature,
             max_tokens=max_tokens,
             response_format=response_format,
@@ -135,6 +139,19 @@ def add_endpoints(client: LLMClient, admit: Admit) -> None:
         return messages
 
     @with_sentences
+    async def session_versions(session_id: str, stream_id: str, request: gr.Request) -> list[dict[str, Any]]:
+        """The turns that can stand at the place of one, the oldest first. A turn is named by its stream."""
+        owner = owner_of_call(request)
+        found = await asyncio.to_thread(client.sessions.versions, session_id, stream_id, owner=owner)
+        return [version_dict(turn) for turn in found]
+
+    @with_sentences
+    async def session_choose(session_id: str, stream_id: str, request: gr.Request) -> bool:
+        """Has a session go on with another version of a turn, and with what followed that."""
+        await asyncio.to_thread(client.sessions.choose, session_id, stream_id, owner=owner_of_call(request))
+        return True
+
+    @with_sentences
     async def session_delete(session_id: str, request: gr.Request) -> bool:
         """Forgets a session."""
         await asyncio.to_thread(client.sessions.delete, session_id, owner=owner_of_call(request))
@@ -142,7 +159,7 @@ def add_endpoints(client: LLMClient, admit: Admit) -> None:
 
     @with_sentences
     async def sessions(request: gr.Request) -> list[dict[str, Any]]:
-        """The caller's sessions, the one used last first."""
+        """The caller's sessions: pinned ones first, then the one used last."""
         found = await asyncio.to_thread(client.sessions.list, owner=owner_of_call(request))
         return [summary_dict(summary) for summary in found]
 
@@ -158,6 +175,8 @@ def add_endpoints(client: LLMClient, admit: Admit) -> None:
         session_chat_stream,
         session_chat,
         session_history,
+        session_versions,
+        session_choose,
         session_delete,
         sessions,
         *tool_endpoints(client, admit),

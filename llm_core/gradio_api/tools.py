@@ -11,9 +11,10 @@ from typing import Any
 import gradio as gr
 
 from llm_core.client import LLMClient
-from llm_core.events import CallBuilder, ChatEvent, ContentDelta, Done, FinishReason, ReasoningDelta, ToolCallDelta
+from llm_core.events import ChatEvent, Done, FinishReason
 from llm_core.gradio_api.paced import paced
 from llm_core.gradio_api.requests import HEARTBEAT_SECONDS, UPDATE_SECONDS, Admit, admitted, with_sentences_stream
+from llm_core.reply_builder import ReplyBuilder
 
 
 def tool_endpoints(client: LLMClient, admit: Admit) -> list[Callable[..., Any]]:
@@ -33,10 +34,13 @@ def tool_endpoints(client: LLMClient, admit: Admit) -> list[Callable[..., Any]]:
         temperature: float = default_temperature,
         max_tokens: int = default_tokens,
         model: str | None = None,
+        run_tools: bool | list[str] = False,
     ) -> dict[str, Any]:
-        """The reply to a conversation as it is made: {content, tool_calls, finish_reason}. You run what is called."""
+        """The reply to a conversation as it is made: {content, tool_calls, finish_reason}. You run what is called of
+        `tools`; what is called of `run_tools` the server runs."""
         owner = admitted(request, admit)
         options: dict[str, Any] = {"tools": tools, "tool_choice": tool_choice, "temperature": temperature}
+        options["run_tools"] = run_tools
         events = client.achat_stream(messages, max_tokens=max_tokens, model=model, owner=owner, **options)
         async with aclosing(_replies_so_far(events)) as replies:
             async for reply in replies:
@@ -53,10 +57,14 @@ def tool_endpoints(client: LLMClient, admit: Admit) -> list[Callable[..., Any]]:
         temperature: float = default_temperature,
         max_tokens: int = default_tokens,
         model: str | None = None,
+        run_tools: bool | list[str] = False,
+        approvals: list[dict[str, Any]] | None = None,
     ) -> dict[str, Any]:
-        """The same in a session: to a message, or to the results of the calls of its last reply."""
+        """The same in a session: to a message, or to the results of the calls of its last reply, and to decisions about
+        those that wait for one."""
         owner = admitted(request, admit)
         options: dict[str, Any] = {"tools": tools, "tool_choice": tool_choice, "temperature": temperature}
+        options |= {"run_tools": run_tools, "approvals": approvals}
         events = client.achat_session_stream(
             session_id, message, tool_results=tool_results, max_tokens=max_tokens, model=model, owner=owner, **options
         )
@@ -68,19 +76,16 @@ def tool_endpoints(client: LLMClient, admit: Admit) -> list[Callable[..., Any]]:
 
 
 async def _replies_so_far(events: AsyncGenerator[ChatEvent]) -> AsyncGenerator[dict[str, Any]]:
-    content, reasoning, calls = "", "", CallBuilder()
+    builder = ReplyBuilder()
     finish_reason: FinishReason | None = None
+    awaiting: list[str] = []
     async with aclosing(paced(events, interval=UPDATE_SECONDS, heartbeat=HEARTBEAT_SECONDS)) as groups:
         async for group in groups:
             for event in group:
-                match event:
-                    case ContentDelta(text=text):
-                        content += text
-                    case ReasoningDelta(text=text):
-                        reasoning += text
-                    case ToolCallDelta():
-                        calls.add(event)
-                    case Done():
-                        finish_reason = event.finish_reason
-            said = {"content": content, "tool_calls": [call.model_dump() for call in calls.calls()]}
-            yield said | ({"reasoning": reasoning} if reasoning else {}) | {"finish_reason": finish_reason}
+                builder.add(event)
+                if isinstance(event, Done):
+                    finish_reason, awaiting = event.finish_reason, [*event.awaiting_approval]
+            content, reasoning, calls = builder.so_far()
+            said: dict[str, Any] = {"content": content, "tool_calls": [call.model_dump() for call in calls]}
+            said |= ({"reasoning": reasoning} if reasoning else {}) | {"finish_reason": finish_reason}
+            yield said | ({"awaiting_approval": awaiting} if awaiting else {})

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 from fastapi import Depends, FastAPI, Request
 
+from llm_core.access.admins import check_admin
 from llm_core.access.gate import owner_of
 from llm_core.access.limits import CallerLimit
+from llm_core.backends.backend import LoadStatus
+from llm_core.backends.member import Member
 from llm_core.cancellation import Cancellation
 from llm_core.client import LLMClient
 from llm_core.errors import ModelLoading
@@ -40,6 +44,10 @@ async def _streams(request: Request) -> dict[str, tuple[str, Cancellation]]:
     return streams
 
 
+async def _may_administer(request: Request) -> None:
+    check_admin(request, request.app.state.client.settings)
+
+
 Client = Annotated[LLMClient, Depends(_client)]
 Owner = Annotated[str, Depends(_owner)]
 Streams = Annotated[dict[str, tuple[str, Cancellation]], Depends(_streams)]
@@ -47,6 +55,9 @@ Streams = Annotated[dict[str, tuple[str, Cancellation]], Depends(_streams)]
 
 ADMITTED = Depends(_admit)
 """For routes that ask the model: refuses a caller who has asked too often."""
+
+ADMIN = Depends(_may_administer)
+"""For routes that change the models: refuses who may not."""
 
 
 async def ready(client: LLMClient, model: str | None = None) -> None:
@@ -59,8 +70,18 @@ async def ready(client: LLMClient, model: str | None = None) -> None:
     """
     if client.models.member(model or "") is not client.models.members[0] or client.status().state == "ready":
         return
+    await _in_time(client.await_ready(), "The model", client.status)
+
+
+async def loaded_in_time(client: LLMClient, member: Member) -> None:
+    """Loads a model. Raises as `ready` does."""
+    loading = asyncio.wrap_future(client.models.loaded(member.name))
+    await _in_time(asyncio.shield(loading), member.name, member.status)
+
+
+async def _in_time(loading: Awaitable[object], name: str, status: Callable[[], LoadStatus]) -> None:
     try:
-        await asyncio.wait_for(client.await_ready(), PATIENCE_SECONDS)
+        await asyncio.wait_for(loading, PATIENCE_SECONDS)
     except TimeoutError:
-        said = f"The model is not ready yet. {client.status().message}"
+        said = f"{name} is not ready yet. {status().message}"
         raise ModelLoading(said, retry_after=PATIENCE_SECONDS) from None

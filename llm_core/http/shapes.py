@@ -9,8 +9,18 @@ from pydantic import JsonValue
 from llm_core.events import CacheMiss
 from llm_core.lora import MAX_ADAPTERS, MAX_SCALE
 from llm_core.lora import NAME_PATTERN as ADAPTER_NAME_PATTERN
-from llm_core.messages import MAX_CALLS, MAX_NAME_CHARS, MAX_TEXT_CHARS, UNREAD_FIELDS
+from llm_core.messages import (
+    MAX_ATTACHMENT_CHARS,
+    MAX_ATTACHMENTS,
+    MAX_CALLS,
+    MAX_FILE_NAME_CHARS,
+    MAX_NAME_CHARS,
+    MAX_TEXT_CHARS,
+    MEDIA_TYPE_PATTERN,
+    UNREAD_FIELDS,
+)
 from llm_core.request import MAX_LOGIT_BIASES
+from llm_core.sessions.exchange import MAX_REASON_CHARS
 from llm_core.tool_spec import MAX_DESCRIPTION_CHARS, TOOL_NAME_PATTERN
 
 Schema = dict[str, Any]
@@ -161,6 +171,7 @@ def _said(title: str, roles: list[str], fields: Schema, required: list[str]) -> 
         "reasoning_content": _or_null(_TEXT),
         "tool_calls": _or_null({"type": "array", "maxItems": 0}),
         "tool_call_id": _NULL,
+        "attachments": _or_null({"type": "array", "maxItems": 0}),
         **{name: {"description": "Not read"} for name in sorted(UNREAD_FIELDS)},
         "function_call": _NULL,
     }
@@ -173,6 +184,18 @@ def _said(title: str, roles: list[str], fields: Schema, required: list[str]) -> 
     }
 
 
+ATTACHMENT: Schema = {
+    "type": "object",
+    "title": "A file, as text",
+    "properties": {
+        "name": {"type": "string", "minLength": 1, "maxLength": MAX_FILE_NAME_CHARS},
+        "media_type": {"type": "string", "pattern": MEDIA_TYPE_PATTERN, "default": "text/plain"},
+        "text": {"type": "string", "minLength": 1, "maxLength": MAX_ATTACHMENT_CHARS},
+    },
+    "required": ["name", "text"],
+    "additionalProperties": False,
+}
+ATTACHMENTS: Schema = {"type": "array", "items": ATTACHMENT, "maxItems": MAX_ATTACHMENTS}
 _REPLY: Schema = {
     "content": _or_null(_CONTENT),
     "refusal": _or_null(_TEXT) | {"description": "Is the content where that is null"},
@@ -180,7 +203,8 @@ _REPLY: Schema = {
 _RESULT_MESSAGE = _said("The result of a call", ["tool"], _REPLY | {"tool_call_id": _CALL_ID}, ["tool_call_id"])
 MESSAGE: Schema = {
     "oneOf": [
-        _said("What is asked", ["system", "developer", "user"], {}, ["content"]),
+        _said("What is asked", ["system", "developer"], {}, ["content"]),
+        _said("What the user says", ["user"], {"attachments": _or_null(ATTACHMENTS)}, ["content"]),
         _said(
             "A reply",
             ["assistant"],
@@ -190,6 +214,17 @@ MESSAGE: Schema = {
         _RESULT_MESSAGE,
     ]
 }
+APPROVAL: Schema = {
+    "type": "object",
+    "title": "A decision about a call",
+    "properties": {
+        "tool_call_id": _CALL_ID,
+        "approve": {"type": "boolean", "description": "Whether it is made"},
+        "reason": {"type": "string", "maxLength": MAX_REASON_CHARS, "description": "Why not, for the model"},
+    },
+    "required": ["tool_call_id", "approve"],
+    "additionalProperties": False,
+}
 RESULT: Schema = _RESULT_MESSAGE | {"required": ["tool_call_id"]}
 OPENAI_MESSAGE: Schema = {
     "oneOf": [
@@ -198,12 +233,20 @@ OPENAI_MESSAGE: Schema = {
 }
 
 
-def either(one: str, other: str) -> list[dict[str, JsonValue]]:
-    """Of two fields the one or the other is there, and not null."""
-    return [
-        {"required": [here], "properties": {here: {"not": _NULL}, gone: _NULL}}
-        for here, gone in ((one, other), (other, one))
-    ]
+def either(one: str, *others: str) -> list[dict[str, JsonValue]]:
+    """Of fields the one, or some of the others, are there and not null."""
+    there: dict[str, JsonValue] = {"not": _NULL}
+    choices: list[dict[str, JsonValue]] = []
+    for place, field in enumerate((one, *others)):
+        gone = others if field == one else (one, *others[: place - 1])
+        properties: dict[str, JsonValue] = {**dict.fromkeys(gone, _NULL), field: there}
+        choices.append({"required": [field], "properties": properties})
+    return choices
+
+
+def there(field: str) -> dict[str, JsonValue]:
+    """A field is there, and not null."""
+    return {"required": [field], "properties": {field: {"not": _NULL}}}
 
 
 # ── events ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -227,7 +270,13 @@ def _figures(names: str, figure: Schema) -> Schema:
 
 
 _STRING: Schema = {"type": "string"}
-_USAGE = _figures("prompt_tokens cached_tokens completion_tokens draft_tokens accepted_tokens", _COUNT)
+
+
+def _strings(*names: str) -> Schema:
+    return {"type": "object", "properties": dict.fromkeys(names, _STRING), "required": [*names]}
+
+
+_USAGE = _figures("prompt_tokens cached_tokens completion_tokens draft_tokens accepted_tokens reasoning_tokens", _COUNT)
 _USAGE["properties"] |= {"cache_miss": {"enum": [*get_args(CacheMiss), None]}}
 EVENT: Schema = {
     "anyOf": [
@@ -235,6 +284,9 @@ EVENT: Schema = {
         _event(content=_STRING),
         _event(reasoning=_STRING),
         _event(tool_calls=_pieces()),
+        _event(tool_started=_strings("tool_call_id", "name", "server")),
+        _event(tool_approval=_strings("tool_call_id", "name", "arguments", "server")),
+        _event(tool_result=_strings("tool_call_id", "name", "content")),
         _event(
             done={"const": True},
             finish_reason={"enum": ["stop", "length", "tool_calls", "cancelled", "timeout"]},
@@ -256,6 +308,9 @@ CHUNK: Schema = {
         _event(error={"type": "object"}),
     ]
 }
+
+
+OBJECT: Schema = {"application/json": {"schema": {"type": "object"}}}
 
 
 def event_stream(data: Schema, example: str, *, numbered: bool) -> Schema:

@@ -14,15 +14,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llm_core.errors import ModelError
-from llm_core.models.size import size_on_disk, size_text
+from llm_core.models.size import size_on_disk
 from llm_core.terminal import printable
+from llm_core.texts.told import size_text
 
 if TYPE_CHECKING:
+    from llm_core.models.header import ModelHeader
     from llm_core.models.here import MemoryFit, ModelHere, Wish
     from llm_core.models.info import ModelInfo
     from llm_core.models.search import FoundRepo
     from llm_core.models.source import ModelSource, ResolvedModel
     from llm_core.settings import Settings
+    from llm_core.task import Task
 
 _SPEC_HELP = "bundled, the path of a .gguf file, or hf:OWNER/REPO[:FILE-OR-GLOB][@REVISION]"
 _FIT_WORDS = {"fits": "fits", "tight": "tight", "too_large": "too large"}
@@ -111,7 +114,7 @@ def _list(options: argparse.Namespace) -> None:
     if options.json:
         _print_json([_json_row(model, is_chosen=model.resolved.path in chosen_paths) for model in here])
         return
-    rows = [("", "MODEL", "SIZE", "FIT", "LICENCE")]
+    rows = [("", "MODEL", "SIZE", "FIT", "TASK", "LICENCE")]
     rows += [("*" if model.resolved.path in chosen_paths else "", *_row(model)) for model in here]
     _print_table(rows)
     print(printable(f"* is {'LLM_MODELS' if settings.models else 'LLM_MODEL'}: {', '.join(map(str, chosen))}"))
@@ -129,11 +132,11 @@ def _path_of(source: ModelSource, whose: str) -> Path | None:
         return None
 
 
-def _row(model: ModelHere) -> tuple[str, str, str, str]:
+def _row(model: ModelHere) -> tuple[str, str, str, str, str]:
     source, size = str(model.resolved.source), size_text(size_on_disk(model.resolved.path))
     if model.problem is not None or model.info is None or model.memory is None:
-        return source, size, "", f"cannot be used: {model.problem}"
-    return source, size, _FIT_WORDS[model.memory.fit], model.info.license or "not stated"
+        return source, size, "", "", f"cannot be used: {model.problem}"
+    return source, size, _FIT_WORDS[model.memory.fit], model.info.task or "", model.info.license or "not stated"
 
 
 def _json_row(model: ModelHere, *, is_chosen: bool) -> dict[str, Any]:
@@ -317,6 +320,7 @@ def _info(options: argparse.Namespace) -> None:
     _print_table(
         [
             ("name", info.name),
+            ("task", str(info.task)),
             ("source", info.source),
             ("file", str(info.path)),
             *([("commit", info.revision)] if info.revision else []),
@@ -326,17 +330,26 @@ def _info(options: argparse.Namespace) -> None:
             ("parameters", f"{info.parameters / 1e6:,.1f} million" if info.parameters else "unknown"),
             ("size", size_text(info.size_bytes)),
             ("context", f"trained for {info.context_train} tokens" if info.context_train else "unknown"),
-            ("memory", _memory_text(memory, wish)),
+            ("memory", _memory_text(memory, wish, info.task)),
             ("licence", info.license or "not stated"),
-            ("chat template", "yes" if info.has_chat_template else "no"),
-            ("thinking", "can be switched" if info.can_switch_thinking else "no switch"),
-            ("tools", "in its template" if header.has_tools else "not in its template"),
+            *(_of_chat(info, header) if info.task == "chat" else ()),
         ]
     )
 
 
-def _memory_text(memory: MemoryFit, wish: Wish) -> str:
+def _of_chat(info: ModelInfo, header: ModelHeader) -> list[tuple[str, str]]:
+    return [
+        ("chat template", "yes" if info.has_chat_template else "no"),
+        ("thinking", "can be switched" if info.can_switch_thinking else "no switch"),
+        ("tools", "in its template" if header.has_tools else "not in its template"),
+    ]
+
+
+def _memory_text(memory: MemoryFit, wish: Wish, task: Task | None) -> str:
     need = memory.need
+    if task != "chat":
+        what = f"{size_text(need.total)} for texts of {memory.context} tokens (weights {size_text(need.weights)})"
+        return f"{what}: {_FIT_WORDS[memory.fit]}, of {size_text(wish.bound)}"
     return (
         f"{size_text(need.total)} for {_replies(memory.slots)} of {memory.context} tokens (weights "
         f"{size_text(need.weights)}, keys and values {size_text(need.kv)}): {_FIT_WORDS[memory.fit]}, "

@@ -6,16 +6,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from llm_core.engine.facts import CALL_TOKENS, PART_TOKENS
 from llm_core.engine.fast_form import copy_bytes
+from llm_core.errors import ModelError
 from llm_core.kv_type import KvType
 from llm_core.models.header import ModelHeader
-from llm_core.models.size import size_on_disk, size_text
+from llm_core.models.size import size_on_disk
 from llm_core.settings import DEFAULT_CONTEXT_TOKENS
+from llm_core.task import reads_in_parts
+from llm_core.texts.told import size_text
 
 Fit = Literal["fits", "tight", "too_large"]
 
 TIGHT_FROM = 0.85  # of the bound: what remains is for the process itself, the host's KV memory and others
 LEAST_CONTEXT = 256
+DEFAULT_TEXT_TOKENS = 2048
+"""The most tokens of a text whose vector is made, unless the operator says otherwise."""
 _STEP = 256
 
 # What llama.cpp allocates beside weights and KV memory, in numbers of four bytes, as it logs when a context is made
@@ -99,6 +105,51 @@ class Footprint:
     @property
     def _of_batch(self) -> int:
         return _NUMBER * _AT_A_TIME * _ROWS * self.embedding_length
+
+
+def need_of_vectors(path: Path, header: ModelHeader, longest: int) -> Need:
+    """What a model needs that makes vectors, or ranks.
+
+    Args:
+        longest: The most tokens of a text.
+    """
+    in_parts = reads_in_parts(header.pooling, is_causal=header.is_causal)
+    batch = PART_TOKENS if in_parts else max(CALL_TOKENS, longest)
+    kv = header.kv_bytes_per_token() * (longest + batch) if header.is_causal else 0
+    # llama.cpp keeps room for the likelihoods of all tokens, though nobody asks for them, and with flash attention, as
+    # here, none for how much each token looks at each other one.
+    rows = header.vocab_size + _ROWS * header.embedding_length + _MASKS * batch
+    return Need(size_on_disk(path), kv, _NUMBER * batch * rows)
+
+
+def longest_that_fits(path: Path, header: ModelHeader, longest: int, bound: int) -> tuple[int, Need]:
+    """The most tokens of a text with which such a model fits, and what it needs then.
+
+    Args:
+        longest: No more than this.
+        bound: Bytes of memory.
+
+    Raises:
+        ModelError: Not even short texts fit.
+    """
+    need = need_of_vectors(path, header, longest)
+    while need.total > bound:
+        if longest <= LEAST_CONTEXT:
+            said = f"{path.name} needs {size_text(need.total)} of memory, and {size_text(bound)} are there."
+            raise ModelError(f"{said} Choose a smaller model.")
+        longest = max(LEAST_CONTEXT, longest // 2)
+        need = need_of_vectors(path, header, longest)
+    return longest, need
+
+
+def longest_text(header: ModelHeader, wanted: int | None) -> int:
+    """Tokens of a text that such a model takes where memory is no question.
+
+    Args:
+        wanted: What the operator asked for; None: the default.
+    """
+    tokens = wanted or DEFAULT_TEXT_TOKENS
+    return min(tokens, header.context_train or tokens)
 
 
 def why_too_large(name: str, footprint: Footprint, bound: int, *, context: int, slots: int) -> str:

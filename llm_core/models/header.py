@@ -11,6 +11,7 @@ from llm_core.errors import ModelError
 from llm_core.gguf import GgufHeader, read_header
 from llm_core.kv_type import BLOCK, BLOCK_BYTES, KvType
 from llm_core.models.choice import parts_of
+from llm_core.task import MEAN, Task, task_of
 
 _TOOLS = re.compile(r"\btools\b")
 _MAX_LAYERS = 4096
@@ -36,7 +37,8 @@ class ModelHeader:
         window: How many tokens back some layers look (sliding window); 0 where all look at all.
         parts: Number of files.
         kind: What the file is: `model`, or a companion of one, such as `adapter` or `mmproj`.
-        is_causal: Whether it goes on with a text; an embedding model does not.
+        pooling: How tokens' vectors become that of a text, in llama.cpp's numbers; 0 where the model writes.
+        is_causal: Whether a token looks only at those before it.
     """
 
     metadata: Mapping[str, str]
@@ -54,6 +56,7 @@ class ModelHeader:
     window: int
     parts: int
     kind: str
+    pooling: int
     is_causal: bool
 
     @property
@@ -71,11 +74,14 @@ class ModelHeader:
         """Nothing; llama.cpp has its own words for a model once it is loaded."""
         return ""
 
-    def why_not_a_chat_model(self) -> str | None:
+    @property
+    def task(self) -> Task:
+        """What it is for."""
+        return task_of(self.pooling)
+
+    def why_no_model(self) -> str | None:
         """What speaks against loading it, in a sentence; None where nothing does, as far as a header tells."""
-        if self.kind != "model":
-            return f"It is no model but a companion of one: {self.kind[:40]}."
-        return None if self.is_causal else "It is an embedding model: it turns text into vectors and cannot write."
+        return None if self.kind == "model" else f"It is no model but a companion of one: {self.kind[:40]}."
 
     @property
     def can_switch_thinking(self) -> bool:
@@ -111,6 +117,8 @@ def read_model_header(path: Path) -> ModelHeader:
     width = embedding // (heads or 1)
     key = values.number("attention.key_length", width)
     template = first.values.get("tokenizer.chat_template")
+    is_causal = first.values.get(f"{values.architecture}.attention.causal", True) is not False
+    pooling = values.number("pooling_type")
     return ModelHeader(
         metadata={key: str(value) for key, value in first.values.items() if key.startswith("general.")},
         architecture=values.architecture,
@@ -127,8 +135,8 @@ def read_model_header(path: Path) -> ModelHeader:
         window=values.number("attention.sliding_window"),
         parts=1 + len(others),
         kind=str(first.values.get("general.type", "model")),
-        is_causal=first.values.get(f"{values.architecture}.attention.causal", True) is not False
-        and values.number("pooling_type") == 0,
+        pooling=pooling if pooling or is_causal else MEAN,
+        is_causal=is_causal,
     )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from llm_core.errors import ModelError
 from llm_core.kv_type import KvType
 from llm_core.memory import free_memory
-from llm_core.models.fit import Fit, Need, context_of, fit, footprint_of
+from llm_core.models.fit import Fit, Need, context_of, fit, footprint_of, longest_text, need_of_vectors
 from llm_core.models.folder import models_below
 from llm_core.models.header import ModelHeader, read_model_header
 from llm_core.models.info import ModelInfo, describe
@@ -54,7 +54,7 @@ class MemoryFit:
     """How a model fits.
 
     Attributes:
-        context: Tokens of context that `need` is for.
+        context: Tokens of context that `need` is for; of a model that makes vectors, or ranks, those of a text.
         slots: Replies at a time that it is for.
         need: Bytes of memory.
         fit: Whether they are there.
@@ -100,11 +100,15 @@ def look_at(resolved: ResolvedModel, wish: Wish) -> ModelHere:
         info = describe(header, resolved)
     except (ModelError, OSError) as error:
         return ModelHere(resolved, None, None, getattr(error, "message", str(error)))
-    return ModelHere(resolved, info, memory_fit(resolved.path, header, wish), header.why_not_a_chat_model())
+    return ModelHere(resolved, info, memory_fit(resolved.path, header, wish), header.why_no_model())
 
 
 def memory_fit(path: Path, header: ModelHeader, wish: Wish) -> MemoryFit:
     """How a model fits that is on this machine."""
+    if header.task != "chat":
+        longest = longest_text(header, wish.context)
+        need = need_of_vectors(path, header, longest)
+        return MemoryFit(longest, 1, need, fit(need, wish.bound))
     context = context_of(header, wish.context)
     footprint = footprint_of(path, header, kv_type=wish.kv_type, prepares=wish.prepares)
     need = footprint.need(context=context, slots=wish.slots)

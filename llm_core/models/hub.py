@@ -20,8 +20,8 @@ from llm_core.models.damage import hash_of, is_damaged, remove
 from llm_core.models.hub_errors import FAILURES, download_sentence, is_unreachable
 from llm_core.models.progress import DownloadProgress, OnProgress
 from llm_core.models.resume import Blob
-from llm_core.models.size import size_text
 from llm_core.models.source import HubModel, ResolvedModel
+from llm_core.texts.told import size_text
 
 log = logging.getLogger(__name__)
 

@@ -11,6 +11,7 @@ from llm_core.models.choice import plain_name
 from llm_core.models.quantization import quantization_in, quantization_of, without_quantization
 from llm_core.models.size import size_on_disk
 from llm_core.models.source import ResolvedModel
+from llm_core.task import Task
 
 # Names of files that say nothing about the model in them.
 _NAMELESS = frozenset({"model", "ggml-model", "gguf-model", "ggml", "gguf"})
@@ -37,6 +38,8 @@ class ModelInfo:
         can_switch_thinking: Whether its template can switch thinking on and off.
         computed_as: The form of a copy that is computed with on this machine in place of the file, such as `Q8_0`;
             None where it is the file itself.
+        task: What it is for; None where an engine elsewhere does not say.
+        context_tokens: Tokens that a request may have here, prompt and reply; 0 where that is not known.
     """
 
     name: str
@@ -52,6 +55,8 @@ class ModelInfo:
     has_chat_template: bool
     can_switch_thinking: bool
     computed_as: str | None = None
+    task: Task | None = None
+    context_tokens: int = 0
 
 
 class Described(Protocol):
@@ -67,6 +72,8 @@ class Described(Protocol):
     def parameters(self) -> int: ...
     @property
     def context_train(self) -> int: ...
+    @property
+    def task(self) -> Task: ...
 
 
 def describe(model: Described, resolved: ResolvedModel, chat_template: str | None = None) -> ModelInfo:
@@ -88,6 +95,7 @@ def describe(model: Described, resolved: ResolvedModel, chat_template: str | Non
         license=_license(model.metadata, resolved.license),
         has_chat_template=bool(template),
         can_switch_thinking="enable_thinking" in template,
+        task=model.task,
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from llm_core.models.size import size_text
+from llm_core.texts.told import size_text
 
 OnProgress = Callable[[float, str], None]
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
-from llm_core.complaints import Complaint
 from llm_core.errors import ModelError, SettingsError
 from llm_core.kv_type import KvType
 from llm_core.lora import Adapters
@@ -19,7 +17,7 @@ from llm_core.models.quantization import without_quantization
 from llm_core.models.source import BundledModel, FileModel, HubModel, ModelSource, parse_source
 from llm_core.request import MaxTokens, Temperature, TopP
 from llm_core.settings import Biases, ContextTokens, Engines, GpuLayers, Settings, Slots
-from llm_core.yaml_file import read_yaml
+from llm_core.yaml_file import check, line_of, read_yaml
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,99}$"
 BUNDLED_NAME = "SmolLM2-135M-Instruct"
@@ -168,34 +166,11 @@ def _read(path: Path) -> list[ServedModel]:
 
 
 def _model(place: str, root: yaml.Node | None, number: int, fields: Any) -> ServedModel:
+    model = check(ServedModel, fields, root, ("models", number), place, "a model")
     try:
-        model = ServedModel.model_validate(fields)
         if model.server_url is None:
             parse_source(model.source)
-        return model
     except ModelError as error:
-        line = _line(root, ("models", number, "source"))
+        line = line_of(root, ("models", number, "source"))
         raise SettingsError(f"{place}, line {line}: {error.message}") from None
-    except ValidationError as error:
-        complaint = Complaint.of(error.errors(include_url=False)[0])
-        line = _line(root, ("models", number, *complaint.path))
-        field = complaint.field() or "a model"
-        allowed = f" Allowed: {', '.join(ServedModel.model_fields)}." if "no such field" in complaint.text else ""
-        raise SettingsError(f"{place}, line {line}: {field}: {complaint.reason}.{allowed}") from None
-
-
-def _line(root: yaml.Node | None, path: tuple[str | int, ...]) -> int:
-    """The line of what a path leads to, or of the last on its way that is there; from 1."""
-    line, node = 0, root
-    for step in path:
-        line, node = next(_below(node, step), (line, None))
-        if node is None:
-            break
-    return line + 1
-
-
-def _below(node: yaml.Node | None, step: str | int) -> Iterator[tuple[int, yaml.Node]]:
-    if isinstance(node, yaml.MappingNode):
-        yield from ((key.start_mark.line, value) for key, value in node.value if key.value == step)
-    elif isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
-        yield node.value[step].start_mark.line, node.value[step]
+    return model

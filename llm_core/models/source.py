@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from llm_core.errors import ModelError
@@ -122,6 +123,19 @@ def parse_source(spec: str) -> ModelSource:
     if "\0" in spec:
         raise ModelError(f"{spec!r} cannot be a path: it has a NUL character. {FORMS}")
     return FileModel(_expand(spec))
+
+
+def means(wanted: str, spec: str) -> bool:
+    """Whether a model of the Hub that is wanted, its file maybe a pattern, is the one of another spec."""
+    if wanted == spec:
+        return True
+    try:
+        one, other = parse_source(wanted), parse_source(spec)
+    except ModelError:
+        return False
+    if not isinstance(one, HubModel) or not isinstance(other, HubModel) or one.repo != other.repo:
+        return False
+    return one.file is None or fnmatchcase(other.file or "", one.file)
 
 
 def _expand(spec: str) -> Path:

@@ -12,6 +12,9 @@ def __getattr__(name: str) -> object:
     # On demand: `python -m llm_core --help` imports this package and should not wait for what a client needs.
     if name != "MQTTChatClient":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from llm_core.mqtt.client.client import MQTTChatClient
+    from llm_core.extras import needs
+
+    with needs("mqtt", "MQTTChatClient"):
+        from llm_core.mqtt.client.client import MQTTChatClient
 
     return MQTTChatClient

@@ -24,7 +24,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from llm_core.broker import BrokerUrl
-from llm_core.mqtt.packets import Incoming, Outgoing, TLSFiles, mqtt_properties
+from llm_core.mqtt.packets import TOO_LARGE, Incoming, Outgoing, TLSFiles, mqtt_properties
 
 log = logging.getLogger(__name__)
 
@@ -117,6 +117,9 @@ class Connection:
     def _send(self) -> None:
         while self._paho is not None and self._waiting and len(self._sent) < self._window:
             message = self._waiting.popleft()
+            if message.most_bytes > self.largest_packet:  # the broker would end each connection over it
+                self._settle(message, TOO_LARGE)
+                continue
             info = self._paho.publish(message.topic, message.payload, 1, message.retain, message.properties())
             self._sent[info.mid] = message
 
@@ -300,6 +303,9 @@ class Connection:
     def _acknowledged(self, mid: int, reason: int) -> None:
         message = self._sent.pop(mid, None)
         self._send()
+        self._settle(message, reason)
+
+    def _settle(self, message: Outgoing | None, reason: int) -> None:
         if not self._sent and not self._waiting:
             self._idle.set()
         if message is not None and message.on_acknowledged is not None:

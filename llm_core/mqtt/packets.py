@@ -6,12 +6,22 @@ import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
 
 from llm_core.errors import SettingsError
+
+HEADER_BYTES = 64  # of a packet, beside topics, correlation and payload, at most
+NO_SUBSCRIBERS, NOT_AUTHORIZED, TOO_LARGE = 16, 135, 149  # MQTT 5's reason codes
+
+# Mosquitto acknowledges so what is over its message_size_limit. In MQTT 5 an acknowledgement has no such reason, and
+# paho would end the connection over it; the message would be sent again on the next one, and end that too.
+_TOO_LARGE_OF = {"Packet too large": [PacketTypes.CONNACK, PacketTypes.PUBACK, PacketTypes.DISCONNECT]}
+ReasonCode.names = MappingProxyType({**ReasonCode.names, TOO_LARGE: _TOO_LARGE_OF})
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,22 +48,32 @@ class Outgoing:
     """A message to publish.
 
     Attributes:
+        response_topic: Where what comes of it is to go.
         expires_in: Seconds after which nobody needs it any more.
-        on_acknowledged: Called when the broker has it.
+        on_acknowledged: Called when the broker has it, or has refused it.
     """
 
     topic: str
     payload: bytes
     retain: bool = False
     correlation: bytes | None = None
+    response_topic: str | None = None
     expires_in: int | None = None
     on_acknowledged: Callable[[int], None] | None = field(default=None, repr=False)
-    """Given the broker's reason code: 0, or 16 where nobody has subscribed."""
+    """Given the broker's reason code: 0, `NO_SUBSCRIBERS`, or from 128 on why it has not taken the message."""
+
+    @property
+    def most_bytes(self) -> int:
+        """Of the packet, at most."""
+        topics = self.topic + (self.response_topic or "")
+        return HEADER_BYTES + len(topics.encode()) + len(self.correlation or b"") + len(self.payload)
 
     def properties(self) -> Any:
-        if self.correlation is None and self.expires_in is None:
+        if self.correlation is None and self.response_topic is None and self.expires_in is None:
             return None
         properties = mqtt_properties(PacketTypes.PUBLISH)
+        if self.response_topic is not None:
+            properties.ResponseTopic = self.response_topic
         if self.correlation is not None:
             properties.CorrelationData = self.correlation
         if self.expires_in is not None:

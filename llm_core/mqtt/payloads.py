@@ -11,8 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from llm_core.complaints import invalid_request
 from llm_core.errors import InvalidRequest, LLMError, TooLarge
 from llm_core.events import ChatReply, Loading
-from llm_core.messages import MAX_CALLS, MAX_MESSAGES, Message, Text
+from llm_core.messages import MAX_ATTACHMENTS, MAX_CALLS, MAX_MESSAGES, Message, Text
 from llm_core.mqtt.topics import NAME_PATTERN
+from llm_core.numbers import Whole
 from llm_core.options import WIRE_OPTIONS
 from llm_core.sessions.sessions import SESSION_ID_PATTERN
 
@@ -24,7 +25,9 @@ class Ask(BaseModel):
     """A request: a conversation, or the next message of a session.
 
     Attributes:
+        attachments: Files of `message`, as text.
         tool_results: In place of `message`: what the calls of the session's last reply gave back.
+        approvals: In place of `message`: whether those of them that wait for somebody to agree are made.
         action: In place of `message`: tells the session as a text in JSON, or forgets it.
         stream: Whether the reply comes in pieces; without, only its end does.
         after: Of a request that is sent again: the number of the last message that has been received.
@@ -39,13 +42,15 @@ class Ask(BaseModel):
     messages: Annotated[tuple[Message, ...], Field(min_length=1, max_length=MAX_MESSAGES, strict=False)] | None = None
     session_id: Annotated[str, Field(pattern=SESSION_ID_PATTERN)] | None = None
     message: Text | None = None
+    attachments: Annotated[tuple[dict[str, Any], ...], Field(max_length=MAX_ATTACHMENTS, strict=False)] | None = None
     tool_results: Annotated[tuple[dict[str, Any], ...], Field(max_length=MAX_CALLS, strict=False)] | None = None
+    approvals: Annotated[tuple[dict[str, Any], ...], Field(max_length=MAX_CALLS, strict=False)] | None = None
     action: Literal["history", "delete"] | None = None
     system_prompt: Text | None = None
     stream: bool = True
-    after: Annotated[int, Field(ge=0)] = 0
+    after: Annotated[int, Field(ge=0), Whole] = 0
     expires_at: Annotated[float, Field(ge=0, le=ACCEPTED_SECONDS, strict=False, allow_inf_nan=False)] | None = None
-    max_bytes: Annotated[int, Field(ge=SMALLEST_LIMIT)] | None = None
+    max_bytes: Annotated[int, Field(ge=SMALLEST_LIMIT), Whole] | None = None
     options: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -100,9 +105,14 @@ def parse_ask(data: Mapping[str, Any]) -> Ask:
         raise invalid_request(error) from None
     if (ask.messages is None) == (ask.session_id is None):
         raise InvalidRequest("Give either messages, or session_id and message.", param="messages")
-    if (ask.session_id is None) != (ask.message is None and ask.tool_results is None and ask.action is None):
-        raise InvalidRequest("session_id and message, tool_results or action go together.", param="message")
-    if ask.action is not None and (options or set(envelope) & {"message", "tool_results", "system_prompt"}):
+    said = {"message", "tool_results", "approvals"} & set(envelope)
+    if (ask.session_id is None) != (not said and ask.action is None):
+        known = "session_id and message, tool_results, approvals or action go together."
+        raise InvalidRequest(known, param="message")
+    if ask.attachments and ask.message is None:
+        where = "attachments: they belong to message; in messages each of the user's can have its own"
+        raise InvalidRequest(where, param="attachments")
+    if ask.action is not None and (options or said or ask.system_prompt is not None):
         raise InvalidRequest("action: makes no reply, so that nothing can be said or chosen with it", param="action")
     return ask
 

@@ -17,14 +17,26 @@ import gradio as gr
 from llm_core.client import LLMClient
 from llm_core.gradio_api.endpoints import add_endpoints, texts_so_far
 from llm_core.gradio_api.requests import Admit, connection_of, sentences
+from llm_core.page.approvals import Approvals
+from llm_core.page.attachments import AttachmentCommands
 from llm_core.page.commands import Commands
 from llm_core.page.controls import Controls
-from llm_core.page.gradio_private import ChatFrame, data_of, said_to_a_program, server_function
+from llm_core.page.gradio_private import (
+    ChatFrame,
+    data_of,
+    said_to_a_program,
+    server_function,
+    translate,
+)
 from llm_core.page.header import header_html
+from llm_core.page.languages import WIDGETS
+from llm_core.page.list_commands import ListCommands
 from llm_core.page.models import Choice, ModelCommands
+from llm_core.page.presets import PresetCommands
+from llm_core.page.selection import SelectionCommands
 from llm_core.page.widgets import EXAMPLES, QUIET, STREAM, Sidebar, make_chatbot, make_screen, make_textbox
+from llm_core.texts.told import english, told
 
-TITLE = "Chat"
 ENDPOINT = "chat"
 STATUS_SECONDS = 0.5
 
@@ -43,7 +55,7 @@ class ChatPage(ChatFrame):
 
     def __init__(self, client: LLMClient, admit: Admit) -> None:
         self._client, self._admit = client, admit
-        self._commands, self._models = Commands(client, admit), ModelCommands(client)
+        self._commands, self._list, self._models = Commands(client, admit), ListCommands(client), ModelCommands(client)
         self._choice = Choice(client)
         self._controls = Controls.make(client.settings)
         super().__init__(
@@ -53,11 +65,12 @@ class ChatPage(ChatFrame):
             additional_inputs=[*self._controls.inputs()],
             examples=[[text] for text in EXAMPLES],
             cache_examples=False,
-            title=TITLE,
+            title=english(told("widgets.title")),
             api_name=ENDPOINT,
             analytics_enabled=False,
             delete_cache=(3600, 3600),
         )
+        translate(self, WIDGETS)
 
     async def reply(
         self,
@@ -93,11 +106,15 @@ class ChatPage(ChatFrame):
     # ── the page's parts ─────────────────────────────────────────────────────────────────────────────────────────────
 
     def render_head(self) -> None:
-        commands = self._commands.all() | self._models.all()
+        approvals = Approvals(self._client, self._admit)
+        presets, selection = PresetCommands(self._client), SelectionCommands(self._client, self._list)
+        commands = self._commands.all() | self._list.all() | self._models.all() | approvals.all() | presets.all()
+        commands |= selection.all() | AttachmentCommands(self._client).all()
         calls = [server_function(name, call) for name, call in commands.items()]
-        self._screen = make_screen(calls, self._client.settings.system_prompt)
-        Sidebar.render()
-        self._header = gr.HTML(header_html(TITLE), elem_id="header", padding=False)
+        settings = self._client.settings
+        self._screen = make_screen(calls, self._controls.defaults(), consent=settings.mcp_servers is not None)
+        Sidebar.render("visitors" if settings.api_tokens else "administrators" if settings.admin_tokens else None)
+        self._header = gr.HTML(header_html(), elem_id="header", padding=False)
         self._status_timer = gr.Timer(STATUS_SECONDS, active=False)
 
     def render_foot(self) -> None:
@@ -114,24 +131,19 @@ class ChatPage(ChatFrame):
         """The header, asked for again and again until loading has ended."""
         status = self._client.status()
         return (
-            header_html(TITLE, status, storage=self._client.settings.storage_notice()),
+            header_html(status, storage=self._client.settings.storage_notice()),
             gr.Timer(active=status.state not in ("ready", "failed")),
         )
 
     def _setup_screen(self) -> None:
         """What the visitor does goes to the page's script, which knows what is on the screen; it asks for the rest."""
-        options = self._controls.inputs()
         pressed = {"fn": None, "outputs": None, **QUIET}
-        self.textbox.submit(inputs=options, js="(...options) => globalThis.chatScreen?.send(options)", **pressed)
+        self.textbox.submit(inputs=None, js="() => globalThis.chatScreen?.send()", **pressed)
         self.textbox.stop(inputs=None, js="() => globalThis.chatScreen?.stop()", **pressed)
-        self.chatbot.retry(inputs=options, js="(...options) => globalThis.chatScreen?.retry(options)", **pressed)
+        self.chatbot.retry(inputs=None, js="() => globalThis.chatScreen?.retry()", **pressed)
         self.chatbot.undo(inputs=None, js="() => globalThis.chatScreen?.undo()", **pressed)
-        self.chatbot.example_select(
-            inputs=options, js="(...options) => globalThis.chatScreen?.example(options)", **pressed
-        )
-        self._screen.again(inputs=options, js="(...options) => globalThis.chatScreen?.sendAgain(options)", **pressed)
+        self.chatbot.example_select(inputs=None, js="() => globalThis.chatScreen?.example()", **pressed)
         self._screen.draw(None, None, [self.chatbot], js="() => chatScreen.drawn()", **QUIET)
-        self._screen.opened(None, None, [self._controls.system_prompt], js="() => chatScreen.systemPrompt()", **QUIET)
         self._screen.show(self._show, None, [self._screen], trigger_mode="multiple", **STREAM)
 
     async def _show(self, event: gr.EventData, request: gr.Request) -> AsyncGenerator[str]:

@@ -14,6 +14,8 @@ _FORMULA = {"$$": "$$", "\\[": "\\]"}
 # What may still belong to the block above it: an indented line, an item of a list, a quotation, a row of a table, HTML.
 _CONTINUES = re.compile(r"[ \t>|<]|[-*+]\s|\d+[.)]")
 _HTML = re.compile(r"^ {0,3}<", re.MULTILINE)
+# A link by reference, or a number that may be one: what it leads to is said anywhere below.
+_REFERENCE = re.compile(r"\]\[|\[\d+\](?![(:])")
 
 
 class Blocks:
@@ -30,6 +32,7 @@ class Blocks:
         self._looked_at = 0  # characters of `growing` before the last line that was not whole
         self._ends_with: str | None = None  # what ends the code or the formula that is open there
         self._after_blank = False
+        self._refers = False
 
     def append(self, text: str) -> None:
         self.growing += text
@@ -51,6 +54,7 @@ class Blocks:
     def _begins_block(self, line: str) -> bool:
         return (
             self._after_blank
+            and not self._refers
             and self._ends_with is None
             and line.strip() != ""
             and _CONTINUES.match(line) is None
@@ -71,6 +75,7 @@ class Blocks:
         elif fence := _FENCE.match(line):
             self._ends_with = fence[1]
         else:
+            self._refers = self._refers or _REFERENCE.search(line) is not None
             for begin, end in _FORMULA.items():
                 if stripped.startswith(begin) and end not in stripped[len(begin) :]:
                     self._ends_with = end

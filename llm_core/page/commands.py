@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from itertools import count
 from typing import Annotated, Any
@@ -18,36 +18,35 @@ from starlette.requests import HTTPConnection
 
 from llm_core.access.visitors import page_visitor
 from llm_core.client import LLMClient
-from llm_core.common_prefix import common_prefix
-from llm_core.errors import InvalidRequest, LLMError, SessionNotFound, StreamNotFound
+from llm_core.errors import LLMError, SessionNotFound, StreamNotFound
 from llm_core.events import Done, Loading
 from llm_core.gradio_api.paced import paced
 from llm_core.gradio_api.requests import UPDATE_SECONDS, Admit
-from llm_core.page.answers import Answer, Command, answering, read
-from llm_core.page.controls import Controls
+from llm_core.messages import MAX_ATTACHMENTS, Attachment
+from llm_core.page.answers import Answer, Command, Count, StreamId, answering, begun, read, refusal, refused
+from llm_core.page.attachments import Kept, chosen
+from llm_core.page.controls import SERVED_TOOLS, Controls
 from llm_core.page.models import Choice
-from llm_core.page.transcript import ShownMessage, ShownReply
-from llm_core.page.view import WINDOW_TURNS, Conversation, new_conversation, shown_session, shown_turns
-from llm_core.sessions.live import LiveReply
-from llm_core.sessions.records import Turn
-from llm_core.sessions.sessions import (
-    MAX_SEARCH_CHARS,
-    MAX_TITLE_CHARS,
-    STREAM_ID_PATTERN,
-    Reply,
-    unnumbered,
+from llm_core.page.transcript import ShownMessage, ShownReply, changes
+from llm_core.page.view import (
+    EARLIER_TURNS,
+    Conversation,
+    left_out,
+    new_conversation,
+    shown_session,
+    shown_turns,
+    versions_of,
 )
+from llm_core.sessions.live import LiveReply
+from llm_core.sessions.sessions import Reply, unnumbered
+from llm_core.texts.told import told
 
 log = logging.getLogger(__name__)
 
 BEAT_SECONDS = 1.0  # the browser hears at least so often that its reply is still being made
-FIRST_EVENT_SECONDS = 0.5  # most refusals of the engine come within this: then the answer to the command says so
-STOP_SECONDS = 10.0  # a stopped reply takes one step of the engine to end, and a moment to be saved
-LISTED = 200
-_STOPPED_EARLY = "It was stopped before it began."
 
+MAX_REPLACED = 100  # turns whose place something is to take
 ModelName = Annotated[str, StringConstraints(min_length=1, max_length=200)]
-StreamId = Annotated[str, StringConstraints(pattern=STREAM_ID_PATTERN)]
 
 
 class Open(Command):
@@ -55,9 +54,11 @@ class Open(Command):
 
     Attributes:
         latest: Where it is not there, the conversation that was used last will do.
+        including: Streams of turns that are shown, however long ago they were: their place is to be taken.
     """
 
     latest: bool = False
+    including: Annotated[tuple[StreamId, ...], Field(max_length=MAX_REPLACED)] = ()
 
 
 class Earlier(Command):
@@ -86,13 +87,15 @@ class Begin(Command):
         stream: Of the reply, made by the browser: sent twice, it is begun once.
         replaces: The stream of the turn whose place it takes.
         model: The name of the model on the screen; None: the default one.
+        attachments: Files of the message, or where they are kept.
     """
 
-    version: Annotated[int, Field(ge=0, le=2**53)]
+    version: Count
     stream: StreamId
     message: str
     replaces: StreamId | None = None
     model: ModelName | None = None
+    attachments: Annotated[tuple[Attachment | Kept, ...], Field(max_length=MAX_ATTACHMENTS)] = ()
     options: Options
 
 
@@ -101,10 +104,12 @@ class Show(Command):
 
     Attributes:
         generation: What the browser calls this opening of the conversation; it comes back with each update.
+        version: Of the conversation on the screen.
     """
 
-    generation: Annotated[int, Field(ge=0, le=2**53)]
+    generation: Count
     stream: StreamId
+    version: Count | None = None
 
 
 class Stop(Command):
@@ -121,20 +126,12 @@ class Pace(Command):
 class TakeBack(Command):
     """A turn and all after it."""
 
-    version: Annotated[int, Field(ge=0, le=2**53)]
+    version: Count
     stream: StreamId
 
 
-class Rename(Command):
-    title: Annotated[str, StringConstraints(max_length=4 * MAX_TITLE_CHARS)]
-
-
-class Delete(Command):
-    pass
-
-
-class List(Command):
-    search: Annotated[str, StringConstraints(max_length=MAX_SEARCH_CHARS)] = ""
+class ChooseVersion(TakeBack):
+    """A turn that was set aside, and what followed it."""
 
 
 class Commands:
@@ -158,23 +155,35 @@ class Commands:
             "stop": answering(self._stop, Stop),
             "pace": answering(self._pace, Pace),
             "take_back": answering(self._take_back, TakeBack),
-            "rename": answering(self._rename, Rename),
-            "remove": answering(self._delete, Delete),
-            "list": answering(self._list, List),
+            "choose": answering(self._choose, ChooseVersion),
         }
 
     # ── looking ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def _open(self, asked: Open, visitor: str, connection: HTTPConnection) -> Any:
-        return await asyncio.to_thread(self._conversation, visitor, connection, asked.conversation, latest=asked.latest)
+        return await asyncio.to_thread(
+            self._conversation,
+            visitor,
+            connection,
+            asked.conversation,
+            latest=asked.latest,
+            including=asked.including,
+        )
 
     def _conversation(
-        self, visitor: str, connection: HTTPConnection, conversation: str, *, latest: bool = False
+        self,
+        visitor: str,
+        connection: HTTPConnection,
+        conversation: str,
+        *,
+        latest: bool = False,
+        including: Sequence[str] = (),
     ) -> Conversation:
         default = self._client.settings.system_prompt
         try:
             session = self._sessions.get(conversation, owner=visitor)
-            return shown_session(session, default, self._choice.of_session(session.model, connection))
+            model = self._choice.of_session(session.model, connection)
+            return shown_session(session, default, model, including=including)
         except SessionNotFound:
             newest = self._sessions.list(owner=visitor, limit=1) if latest else ()
         if newest:
@@ -184,57 +193,48 @@ class Commands:
     async def _earlier(self, asked: Earlier, visitor: str, _connection: HTTPConnection) -> Any:
         session = await asyncio.to_thread(self._sessions.get, asked.conversation, owner=visitor)
         place = next((place for place, turn in enumerate(session.turns) if turn.stream_id == asked.before), 0)
-        first = max(0, place - WINDOW_TURNS)
+        first = max(0, place - EARLIER_TURNS)
         # With the one after them, which may begin with the results of their calls.
         return {"turns": shown_turns(session.turns[first : place + 1])[: place - first], "earlier": first}
-
-    async def _list(self, asked: List, visitor: str, _connection: HTTPConnection) -> Any:
-        search = asked.search.strip()
-        found = await asyncio.to_thread(self._sessions.list, owner=visitor, search=search, limit=LISTED + 1)
-        rows = [{"conversation": each.session_id, "title": each.title} for each in found[:LISTED]]
-        return {"rows": rows, "more": len(found) > LISTED, "kept": not visitor.startswith("page:")}
 
     # ── changing ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def _begin(self, asked: Begin, visitor: str, connection: HTTPConnection) -> Any:
-        if await asyncio.to_thread(self._begun_before, asked, visitor) is not None:
+        files = await asyncio.to_thread(chosen, asked.attachments, self._sessions, asked.conversation, visitor)
+        if await asyncio.to_thread(self._begun_before, asked, files, visitor) is not None:
             return {"version": None, "admitted": False}
         await asyncio.to_thread(self._admit, connection)  # it may have to ask a shared counter
         if not asked.message.strip():
-            raise InvalidRequest("Type a message first.", param="message")
-        reply = await asyncio.to_thread(self._begun, asked, visitor, connection)
-        if not isinstance(reply, LiveReply):
-            return {"version": None, "admitted": False}
-        admitted = await asyncio.to_thread(reply.wait_for_first, FIRST_EVENT_SECONDS)
-        if reply.discarded:
-            async with aclosing(reply.aevents()) as events:
-                async for _ in events:  # there is none: it raises what it was refused with
-                    pass
-            raise InvalidRequest(_STOPPED_EARLY)
-        return {"version": reply.version, "admitted": admitted}
+            return refused("empty_message")
+        reply = await asyncio.to_thread(self._begun, asked, files, visitor, connection)
+        return await begun(reply)
 
-    def _begun_before(self, asked: Begin, visitor: str) -> Reply | None:
-        return self._sessions.begun(asked.conversation, asked.message, stream_id=asked.stream, owner=visitor)
+    def _begun_before(self, asked: Begin, files: list[Attachment], visitor: str) -> Reply | None:
+        begun = self._sessions.begun
+        return begun(asked.conversation, asked.message, attachments=files, stream_id=asked.stream, owner=visitor)
 
-    def _begun(self, asked: Begin, visitor: str, connection: HTTPConnection) -> Reply:
+    def _begun(self, asked: Begin, files: list[Attachment], visitor: str, connection: HTTPConnection) -> Reply:
         options = asked.options
         self._choice.check(asked.model, connection)
         can_switch = self._choice.can_switch_thinking(asked.model or "")
         return self._sessions.begin_once(
             asked.conversation,
             asked.message,
+            attachments=files,
             owner=visitor,
             stream_id=asked.stream,
             version=asked.version,
             replaces=asked.replaces,
             model=asked.model,
             system_prompt=options.system_prompt,
+            run_tools=self._client.tools.server_names(visitor) if SERVED_TOOLS in options.tools else None,
+            overflow="drop_oldest",
+            settings=options.model_dump(exclude={"system_prompt"}),
             temperature=options.temperature,
             top_p=options.top_p,
             max_tokens=options.max_tokens,
             thinking=options.thinking if can_switch else None,
             tools=Controls.tools_named(options.tools),
-            overflow="drop_oldest",
         )
 
     async def _stop(self, asked: Stop, visitor: str, _connection: HTTPConnection) -> Any:
@@ -249,39 +249,27 @@ class Commands:
 
     async def _take_back(self, asked: TakeBack, visitor: str, connection: HTTPConnection) -> Any:
         def forget() -> Conversation:
-            self._sessions.forget_from(asked.conversation, asked.stream, version=asked.version, owner=visitor)
+            self._sessions.take_back(asked.conversation, asked.stream, version=asked.version, owner=visitor)
             return self._conversation(visitor, connection, asked.conversation)
 
         return {"now": await asyncio.to_thread(forget)}
 
-    async def _rename(self, asked: Rename, visitor: str, _connection: HTTPConnection) -> Any:
-        await asyncio.to_thread(self._sessions.rename, asked.conversation, asked.title, owner=visitor)
-        return {}
+    async def _choose(self, asked: ChooseVersion, visitor: str, connection: HTTPConnection) -> Any:
+        def choose() -> Conversation:
+            self._sessions.choose(asked.conversation, asked.stream, version=asked.version, owner=visitor)
+            return self._conversation(visitor, connection, asked.conversation, including=[asked.stream])
 
-    async def _delete(self, asked: Delete, visitor: str, _connection: HTTPConnection) -> Any:
-        """Stops and forgets a conversation. One that is not there any more is as it should be."""
-
-        def delete() -> None:
-            try:
-                running = _running(self._sessions.get(asked.conversation, owner=visitor).turns)
-                if running is not None:
-                    _end(self._sessions.attach(running.stream_id, owner=visitor))
-                self._sessions.delete(asked.conversation, owner=visitor)
-            except (SessionNotFound, StreamNotFound):
-                pass
-
-        await asyncio.to_thread(delete)
-        return {}
+        return {"now": await asyncio.to_thread(choose)}
 
     # ── a reply ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def show(self, data: Any, connection: HTTPConnection) -> AsyncGenerator[dict[str, Any]]:
         """The reply of a turn as it grows, in numbered updates, labelled with the opening that they are made for.
 
-        An update has what has changed: the first `keep` messages of the reply stay, and `add` follows them. The last
-        one has `ended` or, where the turn is not in the store, `refused` with the reason, or `gone`. `version` is the
-        conversation's from when on the turn is in it; None where another process, or none any more, makes the reply:
-        then the last update has the conversation as it is `now`.
+        An update has the `changes` of the reply's messages since the one before. The last one has `ended` or, where the
+        turn is not in the store, `refused` with the reason, or `gone`. `version` is the conversation's from when on the
+        turn is in it; None where another process, or none any more, makes the reply: then the last update has the
+        conversation as it is `now`, unless that is what is on the screen.
         """
         asked = read(Show, data)
         visitor = page_visitor(connection, asked.key)
@@ -310,10 +298,9 @@ class Commands:
         def update(**more: Any) -> dict[str, Any]:
             nonlocal drawn
             before, drawn = drawn, shown.messages()
-            keep = common_prefix(before, drawn)
             version = running.version if isinstance(running, LiveReply) else None
-            news = {"keep": keep, "add": drawn[keep:], "admitted": admitted, "version": version}
-            return {"number": next(numbers)} | news | more
+            news = {"number": next(numbers), "admitted": admitted, "version": version}
+            return news | changes(before, drawn) | more
 
         def interval() -> float:
             return self._paces.get((visitor, asked.stream), UPDATE_SECONDS)
@@ -327,24 +314,27 @@ class Commands:
                     yield update()
         except LLMError as error:
             if isinstance(running, LiveReply) and running.discarded:
-                yield update(refused=error.message)
+                yield update(**refusal(error))
                 return
-            shown.fail(error.message)
+            shown.fail(told(f"errors.{error.code}", error.message))
         if not isinstance(running, LiveReply):
             now = await asyncio.to_thread(self._conversation, visitor, connection, asked.conversation)
-            yield update(ended=True, now=now)
+            if now["version"] == asked.version and shown.state == "done":
+                beside = await asyncio.to_thread(self._beside, visitor, asked)
+                yield update(ended=True, version=asked.version, beside=beside)
+            else:
+                yield update(ended=True, now=now)
         elif running.discarded:
-            yield update(refused=_STOPPED_EARLY)
+            yield update(**refused("stopped_early"))
         else:
-            yield update(ended=True)
+            yield update(ended=True, beside=await asyncio.to_thread(self._beside, visitor, asked))
 
-
-def _running(turns: tuple[Turn, ...]) -> Turn | None:
-    return next((turn for turn in turns if turn.status == "running"), None)
-
-
-def _end(reply: Reply) -> None:
-    """Stops a reply, and waits until it is saved where this process makes it."""
-    reply.cancel()
-    if isinstance(reply, LiveReply):
-        reply.wait(STOP_SECONDS)
+    def _beside(self, visitor: str, asked: Show) -> Any:
+        """What is to be told of a turn that has ended, beside its reply: its versions, and what was not read for it."""
+        try:
+            turns = self._sessions.get(asked.conversation, owner=visitor).turns
+        except LLMError:  # it was deleted at once, or the database fails: the reply is shown all the same
+            return None
+        turn = next((turn for turn in turns if turn.stream_id == asked.stream), None)
+        questions, replies = versions_of(turn) if turn is not None else (None, None)
+        return {"turn": {"questions": questions, "replies": replies}, "left_out": left_out(turns)}

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 import gradio as gr
 from annotated_types import Ge, Gt, Le
 
+from llm_core.page.languages import widget
 from llm_core.request import SamplingParams
 from llm_core.settings import Settings
 from llm_core.tools.builtin import BUILTIN_TOOLS
 from llm_core.tools.python_tool import PythonTool
 
 MAX_TOKENS_SHOWN = 4096
+SERVED_TOOLS = "Tools of this server"
+"""What the visitor switches on to have those of MCP servers."""
 
 
 @dataclass(frozen=True, slots=True)
 class Controls:
-    """The inputs, in the order in which the reply function takes them."""
+    """The inputs, in the order in which the reply function takes them. settings.js finds each by its `elem_id`."""
 
     system_prompt: gr.Textbox
     temperature: gr.Slider
@@ -30,47 +34,56 @@ class Controls:
     @classmethod
     def make(cls, settings: Settings) -> Controls:
         """The inputs, not on any page yet."""
-        longest = max(settings.context_tokens or MAX_TOKENS_SHOWN, settings.max_tokens)
         return cls(
             system_prompt=gr.Textbox(
                 settings.system_prompt,
-                label="System prompt",
-                info="Who the model is and how it answers",
+                label=widget("system_prompt"),
+                info=widget("system_prompt_info"),
                 lines=2,
                 max_lines=8,
+                elem_id="system-prompt",
                 render=False,
             ),
-            temperature=_slider("temperature", settings.temperature, "Temperature", "0: most predictable"),
-            top_p=_slider("top_p", settings.top_p, "Top-p", "1: any word may come"),
+            temperature=_slider("temperature", settings.temperature),
+            top_p=_slider("top_p", settings.top_p),
             max_tokens=gr.Slider(
                 1,
-                longest,
+                longest_reply(settings),
                 value=settings.max_tokens,
                 step=1,
-                label="Longest reply",
-                info="In tokens",
+                label=widget("longest"),
+                info=widget("longest_info"),
                 min_width=220,
+                elem_id="max-tokens",
                 render=False,
             ),
             thinking=gr.Checkbox(
                 True,
-                label="Think first",
-                info="Slower, and better at hard questions",
+                label=widget("think"),
+                info=widget("think_info"),
                 elem_id="thinking",  # only shown where the conversation's model has the choice (models.js)
                 render=False,
             ),
             tools=gr.CheckboxGroup(
-                list(BUILTIN_TOOLS),
+                _choices(with_served=settings.mcp_servers is not None),
                 value=[],
-                label="Tools",
-                info="The model may use them where it sees fit",
+                label=widget("tools"),
+                info=widget("tools_info"),
                 elem_id="tools",
                 render=False,
             ),
         )
 
+    def names(self) -> dict[str, gr.components.Component]:
+        """The inputs, by what they set."""
+        return {each.name: getattr(self, each.name) for each in fields(self)}
+
+    def defaults(self) -> dict[str, Any]:
+        """What new conversations begin with."""
+        return {name: control.value for name, control in self.names().items()}
+
     def inputs(self) -> list[gr.components.Component]:
-        return [self.system_prompt, self.temperature, self.top_p, self.max_tokens, self.thinking, self.tools]
+        return [*self.names().values()]
 
     @staticmethod
     def tools_named(labels: Sequence[str]) -> list[PythonTool] | None:
@@ -79,11 +92,16 @@ class Controls:
 
     def render(self) -> None:
         """Puts them on the page that is being built."""
-        with gr.Accordion("Settings", open=False, elem_id="settings"):
+        with gr.Accordion(widget("settings"), open=False, elem_id="settings"):
             _render(self.system_prompt)
             with gr.Row():
                 _render(self.temperature, self.top_p, self.max_tokens)
             _render(self.thinking, self.tools)
+
+
+def longest_reply(settings: Settings) -> int:
+    """The longest that can be chosen, in tokens."""
+    return max(settings.context_tokens or MAX_TOKENS_SHOWN, settings.max_tokens)
 
 
 def _render(*inputs: gr.components.Component) -> None:
@@ -91,7 +109,15 @@ def _render(*inputs: gr.components.Component) -> None:
         component.render()  # type: ignore[no-untyped-call]
 
 
-def _slider(name: str, value: float, label: str, info: str) -> gr.Slider:
+def _choices(*, with_served: bool) -> list[tuple[str, str | int | float]]:
+    """Each tool's label, in the reader's language, and its value, which programs name too."""
+    choices: list[tuple[str, str | int | float]] = [
+        (str(widget(f"tool_{tool.name}")), label) for label, tool in BUILTIN_TOOLS.items()
+    ]
+    return [*choices, (str(widget("tools_served")), SERVED_TOOLS)] if with_served else choices
+
+
+def _slider(name: str, value: float) -> gr.Slider:
     """A slider over the range that `SamplingParams` allows for the field `name`."""
     step = 0.05
     low, high = 0.0, 1.0
@@ -103,4 +129,14 @@ def _slider(name: str, value: float, label: str, info: str) -> gr.Slider:
                 low = float(edge) + step  # type: ignore[arg-type]
             case Le(le=edge):
                 high = float(edge)  # type: ignore[arg-type]
-    return gr.Slider(low, high, value=value, step=step, label=label, info=info, min_width=220, render=False)
+    return gr.Slider(
+        low,
+        high,
+        value=value,
+        step=step,
+        label=widget(name),
+        info=widget(f"{name}_info"),
+        min_width=220,
+        elem_id=name.replace("_", "-"),
+        render=False,
+    )

@@ -1,4 +1,5 @@
-"""What the page leans on of Gradio that is not public. It stands here, but for the import (lean_import.py).
+"""What the page leans on of Gradio that is not public. It stands here, but for the import (lean_import.py) and the
+scripts (bundle.py).
 
 Gradio is pinned. When it is raised, test_gradio_private.py says what has changed. `ChatInterface` stays the page's
 frame: its chat, its message box, its endpoint for programs. Its chain of events goes: each link of it reads the page's
@@ -26,8 +27,10 @@ _LOOK_SECONDS = 0.02
 # Gradio's `BrowserState`, which `ChatInterface` always makes, fails where the browser denies storage: in the frame of
 # another site, for those who block its cookies. Then it gets one that lasts as long as the page.
 #
-# Svelte sets the direction of each message again at each update, to what it is. The browser takes that for a change,
-# and works out the style of all that is in the chat anew: a third of the time that a long reply took.
+# Gradio says of each of its parts that it is read from left to right. They are as the page is; what people and models
+# write is as it says itself. Svelte sets the direction of each message again at each update, to what it is. The
+# browser takes that for a change, and works out the style of all that is in the chat anew: a third of the time that a
+# long reply took.
 BEFORE_GRADIO = """<script>
 for (const name of ["localStorage", "sessionStorage"]) {
 	try {
@@ -49,13 +52,41 @@ for (const name of ["localStorage", "sessionStorage"]) {
 	const direction = Object.getOwnPropertyDescriptor(HTMLElement.prototype, "dir");
 	Object.defineProperty(HTMLElement.prototype, "dir", {
 		...direction,
-		set(value) {
-			if (value !== direction.get.call(this)) direction.set.call(this, value);
+		set() {
+			const wanted = this.matches("textarea, input, [data-testid=user], [data-testid=bot]") ? "auto" : "";
+			if (wanted !== direction.get.call(this)) direction.set.call(this, wanted);
 		},
 	});
 }
 </script>"""
 
+
+# The same, once Gradio has chosen a language: its own translation leaves out labels of choices, and examples; and it
+# does not turn the page round. VERSION is that of the tables.
+TRANSLATE_CONFIG = r"""<script>
+{
+	const { components, i18n_translations: words } = window.gradio_config;
+	const chosen = document.documentElement.lang;
+	const language = [chosen, chosen.split("-")[0]].find((each) => each in words) ?? "en";
+	document.documentElement.lang = language;
+	const isFromTheRight = ["ar", "fa", "he", "ur"].includes(language);
+	document.documentElement.setAttribute("dir", isFromTheRight ? "rtl" : "ltr");
+	const inWords = (text) => text.replace(/__i18n__(\{.*?\})/g, (_, key) => words[language][JSON.parse(key).key]);
+	const reviver = (_, each) => (typeof each === "string" ? inWords(each) : each);
+	for (const { type, props } of components) {
+		if (type === "sidebar" && isFromTheRight) props.position = "right";
+		for (const name of ["choices", "examples"]) props[name] &&= JSON.parse(JSON.stringify(props[name]), reviver);
+	}
+	const texts = (window.pageTexts = { language, table: {}, isThere: language === "en" });
+	if (!texts.isThere) {
+		fetch(new URL(`page/texts/${language}?VERSION`, document.baseURI), { signal: AbortSignal.timeout(10_000) })
+			.then((answer) => answer.json())
+			.then((table) => (texts.table = table))
+			.catch(() => {}) // then it is English
+			.finally(() => (texts.isThere = true));
+	}
+}
+</script>"""
 
 CANCELLED = "This job was cancelled."
 
@@ -66,6 +97,7 @@ class ChatFrame(gr.ChatInterface):
     def _setup_events(self) -> None:
         """Only the endpoint for programs, whose history Gradio keeps for as long as their session lasts."""
         self._queue.sleep_when_free = self._queue.progress_update_sleep_when_free = _LOOK_SECONDS
+        self.saved_conversations.unrender()  # type: ignore[no-untyped-call]  # its scripts are an eighth of all that are loaded
         self.textbox.stop_btn = self.original_stop_btn  # the page's style shows it while a reply is made
         self.fake_api_btn.click(
             self._api_wrapper(self.fn, self._stream_fn),  # type: ignore[no-untyped-call]
@@ -100,6 +132,12 @@ class ChatFrame(gr.ChatInterface):
         if isinstance(message, str):
             return [{"role": role, "content": [{"type": "text", "text": message}], "metadata": {}}]
         return super()._message_as_message_dict(message, role)
+
+
+def translate(blocks: gr.Blocks, texts: gr.I18n) -> None:
+    """Has Gradio translate a page that will be mounted. `mount_gradio_app(i18n=...)` comes too late: by then there is
+    what the page loads."""
+    blocks.i18n_instance = texts
 
 
 def said_to_a_program(history: list[dict[str, Any]]) -> list[dict[str, str]]:

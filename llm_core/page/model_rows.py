@@ -13,15 +13,10 @@ from llm_core.models.fit import Fit, fit_of
 from llm_core.models.info import ModelInfo
 from llm_core.models.recommended import Recommendation
 from llm_core.models.search import FoundModel, FoundRepo
-from llm_core.models.size import size_text
+from llm_core.texts.told import Text, told
 
 Act = Literal["fetch", "stop", "load", "unload", "remove"]
 
-FITS: dict[Fit, str] = {
-    "fits": "fits this machine",
-    "tight": "tight on this machine",
-    "too_large": "too large for this machine",
-}
 _HUB, _BUNDLED = "hf:", "bundled"
 _HINT = " Fetch it with: "  # for a terminal; the page has a button
 _SAYS_NOTHING = ("unknown", "none")
@@ -37,9 +32,11 @@ class ModelRow(TypedDict):
         source: As in `LLM_MODEL`; "" for who may not change models, as it may be a path.
         line: What it is, for the head of the page.
         facts: Size, quantization, licence and fit.
-        told: How far it is, as a sentence.
+        told: How far it is.
         progress: 0 to 1, of fetching or loading.
+        context: Tokens that a request to it may have; 0 where that is not known.
         is_known: Whether the line will stay as it is.
+        can_write: Whether a conversation can go to it: not to one that makes vectors, or ranks.
         acts: What may be done with it.
     """
 
@@ -47,15 +44,17 @@ class ModelRow(TypedDict):
     name: str
     names: list[str]
     source: str
-    line: str
-    facts: str
+    line: list[Text]
+    facts: list[Text]
     state: EntryState
-    told: str
+    told: list[Text]
     progress: float
     is_served: bool
     is_default: bool
     is_known: bool
     can_switch_thinking: bool
+    can_write: bool
+    context: int
     acts: list[Act]
 
 
@@ -70,7 +69,7 @@ class OfferedRow(TypedDict):
 
     name: str
     source: str
-    facts: str
+    facts: list[Text]
     why: str
     is_too_large: bool
 
@@ -93,7 +92,7 @@ def model_row(
         may_change: Whether whoever looks may fetch, load and remove it.
         models_dir: `Settings.models_dir`.
     """
-    fit = None if is_elsewhere or entry.fit is None else FITS[entry.fit]
+    fit = [] if is_elsewhere or entry.fit is None else [_fit(entry.fit)]
     may_change = may_change and not is_elsewhere
     return {
         "key": entry.name if entry.is_served else entry.source,
@@ -101,7 +100,7 @@ def model_row(
         "names": list(dict.fromkeys((entry.name, *entry.aliases, *names))),
         "source": entry.source if may_change else "",
         "line": model_line(entry.name, info),
-        "facts": _joined(*(_facts(info) if info is not None else ()), fit),
+        "facts": [*(_facts(info) if info is not None else ()), *fit],
         "state": entry.state,
         "told": _told(entry, is_elsewhere=is_elsewhere, may_change=may_change),
         "progress": round(entry.progress, 3),
@@ -109,29 +108,30 @@ def model_row(
         "is_default": entry.is_default,
         "is_known": info is not None or entry.state == "failed",
         "can_switch_thinking": info is not None and info.can_switch_thinking,
+        "can_write": info is None or info.task in (None, "chat"),
+        "context": info.context_tokens if info is not None else 0,
         "acts": _acts(entry, models_dir) if may_change else [],
     }
 
 
-def model_line(name: str, info: ModelInfo | None) -> str:
+def model_line(name: str, info: ModelInfo | None) -> list[Text]:
     """What a model is, in one line.
 
     Args:
         name: By which messages name it: the operator may have given it one.
     """
     if info is None:
-        return name
-    form = f"{info.quantization}, computed as {info.computed_as}" if info.computed_as else None
-    return _joined(name, info.license or "no licence stated", form)
+        return [name]
+    form = {"form": info.quantization, "as": info.computed_as or ""}
+    return [name, _license(info.license), *([told("models.computed_as", **form)] if info.computed_as else [])]
 
 
 def recommended_row(recommendation: Recommendation) -> OfferedRow:
     model, fit = recommendation.model, recommendation.fit
-    facts = _joined(size_text(model.size_bytes), model.license, FITS[fit])
     return {
         "name": model.name,
         "source": str(model.source),
-        "facts": facts,
+        "facts": [_size(model.size_bytes), model.license, _fit(fit)],
         "why": model.why,
         "is_too_large": fit == "too_large",
     }
@@ -145,53 +145,59 @@ def found_row(found: FoundModel, bound: int) -> OfferedRow:
     """
     size = found.size_bytes
     fit = None if size is None else fit_of(size, bound)
-    facts = _joined(
-        None if size is None else size_text(size),
-        found.quantization,
-        FITS[fit] if fit is not None and fit != "fits" else None,
-    )
     return {
         "name": found.file,
         "source": str(found.source),
-        "facts": facts,
+        "facts": [
+            *([] if size is None else [_size(size)]),
+            *([found.quantization] if found.quantization else []),
+            *([] if fit is None or fit == "fits" else [_fit(fit)]),
+        ],
         "why": "",
         "is_too_large": fit == "too_large",
     }
 
 
-def repo_facts(found: FoundRepo) -> str:
-    downloads = f"{found.downloads:,} downloads a month"
-    gate = "its licence has to be accepted on its page first" if found.gated else None
-    return _joined(downloads, found.license or "no licence stated", gate)
+def repo_facts(found: FoundRepo) -> list[Text]:
+    downloads = told("models.downloads", count=found.downloads)
+    return [downloads, _license(found.license), *([told("models.gated")] if found.gated else [])]
 
 
-def time_text(seconds: float) -> str:
-    """About how long it takes, as people say it: `40 s`, `3 min`, `2 h`."""
-    if seconds < 60:
-        return f"{max(1, round(seconds))} s"
-    return f"{round(seconds / 60)} min" if seconds < 5400 else f"{round(seconds / 3600)} h"
+def _facts(info: ModelInfo) -> list[Text]:
+    return [
+        *([told(f"models.{info.task}")] if info.task in ("embedding", "rerank") else []),
+        *([_size(info.size_bytes)] if info.size_bytes else []),
+        *([info.quantization] if info.quantization not in _SAYS_NOTHING else []),
+        _license(info.license),
+    ]
 
 
-def _facts(info: ModelInfo) -> tuple[str | None, ...]:
-    size = size_text(info.size_bytes) if info.size_bytes else None
-    form = info.quantization if info.quantization not in _SAYS_NOTHING else None
-    return (size, form, info.license or "no licence stated")
+def _size(count: int) -> Text:
+    return told("models.size", size=count)
 
 
-def _told(entry: CatalogEntry, *, is_elsewhere: bool, may_change: bool) -> str:
+def _fit(fit: Fit) -> Text:
+    return told(f"models.{fit}")
+
+
+def _license(name: str | None) -> Text:
+    return name or told("models.no_license")
+
+
+def _told(entry: CatalogEntry, *, is_elsewhere: bool, may_change: bool) -> list[Text]:
     match entry.state:
         case "ready":
-            return "Ready"
+            return [told("models.is_ready")]
         case "here":
-            return "Served by another engine" if is_elsewhere else "On this machine"
+            return [told("models.is_elsewhere" if is_elsewhere else "models.is_here")]
         case "absent" if not may_change:
-            return "Not on this machine yet"
+            return [told("models.is_absent")]
         case "absent":
-            return entry.message.partition(_HINT)[0]
-        case "fetching" if entry.seconds_left is not None:
-            return f"{entry.message} · {time_text(entry.seconds_left)} left"
-        case _:
-            return entry.message
+            return [entry.message.partition(_HINT)[0]]
+        case "failed":
+            return [entry.message]
+    left = [] if entry.seconds_left is None else [told("models.left", time=max(1, round(entry.seconds_left)))]
+    return [told(f"models.is_{entry.state}", entry.message, percent=entry.progress), *left]
 
 
 def _acts(entry: CatalogEntry, models_dir: Path | None) -> list[Act]:
@@ -210,7 +216,3 @@ def _acts(entry: CatalogEntry, models_dir: Path | None) -> list[Act]:
     if not entry.is_default and entry.source != _BUNDLED and (is_of_hub or is_of_folder):
         acts.append("remove")
     return acts
-
-
-def _joined(*parts: str | None) -> str:
-    return " · ".join(part for part in parts if part)

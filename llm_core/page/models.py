@@ -21,11 +21,11 @@ from llm_core.errors import LLMError, ModelNotFound
 from llm_core.models.info import ModelInfo
 from llm_core.models.recommended import best_for, recommended
 from llm_core.models.search import MAX_QUERY_CHARS, models_of, search_hub
-from llm_core.models.size import size_text
 from llm_core.models.source import MAX_SPEC_CHARS, BundledModel, HubModel, parse_source
 from llm_core.page.answers import Answer, Command, answering
 from llm_core.page.model_rows import ModelRow, found_row, model_row, recommended_row, repo_facts
 from llm_core.settings import DEFAULT_CONTEXT_TOKENS
+from llm_core.texts.told import told
 
 MAX_REPO_CHARS = 200
 _BUNDLED = str(BundledModel())
@@ -155,7 +155,7 @@ class ModelCommands:
             models_dir=self._settings.models_dir,
         )
 
-    def _offer(self, entries: list[CatalogEntry]) -> dict[str, str] | None:
+    def _offer(self, entries: list[CatalogEntry]) -> dict[str, Any] | None:
         """A better model, where there is none but the one that comes with the program."""
         if [each.source for each in entries] != [_BUNDLED]:
             return None
@@ -163,8 +163,8 @@ class ModelCommands:
         best = best_for(bound, **self._wished())
         if best is None or best.model.source == BundledModel():
             return None
-        model, size = best.model, size_text(best.model.size_bytes)
-        sentence = f"SmolLM2 is small and often wrong. {model.name} fits this machine: {size}."
+        model = best.model
+        sentence = told("models.offer", name=model.name, size=model.size_bytes)
         return {"sentence": sentence, "source": str(model.source), "name": model.name}
 
     def _wished(self) -> dict[str, Any]:
@@ -201,5 +201,4 @@ class ModelCommands:
         return {}
 
     def _remove(self, asked: OfModel) -> Any:
-        freed = self._catalog.remove(asked.model)
-        return {"freed": size_text(freed) if freed else ""}
+        return {"freed": self._catalog.remove(asked.model)}

@@ -5,15 +5,27 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypedDict
 
+from llm_core.texts.told import Text, told
 from llm_core.tools.builtin import BUILTIN_TOOLS
 
 MAX_BRIEF_CHARS = 60
-FAILED, NOT_RUN = "failed", "not run"
 
-_LABELS = {tool.name: label for label, tool in BUILTIN_TOOLS.items()}
+_BUILTIN = {tool.name for tool in BUILTIN_TOOLS.values()}
 _NOT_PLAIN = re.compile(r"[^A-Za-z0-9.-]+")
+
+
+class Called(TypedDict):
+    """What was called with what, as Markdown. It is fenced: whatever is in it is shown and not drawn.
+
+    Attributes:
+        result: None until there is one.
+    """
+
+    arguments: str
+    result: str | None
+    failed: bool
 
 
 @dataclass(slots=True)
@@ -25,6 +37,7 @@ class Step:
         arguments: JSON, in the pieces that have come.
         result: None until there is one.
         is_over: Nothing follows, whether there is a result or not.
+        waits: It is made once somebody agrees.
     """
 
     call_id: str
@@ -33,19 +46,22 @@ class Step:
     result: str | None = None
     failed: bool = False
     is_over: bool = False
+    waits: bool = False
 
     @property
-    def title(self) -> str:
+    def title(self) -> Text:
         """What was called. It is drawn as Markdown, and the model may call anything: only plain letters are left."""
-        return _LABELS.get(self.name) or _NOT_PLAIN.sub(" ", self.name[:64]).strip() or "Tool"
+        if self.name in _BUILTIN:
+            return told(f"widgets.tool_{self.name}")
+        return _NOT_PLAIN.sub(" ", self.name[:64]).strip() or told("steps.tool")
 
     @property
-    def brief(self) -> str:
+    def brief(self) -> Text:
         """A few words for beside the title: how it went where it went wrong, else what it was called with."""
         if self.failed:
-            return FAILED
+            return told("steps.brief_failed")
         if self.is_over and self.result is None:
-            return NOT_RUN
+            return told("steps.brief_waits" if self.waits else "steps.brief_not_run")
         arguments = _parsed("".join(self.arguments))
         values = arguments.values() if isinstance(arguments, dict) else ()
         text = ", ".join(str(value) for value in values if isinstance(value, (str, int, float)))
@@ -53,12 +69,9 @@ class Step:
         return text if len(text) <= MAX_BRIEF_CHARS else f"{text[:MAX_BRIEF_CHARS].rstrip()}…"
 
     @property
-    def text(self) -> str:
-        """All of it, as Markdown. Arguments and results are fenced: whatever is in them is shown and not drawn."""
-        parts = [f"Called with\n\n{_fenced(''.join(self.arguments))}"]
-        if self.result is not None:
-            parts.append(f"{'Failed' if self.failed else 'Result'}\n\n{_fenced(self.result)}")
-        return "\n\n".join(parts)
+    def called(self) -> Called:
+        result = None if self.result is None else _fenced(self.result)
+        return {"arguments": _fenced("".join(self.arguments)), "result": result, "failed": self.failed}
 
 
 def _fenced(text: str) -> str:

@@ -7,7 +7,23 @@ from pathlib import Path
 import gradio as gr
 
 _STATIC = Path(__file__).parent / "static"
-CSS = "\n".join((_STATIC / name).read_text(encoding="utf-8") for name in ("page.css", "models.css"))
+ICON = _STATIC / "icon.svg"
+_SHEETS = (
+    "page.css",
+    "list.css",
+    "chat.css",
+    "versions.css",
+    "box.css",
+    "models.css",
+    "presets.css",
+    "selection.css",
+    "approvals.css",
+    "attachments.css",
+    "direction.css",
+    "narrow.css",
+    "print.css",
+)
+CSS = "\n".join((_STATIC / name).read_text(encoding="utf-8") for name in _SHEETS)
 
 # Plain names: Gradio would fetch its own theme's fonts from a server on the Internet.
 _SANS = ("Inter", "ui-sans-serif", "system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "sans-serif")

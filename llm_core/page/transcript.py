@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, NotRequired, TypedDict
 
+from llm_core.common_prefix import common_prefix
 from llm_core.events import (
     ChatEvent,
     ContentDelta,
@@ -22,28 +23,29 @@ from llm_core.events import (
     ToolCallDelta,
     ToolResult,
 )
-from llm_core.figures import done_line, seconds, waiting_line
+from llm_core.figures import done_figures, waiting
 from llm_core.page.blocks import Blocks
-from llm_core.page.steps import Step
+from llm_core.page.steps import Called, Step
+from llm_core.texts.told import Text, told
 
 ReplyState = Literal["waiting", "writing", "done", "failed"]
-STOPPED = "Stopped"
-THINKING = "Thinking"
-READING_RESULTS = "Reading what came of it"
 
 
 class Metadata(TypedDict):
     """What a shown message carries beside its text. The names are those that Gradio lets through.
 
-    Of a reply's last message, `log` is the quiet line under it, `id` its `ReplyState`, and `model` the name of the
-    model that made it, for the page's script alone. `title` and `status` make a message one that folds: a thought, or
-    a call of a tool, where `log` is a few words beside the title.
+    Of a reply's last message, `log` is the quiet line under it and `id` its `ReplyState`. For the page's script alone,
+    `model` is the name of the model that made it, and `used` the tokens that the model read and wrote for it. `title`
+    and `status` make a message one that folds: a thought, or a call of a tool, where `log` is a few words beside the
+    title, and `called` what is in it. The page's script has Gradio draw all that in the reader's language (texts.js).
     """
 
-    log: NotRequired[str]
+    log: NotRequired[list[Text]]
     id: NotRequired[str]
     model: NotRequired[str]
-    title: NotRequired[str]
+    used: NotRequired[int]
+    title: NotRequired[Text]
+    called: NotRequired[Called]
     status: NotRequired[Literal["pending", "done"]]
 
 
@@ -58,6 +60,27 @@ class ShownMessage(TypedDict):
 def shown(role: Literal["user", "assistant"], text: str, metadata: Metadata | None = None) -> ShownMessage:
     """`text` as a message of the page. A plain string in `content` would lose indentation (`inspect.cleandoc`)."""
     return {"role": role, "content": [{"type": "text", "text": text}], "metadata": metadata or {}}
+
+
+class Changes(TypedDict):
+    """From one drawing of a reply to the next: the first `keep` messages stay, and `add` follows them. Where the first
+    of these `goes_on`, its text is what follows the text of the message that stood there: a long one is sent once."""
+
+    keep: int
+    add: list[ShownMessage]
+    goes_on: bool
+
+
+def changes(before: list[ShownMessage], now: list[ShownMessage]) -> Changes:
+    """What makes `now` of `before`."""
+    keep = common_prefix(before, now)
+    add = now[keep:]
+    known = before[keep]["content"][0]["text"] if keep < len(before) else ""
+    goes_on = bool(known and add and add[0]["content"][0]["text"].startswith(known))
+    if goes_on:
+        rest = add[0]["content"][0]["text"][len(known) :]
+        add = [shown(add[0]["role"], rest, add[0]["metadata"]), *add[1:]]
+    return {"keep": keep, "add": add, "goes_on": goes_on}
 
 
 @dataclass(slots=True)
@@ -90,8 +113,8 @@ class ShownReply:
         self._now = now
         self._parts: list[_Text | _Thought | Step] = []
         self._called: dict[int, Step] = {}  # by their place among the calls that are made
-        self._line = ""
-        self._model = ""
+        self._line: list[Text] = []
+        self._model, self._used = "", 0
         self._state: ReplyState = "waiting"
 
     @property
@@ -101,11 +124,11 @@ class ShownReply:
     def add(self, event: ChatEvent) -> None:
         match event:
             case Loading():
-                self._wait_again(event.message)
+                self._wait_again(told("reply.model_loading", event.message, percent=event.progress))
             case Queued(position=0) if self._parts:
-                self._wait_again(READING_RESULTS)
+                self._wait_again(told("reply.reading_results"))
             case Queued():
-                self._wait_again(waiting_line(event.position))
+                self._wait_again(waiting(event.position))
             case ReasoningDelta():
                 self._think(event.text)
             case ContentDelta(text=text) if text:
@@ -115,16 +138,16 @@ class ShownReply:
             case ToolResult():
                 self._take_result(event)
             case Done():
-                self._model = event.model
-                self._end("done", STOPPED if event.finish_reason == "cancelled" else done_line(event))
+                self._model, self._used = event.model, event.usage.prompt_tokens + event.usage.completion_tokens
+                for part in self._parts:
+                    if isinstance(part, Step):
+                        part.waits = part.call_id in event.awaiting_approval
+                is_stopped = event.finish_reason == "cancelled"
+                self._end("done", [told("reply.stopped")] if is_stopped else done_figures(event))
 
-    def wait(self, line: str) -> None:
-        """Says what is waited for."""
-        self._line = line
-
-    def fail(self, sentence: str) -> None:
+    def fail(self, sentence: Text) -> None:
         """Ends the reply with what went wrong; the text that came before stays."""
-        self._end("failed", sentence)
+        self._end("failed", [sentence])
 
     def messages(self) -> list[ShownMessage]:
         """The reply as it stands. The last message is one of text, and has the reply's line and state."""
@@ -134,23 +157,25 @@ class ShownReply:
         messages[-1]["metadata"] = {"log": self._line, "id": self._state}
         if self._model:
             messages[-1]["metadata"]["model"] = self._model
+        if self._used:
+            messages[-1]["metadata"]["used"] = self._used
         return messages
 
-    def _wait_again(self, line: str) -> None:
-        self._state, self._line = "waiting", line
+    def _wait_again(self, line: Text) -> None:
+        self._state, self._line = "waiting", [line]
 
     def _think(self, text: str) -> None:
         if not (self._parts and isinstance(part := self._parts[-1], _Thought)):
             self._parts.append(part := _Thought(self._now()))
         part.pieces.append(text)
-        self._state, self._line = "writing", ""
+        self._state, self._line = "writing", []
 
     def _write(self, text: str) -> None:
         self._stop_thinking()
         if not (self._parts and isinstance(part := self._parts[-1], _Text)):
             self._parts.append(part := _Text())
         part.blocks.append(text)
-        self._state, self._line = "writing", ""
+        self._state, self._line = "writing", []
 
     def _call(self, delta: ToolCallDelta) -> None:
         self._stop_thinking()
@@ -159,14 +184,14 @@ class ShownReply:
             self._called[delta.index] = step
             self._parts.append(step)
         self._called[delta.index].arguments.append(delta.arguments)
-        self._state, self._line = "writing", ""
+        self._state, self._line = "writing", []
 
     def _take_result(self, result: ToolResult) -> None:
         for part in self._parts:
             if isinstance(part, Step) and part.call_id == result.call_id:
                 part.result, part.failed, part.is_over = result.content, result.failed, True
 
-    def _end(self, state: ReplyState, line: str) -> None:
+    def _end(self, state: ReplyState, line: list[Text]) -> None:
         self._stop_thinking()
         for part in self._parts:
             if isinstance(part, Step):
@@ -183,10 +208,11 @@ def _shown_part(part: _Text | _Thought | Step) -> list[ShownMessage]:
         case _Text(blocks):
             return [shown("assistant", block) for block in blocks.parts()]
         case _Thought(pieces=pieces, took=None):
-            return [shown("assistant", "".join(pieces), {"title": THINKING, "status": "pending"})]
+            return [shown("assistant", "".join(pieces), {"title": told("reply.thinking"), "status": "pending"})]
         case _Thought(pieces=pieces, took=took):
-            title = f"Thought for {seconds(took)}" if took else "Thought"
+            title = told("reply.thought_for", time=took) if took else told("reply.thought")
             return [shown("assistant", "".join(pieces), {"title": title, "status": "done"})]
         case Step():
             status: Literal["pending", "done"] = "done" if part.is_over else "pending"
-            return [shown("assistant", part.text, {"title": part.title, "log": part.brief, "status": status})]
+            about: Metadata = {"title": part.title, "log": [part.brief], "called": part.called, "status": status}
+            return [shown("assistant", "", about)]

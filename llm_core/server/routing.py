@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
+from starlette.datastructures import MutableHeaders
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -19,13 +20,21 @@ from llm_core.access.proxies import own_path
 
 STREAMS_PREFIX = "/api/llm/streams/"
 _SPOKEN = {
-    "/v1": "OpenAI's format is spoken here at POST /v1/chat/completions, GET /v1/models and GET /v1/models/{id}, "
-    "Anthropic's at POST /v1/messages.",
+    "/v1": "OpenAI's format is spoken here at POST /v1/chat/completions, /v1/responses, /v1/completions and "
+    "/v1/embeddings, GET /v1/models and GET /v1/models/{id}; Anthropic's at POST /v1/messages.",
+    "/tokenize": "",
+    "/detokenize": "",
+    "/apply-template": "",
+    "/rerank": "",
     "/metrics": "",
     "/health": "",
-    "/api": "Chat is POST /api/llm/chat, in OpenAI's format POST /v1/chat/completions; /docs has every route.",
+    "/mcp": "MCP is spoken here by POST, as streamable HTTP without sessions.",
+    "/api": "Chat is POST /api/llm/chat, in Ollama's format POST /api/chat, in OpenAI's POST /v1/chat/completions; "
+    "/docs has every route.",
 }
 _MAX_SHOWN_CHARS = 100
+_FORM = "application/x-www-form-urlencoded"
+_BROWSERS = frozenset({"origin", "referer", "sec-fetch-site"})
 
 
 class Head:
@@ -43,6 +52,26 @@ class Head:
             path = own_path(scope)
             if path.startswith(self._prefixes) and _has_head(path):
                 scope = {**scope, "method": "GET"}
+        await self._app(scope, receive, send)
+
+
+class PlainCurl:
+    """Reads what `curl -d` sends as JSON, though curl calls it a form: so do Ollama, and people who try something.
+
+    A browser may send a form to any site without asking it. It says where the form is from, and that is left as it is.
+
+    Args:
+        prefixes: Of the paths that it looks at.
+    """
+
+    def __init__(self, app: ASGIApp, prefixes: tuple[str, ...]) -> None:
+        self._app, self._prefixes = app, prefixes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and own_path(scope).startswith(self._prefixes):
+            headers = MutableHeaders(scope=scope)
+            if headers.get("content-type") == _FORM and not _BROWSERS.intersection(headers.keys()):
+                headers["content-type"] = "application/json"
         await self._app(scope, receive, send)
 
 
@@ -84,9 +113,9 @@ class _Refusal:
         else:
             allowed = ", ".join(sorted(there | ({"HEAD"} if "GET" in there and _has_head(path) else set())))
             said = f"{scope['method']} is not spoken at {shown}; {allowed} is."
-            answer = told(405, said, "method_not_allowed", headers={"Allow": allowed})
+            answer = told(405, said, "method_not_allowed", path=path, allowed=allowed)
         await answer(scope, receive, send)
 
 
 def _has_head(path: str) -> bool:
-    return not path.startswith(STREAMS_PREFIX)
+    return not path.startswith((STREAMS_PREFIX, "/v1/responses/"))

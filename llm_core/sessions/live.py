@@ -22,6 +22,7 @@ from llm_core.errors import (
     StorageReadOnly,
 )
 from llm_core.events import ChatEvent, Done, FinishReason, Loading
+from llm_core.sessions.asked import Asked
 from llm_core.sessions.exchange import reply_messages
 from llm_core.sessions.records import NumberedEvent, OpenTurn, ReaderSignals, TurnStatus
 from llm_core.sessions.reply_log import ReplyLog
@@ -48,10 +49,13 @@ class LiveReply:
 
     Args:
         resume_seconds: How long it goes on with no reader.
+        asked: How it was asked, to be kept with it.
     """
 
-    def __init__(self, turn: OpenTurn, store: SessionStore, *, resume_seconds: float) -> None:
-        self._turn, self._store = turn, store
+    def __init__(
+        self, turn: OpenTurn, store: SessionStore, *, resume_seconds: float, asked: Asked | None = None
+    ) -> None:
+        self._turn, self._store, self._asked = turn, store, asked
         self._version, self._discarded = turn.version, False
         self._admitted = threading.Event()
         self._log = ReplyLog()
@@ -91,6 +95,10 @@ class LiveReply:
     @property
     def cancellation(self) -> Cancellation:
         return self._cancellation
+
+    def keep(self) -> None:
+        """From now on the turn stays in the session, also where the engine refuses it: somebody was told of it."""
+        self._admitted.set()
 
     def is_over(self, after: float = math.inf) -> bool:
         """Whether it has ended, and nothing follows event number `after`. An error counts as an event."""
@@ -199,7 +207,8 @@ class LiveReply:
             events.append((len(self._log) + 1, done))
         replies = reply_messages(event for _, event in self._log.since(0))
         status = _STATUS[done.finish_reason] if done else _failed_status(error)
-        return partial(self._store.end_turn, self._turn.key, events, replies, status=status, done=done, error=error)
+        end = partial(self._store.end_turn, self._turn.key, events, replies, asked=self._asked)
+        return partial(end, status=status, done=done, error=error)
 
     def _discard(self) -> None:
         self._version, self._discarded = self._store.discard_turn(self._turn), True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Generator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -17,15 +17,33 @@ NumberedEvent = tuple[int, ChatEvent]
 
 
 @dataclass(frozen=True, slots=True)
+class Version:
+    """One of the turns that can stand at the same place of a session.
+
+    Attributes:
+        question: What the user said; None where it began with the results of calls.
+        attached: A digest of the files of that message; None where it has none.
+    """
+
+    stream_id: str
+    question: str | None
+    attached: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Turn:
     """One exchange: what it began with, and what came of it as far as it came.
 
     Attributes:
         messages: The user's message first, or the results of the calls of the turn before. Without a reply there are no
             others. A reply is several messages where tools ran in this process.
-        figures: `usage`, `timings`, `dropped_messages` and `model` of the reply, where it ended by itself.
+        figures: `usage`, `timings`, `dropped_messages`, `model` and `awaiting_approval` of the reply, where it ended by
+            itself; `asked` is how it was asked, where calls of it wait.
         error: A sentence that says why it failed.
         created_at, ended_at: Seconds since 1970, UTC.
+        after: The stream of the turn that it follows; None: it is the first.
+        is_set_aside: Whether another version, or nothing, stands in its place now.
+        versions: What can stand at its place, the oldest first, itself among them. None where it is the only one.
     """
 
     stream_id: str
@@ -36,6 +54,9 @@ class Turn:
     error: str | None
     created_at: float
     ended_at: float | None
+    after: str | None = None
+    is_set_aside: bool = False
+    versions: tuple[Version, ...] = ()
 
     @property
     def done(self) -> Done | None:
@@ -44,7 +65,8 @@ class Turn:
             return None
         usage, timings = Usage(**self.figures["usage"]), Timings(**self.figures["timings"])
         dropped, model = self.figures.get("dropped_messages", 0), self.figures.get("model", "")
-        return Done(self.finish_reason, usage, timings, dropped, model=model)
+        awaiting = tuple(self.figures.get("awaiting_approval", ()))
+        return Done(self.finish_reason, usage, timings, dropped, model=model, awaiting_approval=awaiting)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +77,7 @@ class SessionSummary:
         turns: How many there are.
         busy: Whether a reply is being made.
         created_at, updated_at: Seconds since 1970, UTC.
+        pinned: Whether it stands before those that are not.
     """
 
     session_id: str
@@ -63,6 +86,7 @@ class SessionSummary:
     busy: bool
     created_at: float
     updated_at: float
+    pinned: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +96,8 @@ class Session:
     Attributes:
         model: The name of the model that was asked for last; None: the default one.
         version: Another one whenever a turn has come or gone.
+        turns: What was said. Of each place one version, the chosen one.
+        settings: What its reader has set for the replies; None: nothing.
     """
 
     session_id: str
@@ -82,6 +108,7 @@ class Session:
     updated_at: float
     version: int
     turns: tuple[Turn, ...]
+    settings: Mapping[str, Any] | None = None
 
     def messages(self) -> tuple[Message, ...]:
         """All messages, oldest first, without the system prompt."""
@@ -134,7 +161,8 @@ class OpenTurn:
     Attributes:
         is_first: Whether the session was made for it.
         version: Of the session from now on.
-        replaces: Whether it is to take the place of other turns, which `admit_turn` does.
+        replaces: Whether it is to take the place of other turns, or to follow one that was set aside, which is what
+            `admit_turn` does.
     """
 
     key: int

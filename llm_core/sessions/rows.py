@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from itertools import takewhile
 from typing import Any
@@ -13,14 +13,17 @@ from sqlalchemy import ColumnElement, Connection, CursorResult, RowMapping, inse
 from llm_core.errors import SessionChanged, SessionNotFound
 from llm_core.events import Done, event_from_dict, event_to_dict
 from llm_core.messages import Message
+from llm_core.sessions.branches import is_begun, load_versions, on_the_way
 from llm_core.sessions.exchange import reply_messages
-from llm_core.sessions.records import NumberedEvent, Turn
+from llm_core.sessions.records import NumberedEvent, Session, Turn
 from llm_core.sessions.schema import messages, sessions, stream_events, turns
+
+EXCERPT_CHARS = 200  # on either side of what was searched for
 
 
 def find_session(connection: Connection, owner: str, session_id: str) -> RowMapping | None:
     """The row of a session, which no other process changes or deletes before this transaction ends."""
-    query = select(sessions).where(sessions.c.owner == owner, sessions.c.session_id == session_id)
+    query = select(sessions).where(sessions.c.owner == owner, sessions.c.session_id == session_id, is_kept())
     return connection.execute(query.with_for_update()).mappings().first()
 
 
@@ -45,9 +48,15 @@ def find_turn(connection: Connection, owner: str, stream_id: str) -> RowMapping 
     query = (
         select(turns, sessions.c.session_id)
         .join(sessions, sessions.c.id == turns.c.session)
-        .where(turns.c.stream_id == stream_id, sessions.c.owner == owner)
+        .where(turns.c.stream_id == stream_id, sessions.c.owner == owner, is_kept())
     )
     return connection.execute(query).mappings().first()
+
+
+def session_of(row: RowMapping, said: tuple[Turn, ...]) -> Session:
+    """The session of a row, with some of its turns."""
+    fields = ("session_id", "title", "system_prompt", "model", "created_at", "updated_at", "version", "settings")
+    return Session(**{name: row[name] for name in fields}, turns=said)
 
 
 def insert_session(
@@ -68,8 +77,9 @@ def insert_session(
 
 
 def insert_turn(
-    connection: Connection, session: int, stream_id: str, worker: str, now: float, *, replaces: int | None = None
+    connection: Connection, session: int, stream_id: str, worker: str, now: float, *, parent: int | None
 ) -> int:
+    """A running turn after `parent`. It is on the way."""
     row = {
         "session": session,
         "stream_id": stream_id,
@@ -77,22 +87,22 @@ def insert_turn(
         "worker": worker,
         "heartbeat_at": now,
         "created_at": now,
-        "replaces": replaces,
+        "parent": parent,
     }
     return _key(connection.execute(insert(turns).values(row)))
 
 
-def place_of_turn(connection: Connection, session: int, stream_id: str) -> int:
-    """The key of one of a session's turns; those after it have higher ones.
+def get_turn(connection: Connection, session: int, stream_id: str) -> RowMapping:
+    """One of a session's turns, whether it is on the way or was set aside: its `id` and its `parent`.
 
     Raises:
         SessionChanged: It has no such turn.
     """
-    query = select(turns.c.id).where(turns.c.session == session, turns.c.stream_id == stream_id)
-    place: int | None = connection.execute(query).scalar()
-    if place is None:
+    query = select(turns.c.id, turns.c.parent).where(turns.c.session == session, turns.c.stream_id == stream_id)
+    found = connection.execute(query.where(is_begun())).mappings().first()
+    if found is None:
         raise SessionChanged("The session does not have this turn any more. Look at it again.")
-    return place
+    return found
 
 
 def raise_version(connection: Connection, session: int) -> int:
@@ -101,9 +111,19 @@ def raise_version(connection: Connection, session: int) -> int:
     return int(connection.execute(raised.returning(sessions.c.version)).scalar_one())
 
 
+def check_version(version: int, seen: int | None) -> None:
+    if seen is not None and seen != version:
+        raise SessionChanged("The session has changed since you saw it. Look at it again.")
+
+
 def _key(result: CursorResult[Any]) -> int:
     assert result.inserted_primary_key is not None
     return int(result.inserted_primary_key[0])
+
+
+def is_kept() -> ColumnElement[bool]:
+    """Of a session that was not deleted."""
+    return sessions.c.forget_at.is_(None)
 
 
 def is_idle() -> ColumnElement[bool]:
@@ -130,6 +150,7 @@ def insert_messages(connection: Connection, turn: int, new: Iterable[Message]) -
             "reasoning": message.reasoning,
             "tool_calls": [call.model_dump() for call in message.tool_calls] if message.tool_calls else null(),
             "tool_call_id": message.tool_call_id,
+            "attachments": [each.model_dump() for each in message.attachments] if message.attachments else null(),
         }
         connection.execute(insert(messages).values(row))
 
@@ -153,23 +174,46 @@ def load_said(connection: Connection, turn: int) -> tuple[Message, ...]:
     return tuple(takewhile(lambda message: message.role != "assistant", kept))
 
 
-def load_turns(connection: Connection, session: int, *, before: int | None = None) -> tuple[Turn, ...]:
-    """What was said in a session.
+def find_messages(connection: Connection, owner: str, text: str, limit: int) -> list[dict[str, str]]:
+    """An owner's messages that have a text, in any case, the newest first: where, who said it, and what is around."""
+    query = (
+        select(sessions.c.session_id, sessions.c.title, messages.c.role, messages.c.content)
+        .join(turns, turns.c.id == messages.c.turn)
+        .join(sessions, sessions.c.id == turns.c.session)
+        .where(sessions.c.owner == owner, on_the_way(), is_kept())
+        .where(messages.c.content.icontains(text, autoescape=True))
+        .order_by(messages.c.id.desc())
+        .limit(limit)
+    )
+    rows = connection.execute(query).mappings()
+    return [{**row, "content": excerpt(row["content"], text)} for row in rows]
+
+
+def excerpt(content: str, text: str) -> str:
+    """The first place of a text in a longer one, with what is around it."""
+    place = max(0, content.lower().find(text.lower()))
+    first, end = max(0, place - EXCERPT_CHARS), place + len(text) + EXCERPT_CHARS
+    return f"{'…' if first else ''}{content[first:end]}{'…' if end < len(content) else ''}"
+
+
+def load_turns(connection: Connection, session: int, *which: ColumnElement[bool]) -> tuple[Turn, ...]:
+    """What was said in a session, oldest first.
 
     Args:
-        before: Only the turns before this one.
+        which: Of its turns; those on the way where nothing is said.
     """
-    of_session = select(turns).where(turns.c.session == session, turns.c.replaces.is_(None)).order_by(turns.c.id)
-    if before is not None:
-        of_session = of_session.where(turns.c.id < before)
-    rows = connection.execute(of_session).mappings().all()
+    which = (turns.c.session == session, *(which or (on_the_way(),)))
+    rows = connection.execute(select(turns).where(*which).order_by(turns.c.id)).mappings().all()
     by_turn: defaultdict[int, list[Message]] = defaultdict(list)
-    in_turns = select(messages).join(turns, turns.c.id == messages.c.turn).where(turns.c.session == session)
+    in_turns = select(messages).join(turns, turns.c.id == messages.c.turn).where(*which)
     for row in connection.execute(in_turns.order_by(messages.c.id)).mappings():
         by_turn[row["turn"]].append(_message(row))
     for row in rows:
         if row["status"] == "running":
             by_turn[row["id"]].extend(reply_messages(event for _, event in load_events(connection, row["id"])))
+    versions = load_versions(connection, session)
+    streams = select(turns.c.id, turns.c.stream_id).where(turns.c.session == session)
+    stream_of: dict[int | None, str] = dict(connection.execute(streams).all())
     return tuple(
         Turn(
             row["stream_id"],
@@ -180,6 +224,9 @@ def load_turns(connection: Connection, session: int, *, before: int | None = Non
             row["error_message"],
             row["created_at"],
             row["ended_at"],
+            after=stream_of.get(row["parent"]),
+            is_set_aside=row["set_aside"] is not None,
+            versions=versions.get(row["id"], ()),
         )
         for row in rows
     )
@@ -189,7 +236,12 @@ def _message(row: RowMapping) -> Message:
     return Message(**{name: row[name] for name in Message.model_fields})
 
 
-def figures_of(done: Done) -> dict[str, Any]:
+def figures_of(done: Done, asked: Mapping[str, Any] | None) -> dict[str, Any]:
     figures: dict[str, Any] = {"usage": asdict(done.usage), "timings": asdict(done.timings)}
-    remarks = {"dropped_messages": done.dropped_messages, "model": done.model}
+    remarks = {
+        "dropped_messages": done.dropped_messages,
+        "model": done.model,
+        "awaiting_approval": list(done.awaiting_approval),
+        "asked": done.awaiting_approval and asked,
+    }
     return figures | {name: value for name, value in remarks.items() if value}

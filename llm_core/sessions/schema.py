@@ -1,8 +1,8 @@
 """The tables of the session store, as they are now. How older ones become these is in `migrations/`.
 
-A session has turns, a turn has messages: what the user said, and what came of it. While a reply is made its events go
-into `stream_events`, batch by batch, so that a killed process loses no more than the last batch; the reply's own
-message is written when it has ended.
+A session has turns, which make a tree (branches.py). A turn has messages: what the user said, and what came of it.
+While a reply is made its events go into `stream_events`, batch by batch, so that a killed process loses no more than
+the last batch; the reply's own message is written when it has ended.
 """
 
 from __future__ import annotations
@@ -50,10 +50,15 @@ sessions = Table(
     Column("system_prompt", SafeText),
     # The name of the model that was asked for last; none: the default one.
     Column("model", String(200)),
+    # What its reader has set for the replies; nothing here looks into it.
+    Column("settings", JSON(none_as_null=True)),
     Column("created_at", Float, nullable=False),
     Column("updated_at", Float, nullable=False),
-    # Raised whenever a turn comes or goes: whoever has seen this version has seen these turns.
+    # Raised whenever a turn comes onto the way or leaves it: whoever has seen this version has seen these turns.
     Column("version", Integer, nullable=False, default=0),
+    Column("pinned", Boolean, nullable=False, default=False),
+    # It was deleted, and can be taken back until then.
+    Column("forget_at", Float),
     UniqueConstraint("owner", "session_id", name="uq_sessions_owner_session_id"),
     Index("ix_sessions_owner_updated_at", "owner", "updated_at"),
 )
@@ -75,9 +80,10 @@ turns = Table(
     # Of readers on other processes: whether one has stopped the reply, and when one last read it.
     Column("stop_wanted", Boolean, nullable=False, default=False),
     Column("followed_at", Float),
-    # The first of the turns whose place this one takes, with all after it, as soon as it is admitted. Until then they
-    # are what was said, and this one is not.
-    Column("replaces", Integer),
+    # The turn that it follows; none: it is one of the first. No foreign key: turns go with their whole session.
+    Column("parent", Integer),
+    # None: it is on the way, which is what was said. Else the first of the turns that left the way together with it.
+    Column("set_aside", Integer),
     Column("created_at", Float, nullable=False),
     Column("ended_at", Float),
 )
@@ -100,6 +106,8 @@ messages = Table(
     Column("reasoning", SafeText),
     Column("tool_calls", JSON),
     Column("tool_call_id", String(128)),
+    # Files of the user's: name, media type and text of each.
+    Column("attachments", JSON),
 )
 
 stream_events = Table(
@@ -108,4 +116,37 @@ stream_events = Table(
     Column("turn", Integer, ForeignKey("turns.id", ondelete="CASCADE"), primary_key=True),
     Column("first_id", Integer, primary_key=True),
     Column("events", JSON, nullable=False),
+)
+
+# What a doorway keeps with a turn, or with a session that was begun empty; nothing here looks into it. An empty note of
+# a turn: it was forgotten, and is still there because later ones go on from it.
+turn_notes = Table(
+    "turn_notes",
+    metadata,
+    Column("turn", Integer, ForeignKey("turns.id", ondelete="CASCADE"), primary_key=True),
+    Column("note", JSON, nullable=False),
+)
+
+session_notes = Table(
+    "session_notes",
+    metadata,
+    Column("session", Integer, ForeignKey("sessions.id", ondelete="CASCADE"), primary_key=True),
+    Column("note", JSON, nullable=False),
+)
+
+# What people keep under a name, and which of it a new conversation begins with. The operator's own are in a file.
+presets = Table(
+    "presets",
+    metadata,
+    Column("owner", String(200), primary_key=True),
+    Column("name", String(60), primary_key=True),
+    Column("fields", JSON, nullable=False),
+    Column("created_at", Float, nullable=False),
+)
+
+preset_defaults = Table(
+    "preset_defaults",
+    metadata,
+    Column("owner", String(200), primary_key=True),
+    Column("name", String(60), nullable=False),
 )

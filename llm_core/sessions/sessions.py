@@ -1,43 +1,38 @@
-"""The room's front: begin a turn, come back to its reply, stop it, and look after what was said.
+"""The room's front: begin a turn, come back to its reply, stop it; what was said is looked after in history.py.
 
 It knows nothing of models: how a reply is made is given to it.
 """
 
 from __future__ import annotations
 
-import hashlib
-import logging
 import math
 import re
-import threading
-import time
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping
 from contextlib import aclosing, suppress
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol, Unpack
 
 from llm_core.cancellation import Cancellation
-from llm_core.errors import InvalidRequest, KeyReused, ModelNotFound, SessionBusy, SessionChanged, StorageError
+from llm_core.errors import InvalidRequest, KeyReused, ModelNotFound, SessionBusy, SessionChanged
 from llm_core.events import ChatEvent
-from llm_core.messages import Message, parse_messages
+from llm_core.messages import Attachment, Message, parse_messages
 from llm_core.options import BeginOptions, RequestOptions, given
 from llm_core.request import ChatRequest
-from llm_core.sessions.database import open_database
-from llm_core.sessions.exchange import opening_messages, prompt_messages
+from llm_core.sessions.asked import asked_before, asked_of
+from llm_core.sessions.exchange import (
+    approved_calls,
+    checked_approvals,
+    opening_messages,
+    prompt_messages,
+    results_made,
+)
 from llm_core.sessions.follow import FollowedReply
+from llm_core.sessions.history import SessionHistory
 from llm_core.sessions.live import LiveReply
-from llm_core.sessions.records import NumberedEvent, Session, SessionSummary
-from llm_core.sessions.store import SessionStore
+from llm_core.sessions.once import words_of
+from llm_core.sessions.records import NumberedEvent
 from llm_core.settings import Settings
 
-log = logging.getLogger(__name__)
-
-CHECKPOINT_SECONDS = 0.3
-CLOSE_SECONDS = 10.0
-MAX_TITLE_CHARS = 200
-MAX_SEARCH_CHARS = 200
-MAX_LISTED = 500
 SESSION_ID_RULE = "1 to 128 letters, digits, dots, colons, dashes or underscores"
 SESSION_ID_PATTERN = r"^[A-Za-z0-9._:-]{1,128}$"
 _SESSION_ID = re.compile(SESSION_ID_PATTERN)
@@ -66,7 +61,7 @@ async def unnumbered(reply: Reply) -> AsyncGenerator[ChatEvent]:
             yield event
 
 
-class Sessions:
+class Sessions(SessionHistory):
     """All sessions of one database, and the replies that this process makes in them. Safe from any thread.
 
     Nothing is opened until the first use.
@@ -85,26 +80,26 @@ class Sessions:
         generate: Callable[[ChatRequest, Cancellation], Generator[ChatEvent]],
         forget: Callable[[str, str], None],
     ) -> None:
-        self._settings = settings
-        self._prepare, self._generate, self._forget = prepare, generate, forget
-        self._lock = threading.Lock()
-        self._opened: SessionStore | None = None
-        self._live: dict[str, _Live] = {}
-        self._unsaved: list[_Live] = []  # those that have ended and could not be saved yet
-        self._ticks = False
-
-    # ── replies ──────────────────────────────────────────────────────────────────────────────────────────────────────
+        super().__init__(settings, forget)
+        self._prepare, self._generate = prepare, generate
 
     def begin(
         self,
         session_id: str,
         message: str | None = None,
         *,
+        attachments: Iterable[Mapping[str, Any] | Attachment] | None = None,
         tool_results: Iterable[Mapping[str, Any]] | None = None,
+        approvals: Iterable[Mapping[str, Any]] | None = None,
         system_prompt: str | None = None,
         stream_id: str | None = None,
         version: int | None = None,
         replaces: str | None = None,
+        after: str | None = None,
+        opening: tuple[Message, ...] | None = None,
+        instructions: str | None = None,
+        goes_on: bool = False,
+        settings: Mapping[str, Any] | None = None,
         **options: Unpack[RequestOptions],
     ) -> LiveReply:
         """Says `message` in a session, which is made on first use, or gives the results of the calls of its last reply.
@@ -112,48 +107,71 @@ class Sessions:
         What is said is saved when this returns.
 
         Args:
+            attachments: Files of the message: `{"name": ..., "text": ...}`. The model is told them before its text.
             tool_results: In place of `message`: `{"tool_call_id": ..., "content": ...}` for each of the calls.
+            approvals: The same for those that wait for somebody to agree: `{"tool_call_id": ..., "approve": True}`.
+                What is approved is run, and the reply goes on with the results, and as the turn before was asked.
             system_prompt: From now on in this session; None leaves it as it is, in a new one as in the settings.
             stream_id: Of the reply, as long and random as the one that is made where this is None.
             version: The session that the caller has seen, 0 for one that does not exist; None for any.
-            replaces: The stream of the turn that this one is to take the place of, with all after it. They go away when
-                the engine has taken the request; where it refuses it, they stay.
+            replaces: The stream of the turn that this one is to take the place of, with all after it. They are set
+                aside when the engine has taken the request; where it refuses it, they stay.
+            after: The stream of the turn that this one is to follow, in place of the last one. What followed it is set
+                aside in the same way. That turn may have been set aside itself.
+            opening: In place of `message`: messages of any role, first the results of the calls of the last reply.
+            instructions: In place of the session's system prompt, for this turn alone.
+            goes_on: It is made to its end though nobody reads it.
+            settings: What the caller has set for the replies of this session: kept with it, and read by nobody here.
+                None leaves what is kept.
             options: As of every request. `overflow` is "drop_oldest" unless said otherwise.
 
         Raises:
             InvalidRequest: The id, the message, a result or an option is not allowed.
             SessionNotFound: There are results, and this owner has no such session.
             SessionBusy: A reply is being made in this session already.
-            SessionChanged: It has another version, or not the turn to replace.
+            SessionChanged: It has another version, or not the turn to replace or to follow.
             StorageFull, StorageError: What was said could not be saved.
         """
-        if not _SESSION_ID.fullmatch(session_id):
+        if not isinstance(session_id, str) or not _SESSION_ID.fullmatch(session_id):  # gradio_client sends any JSON
             raise InvalidRequest(f"session_id: {SESSION_ID_RULE}", param="session_id")
         if stream_id is not None and not _STREAM_ID.fullmatch(stream_id):
             raise InvalidRequest("stream_id: 32 lower-case hexadecimal digits", param="stream_id")
-        opening = opening_messages(message, tool_results)
-        owner = options.get("owner", "")
+        if replaces is not None and after is not None:
+            raise InvalidRequest("after: a turn either replaces another or follows one", param="after")
+        decisions = () if approvals is None else checked_approvals(approvals)
+        if opening is None:
+            opening = opening_messages(message, tool_results, None if approvals is None else decisions, attachments)
+        owner = options.get("owner") or ""
         chosen: dict[str, Any] = {"overflow": "drop_oldest"} | given(options)
-        self._prepare([*_system(system_prompt), _ANYTHING], chosen)  # what is refused leaves no trace
-        self._save_what_is_left(owner, session_id)
+        own = _system(instructions)
+        self._prepare([*(own or _system(system_prompt)), _ANYTHING], chosen)  # what is refused leaves no trace
+        self._running.save_what_is_left(owner, session_id)
         turn = self._store().open_turn(
             owner,
             session_id,
             *opening,
             system_prompt=system_prompt,
             model=chosen.get("model"),
+            settings=settings,
             stream_id=stream_id,
             version=version,
             replaces=replaces,
+            after=after,
+            decisions=len(decisions),
         )
+        chosen = (asked_before(turn.earlier) if decisions else {}) | chosen
         try:
-            said = [*_system(turn.system_prompt), *prompt_messages(turn.earlier, opening)]
+            said = [*(own or _system(turn.system_prompt)), *prompt_messages(turn.earlier, opening)]
             request = self._request(said, chosen, turn.model)
+            request = request.of_session(
+                session_id, approved_calls(turn.earlier, decisions), results_made(turn.earlier, decisions)
+            )
         except BaseException:
             self._store().discard_turn(turn)
             raise
-        reply = LiveReply(turn, self._store(), resume_seconds=self._settings.resume_seconds)
-        self._start(owner, reply, request.of_session(session_id))
+        seconds = math.inf if goes_on else self._settings.resume_seconds
+        reply = LiveReply(turn, self._store(), resume_seconds=seconds, asked=asked_of(request, chosen))
+        self._running.start(owner, reply, lambda: self._generate(request, reply.cancellation))
         return reply
 
     def begin_once(
@@ -175,15 +193,16 @@ class Sessions:
             StreamNotFound: It has ended so long ago that only the history has its reply.
             LLMError: All that `begin` raises.
         """
-        results, owner = options.get("tool_results"), options.get("owner", "")
-        if results is not None:
-            results = options["tool_results"] = tuple(results)  # they are read twice
-        turn = partial(self.begun, session_id, message, stream_id=stream_id, tool_results=results, owner=owner)
+        chosen: dict[str, Any] = {**options}
+        lists = ("tool_results", "approvals", "attachments")  # they are read twice
+        said = {name: tuple(chosen[name]) for name in lists if chosen.get(name) is not None}
+        owner = options.get("owner") or ""
+        turn = partial(self.begun, session_id, message, stream_id=stream_id, owner=owner, **said)
         reply = turn()
         if reply is not None:
             return reply
         try:
-            return self.begin(session_id, message, stream_id=stream_id, **options)
+            return self.begin(session_id, message, stream_id=stream_id, **(chosen | said))
         except (SessionBusy, SessionChanged):  # maybe by this very turn, which came twice at once
             reply = turn()
             if reply is None:
@@ -196,7 +215,9 @@ class Sessions:
         message: str | None = None,
         *,
         stream_id: str,
+        attachments: Iterable[Mapping[str, Any] | Attachment] | None = None,
         tool_results: Iterable[Mapping[str, Any]] | None = None,
+        approvals: Iterable[Mapping[str, Any]] | None = None,
         owner: str = "",
     ) -> Reply | None:
         """The reply of the turn that has begun with this; None where there is no turn of this stream.
@@ -207,11 +228,24 @@ class Sessions:
         begun = self._store().begun(owner, stream_id)
         if begun is None:
             return None
-        if begun[0] != session_id or _words(begun[1]) != _words(opening_messages(message, tool_results)):
+        opening = opening_messages(message, tool_results, approvals, attachments)
+        said = begun[1] if approvals is None else begun[1][: len(opening)]  # what came of approved calls follows
+        if begun[0] != session_id or words_of(said) != words_of(opening):
             raise KeyReused(
                 "This key was sent before, with another message or session. Each message needs a key of its own."
             )
         return self.attach(stream_id, owner=owner)
+
+    def attachments(self, session_id: str, stream_id: str, *, owner: str = "") -> tuple[Attachment, ...]:
+        """The files of a turn's message, also where it was set aside.
+
+        Raises:
+            SessionChanged: This owner's session has no such turn.
+        """
+        begun = self._store().begun(owner, stream_id)
+        if begun is None or begun[0] != session_id:
+            raise SessionChanged("The session does not have this turn any more. Look at it again.")
+        return tuple(file for message in begun[1] for file in message.attachments or ())
 
     def attach(self, stream_id: str, *, owner: str = "") -> Reply:
         """The reply of a turn, while it is made and for an hour after.
@@ -219,19 +253,16 @@ class Sessions:
         Raises:
             StreamNotFound: This owner has no such stream.
         """
-        with self._lock:
-            live = self._live.get(stream_id)
-            if live is not None and live.owner == owner:
-                return live.reply
+        live = self._running.find(owner, stream_id)
+        if live is not None:
+            return live
         store = self._store()
         stored = store.reply(owner, stream_id)
         return FollowedReply(store, owner, stored) if stored.status == "running" else stored
 
     def running(self, session_id: str, *, owner: str = "") -> LiveReply | None:
         """The reply that this process makes in a session now, if it makes one."""
-        with self._lock:
-            live = [each.reply for each in self._live.values() if each.owner == owner]
-        return next((reply for reply in live if reply.session_id == session_id), None)
+        return self._running.in_session(owner, session_id)
 
     def _request(self, said: Iterable[Message], chosen: dict[str, Any], model: str | None) -> ChatRequest:
         """The request of a turn, to the session's own model where none is chosen and that one is still served."""
@@ -239,158 +270,6 @@ class Sessions:
             with suppress(ModelNotFound):
                 return self._prepare(said, chosen | {"model": model})
         return self._prepare(said, chosen)
-
-    def _start(self, owner: str, reply: LiveReply, request: ChatRequest) -> None:
-        def run() -> None:
-            try:
-                reply.run(lambda: self._generate(request, reply.cancellation))
-            finally:
-                with self._lock:
-                    if self._live.get(reply.stream_id) is live:  # one that was refused may have begun anew meanwhile
-                        del self._live[reply.stream_id]
-                    self._unsaved += [live] if reply.is_unsaved else []
-
-        thread = threading.Thread(target=run, name=f"reply-{reply.stream_id[:8]}", daemon=True)
-        live = _Live(owner, reply, thread)
-        with self._lock:
-            self._live[reply.stream_id] = live
-            thread.start()
-            if not self._ticks:
-                self._ticks = True
-                threading.Thread(target=self._tick, name="session-clock", daemon=True).start()
-
-    def _save_what_is_left(self, owner: str, session_id: str) -> None:
-        """Saves the end of a session's reply that could not be saved; without it the session would look busy.
-
-        Raises:
-            StorageError: It still cannot.
-        """
-        with self._lock:
-            left = [each for each in (*self._live.values(), *self._unsaved) if each.owner == owner]
-        for each in left:
-            if each.reply.session_id == session_id:
-                each.reply.save_now()
-
-    def _tick(self) -> None:
-        """The one clock of all replies, until none is left that needs it."""
-        while True:
-            time.sleep(CHECKPOINT_SECONDS)
-            with self._lock:
-                replies = [each.reply for each in (*self._live.values(), *self._unsaved)]
-            for reply in replies:
-                try:
-                    reply.tick()
-                except StorageError as error:
-                    log.warning("stream %s could not be saved, which is tried again: %s", reply.stream_id, error)
-                except Exception:  # the others need the clock too
-                    log.exception("stream %s could not be looked after", reply.stream_id)
-            with self._lock:
-                self._unsaved = [each for each in self._unsaved if each.reply.is_unsaved]
-                if not self._live and not self._unsaved:
-                    self._ticks = False
-                    return
-
-    # ── what was said ────────────────────────────────────────────────────────────────────────────────────────────────
-
-    def get(self, session_id: str, *, owner: str = "") -> Session:
-        """A session and what was said in it.
-
-        Raises:
-            SessionNotFound: This owner has no such session.
-        """
-        return self._store().session(owner, session_id)
-
-    def list(
-        self, *, owner: str = "", search: str = "", limit: int = 100, offset: int = 0
-    ) -> tuple[SessionSummary, ...]:
-        """An owner's sessions, the one used last first.
-
-        Args:
-            search: Only those whose title or messages have this text, in any case.
-            limit: 1 to 500.
-        """
-        limit, offset = max(1, min(limit, MAX_LISTED)), max(0, min(offset, 1_000_000))
-        return self._store().list_sessions(owner, search=search[:MAX_SEARCH_CHARS], limit=limit, offset=offset)
-
-    def rename(self, session_id: str, title: str, *, owner: str = "") -> None:
-        """Gives a session another title, of 1 to 200 characters.
-
-        Raises:
-            SessionNotFound: This owner has no such session.
-            InvalidRequest: The title is empty or too long.
-        """
-        (checked,) = parse_messages([{"role": "user", "content": title}])
-        title = " ".join(checked.content.split())
-        if not 1 <= len(title) <= MAX_TITLE_CHARS:
-            raise InvalidRequest(f"title: 1 to {MAX_TITLE_CHARS} characters", param="title")
-        self._store().rename(owner, session_id, title)
-
-    def forget_from(self, session_id: str, stream_id: str, *, version: int | None = None, owner: str = "") -> None:
-        """Takes back a turn and all after it.
-
-        Args:
-            stream_id: Of the turn.
-            version: The session that the caller has seen; None for any.
-
-        Raises:
-            SessionNotFound: This owner has no such session.
-            SessionBusy: A reply is being made in it.
-            SessionChanged: It has another version, or no such turn.
-        """
-        self._save_what_is_left(owner, session_id)
-        self._store().forget_from(owner, session_id, stream_id, version=version)
-
-    def delete(self, session_id: str, *, owner: str = "") -> None:
-        """Forgets a session.
-
-        Raises:
-            SessionNotFound: This owner has no such session.
-            SessionBusy: A reply is being made in it.
-        """
-        self._save_what_is_left(owner, session_id)
-        self._store().delete(owner, session_id)
-
-    def close(self) -> None:
-        """Stops running replies, waits until they are saved, and closes the database."""
-        with self._lock:
-            running = list(self._live.values())
-        for live in running:
-            live.reply.cancel()
-        for live in running:
-            live.thread.join(CLOSE_SECONDS)
-        with self._lock:
-            opened, self._opened = self._opened, None
-        if opened is not None:
-            opened.close()
-
-    def _store(self) -> SessionStore:
-        with self._lock:
-            if self._opened is None:
-                settings = self._settings
-                self._opened = SessionStore(
-                    open_database(settings.sessions_url()),
-                    session_limit=settings.session_limit,
-                    session_days=settings.session_days,
-                    forget=self._forget,
-                )
-            return self._opened
-
-
-@dataclass(frozen=True, slots=True)
-class _Live:
-    owner: str
-    reply: LiveReply
-    thread: threading.Thread
-
-
-def stream_of_key(key: str, owner: str) -> str:
-    """The id of the stream that a key names, whatever that looks like; the same key of another owner names another."""
-    return hashlib.sha256(f"{owner}\0{key}".encode()).hexdigest()[:32]
-
-
-def _words(messages: Iterable[Message]) -> list[tuple[str, str, str | None]]:
-    """What was said, to be compared: PostgreSQL keeps no U+0000."""
-    return [(each.role, each.content.replace("\0", "\ufffd"), each.tool_call_id) for each in messages]
 
 
 def _system(prompt: str | None) -> list[Message]:

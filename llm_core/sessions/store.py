@@ -7,30 +7,29 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
-from sqlalchemy import Connection, Engine, RowMapping, delete, func, or_, select, update
+from sqlalchemy import Connection, Engine, delete, select, update
 from sqlalchemy.exc import IntegrityError
 
-from llm_core.errors import LLMError, SessionBusy, SessionChanged, StreamNotFound, error_of
+from llm_core.errors import LLMError, SessionBusy, StreamNotFound, error_of
 from llm_core.events import Done
 from llm_core.messages import Message
-from llm_core.sessions.database import ONLY_READS, hold, storage_errors
-from llm_core.sessions.exchange import check_results, open_calls
-from llm_core.sessions.records import (
-    NumberedEvent,
-    OpenTurn,
-    ReaderSignals,
-    Session,
-    SessionSummary,
-    StoredReply,
-    TurnStatus,
-)
+from llm_core.sessions.asked import Asked
+from llm_core.sessions.branches import choose, last_turn, way_to
+from llm_core.sessions.database import hold, storage_errors
+from llm_core.sessions.exchange import check_results, open_calls, results_of
+from llm_core.sessions.kept import KeptSessions
+from llm_core.sessions.records import NumberedEvent, OpenTurn, ReaderSignals, StoredReply, Turn, TurnStatus
 from llm_core.sessions.rows import (
+    check_version,
     figures_of,
+    find_messages,
     find_session,
     find_turn,
     get_session,
+    get_turn,
     hold_session_of,
     insert_events,
     insert_messages,
@@ -39,18 +38,18 @@ from llm_core.sessions.rows import (
     load_events,
     load_said,
     load_turns,
-    place_of_turn,
     raise_version,
 )
-from llm_core.sessions.schema import messages, sessions, turns
-from llm_core.sessions.upkeep import EVENTS_KEPT_SECONDS, end_orphans, forget_old, make_room
+from llm_core.sessions.schema import sessions, turns
+from llm_core.sessions.turn_store import TurnStore
+from llm_core.sessions.upkeep import EVENTS_KEPT_SECONDS, end_orphans, forget_old, forget_session, make_room
 from llm_core.sessions.worker import this_worker
 
 TITLE_CHARS = 60
 
 
-class SessionStore:
-    """Sessions in one database.
+class SessionStore(KeptSessions):
+    """Sessions in one database, and the turns that are made in them.
 
     Args:
         engine: Of `open_database`.
@@ -67,14 +66,10 @@ class SessionStore:
         session_days: float = 0,
         forget: Callable[[str, str], None] = lambda _owner, _session_id: None,
     ) -> None:
-        self._engine = engine
-        self._reads = engine.execution_options(**{ONLY_READS: True})
+        super().__init__(engine, forget)
         self._session_limit, self._session_days = session_limit, session_days
-        self._forget = forget
         self._worker = this_worker()
-
-    def close(self) -> None:
-        self._engine.dispose()
+        self.turns = TurnStore(engine, session_limit=session_limit, forget=forget, worker=self._worker)
 
     # ── a turn ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -85,22 +80,28 @@ class SessionStore:
         *opening: Message,
         system_prompt: str | None,
         model: str | None = None,
+        settings: Mapping[str, Any] | None = None,
         stream_id: str | None = None,
         version: int | None = None,
         replaces: str | None = None,
+        after: str | None = None,
+        decisions: int = 0,
     ) -> OpenTurn:
         """Begins a turn and saves what is said. A user's message makes the session where there is none.
 
         Args:
-            opening: The user's message, or the results of the calls of the last reply.
-            system_prompt, model: Take the place of the session's own; None leaves that as it is.
+            opening: The user's message, or what else is said; first the results of the calls of the last reply.
+            system_prompt, model, settings: Take the place of the session's own; None leaves that as it is.
             stream_id: Of the turn, new in this database; None makes one.
             version: The session that the caller has seen, 0 for one that does not exist; None for any.
             replaces: The stream of the turn whose place this one takes, with all after it, once `admit_turn` says so.
+            after: The stream of the turn that this one follows; what followed it is set aside, once `admit_turn` says
+                so. None: the last one.
+            decisions: How many of the results, the last ones, say whether a call is made.
 
         Raises:
             SessionBusy: A reply is being made in it, by this process or another.
-            SessionChanged: It has another version, or not the turn to replace.
+            SessionChanged: It has another version, or not the turn to replace or to follow.
             SessionNotFound: There are results, and this owner has no such session.
             InvalidRequest: They are not the results of the calls of the last reply.
             StorageFull, StorageError: Nothing was saved.
@@ -109,56 +110,55 @@ class SessionStore:
         with storage_errors(), self._engine.begin() as connection:
             hold(connection, "open a turn")  # other processes make sessions and tidy up too
             deleted = forget_old(connection, now, session_days=self._session_days)
-            are_results = opening[0].role == "tool"
-            find = get_session if are_results else find_session
+            results = results_of(opening)
+            find = get_session if results else find_session
             found = find(connection, owner, session_id)
             seen = found["version"] if found is not None else 0
-            _check_version(seen, version)
+            check_version(seen, version)
             if found is None:
+                deleted += forget_session(connection, owner, session_id)
                 deleted += make_room(connection, owner, self._session_limit)
-                key = insert_session(connection, owner, session_id, title_of(opening[0].content), now)
+                key = insert_session(connection, owner, session_id, title_of(_first_words(opening)), now)
             else:
                 key = found["id"]
                 system_prompt = found["system_prompt"] if system_prompt is None else system_prompt
                 model = model or found["model"]
+                settings = found["settings"] if settings is None else settings
                 end_orphans(connection, key, now)
-            place = None if replaces is None else place_of_turn(connection, key, replaces)
-            earlier = load_turns(connection, key, before=place)
+            parent = _parent(connection, key, after=after, replaces=replaces)
+            is_aside = parent != last_turn(connection, key)
+            earlier = _load_way(connection, key, parent) if is_aside else load_turns(connection, key)
             stream_id = stream_id or uuid.uuid4().hex
             try:
-                turn = insert_turn(connection, key, stream_id, self._worker, now, replaces=place)
+                turn = insert_turn(connection, key, stream_id, self._worker, now, parent=parent)
             except IntegrityError:
                 raise SessionBusy(
                     f"A reply is already being made in session {session_id!r}. Wait for it or stop it."
                 ) from None
-            if are_results:
-                check_results(opening, open_calls(earlier))
+            if results:
+                check_results(results, open_calls(earlier), decisions=decisions)
             insert_messages(connection, turn, opening)
-            changed = {"updated_at": now, "system_prompt": system_prompt, "model": model}
+            changed = {"updated_at": now, "system_prompt": system_prompt, "model": model, "settings": settings}
             connection.execute(update(sessions).where(sessions.c.id == key).values(changed))
-            if place is None:
+            if is_aside:
+                connection.execute(update(turns).where(turns.c.id == turn).values(set_aside=turn))
+            else:
                 seen = raise_version(connection, key)
-        for each in deleted:
-            self._forget(*each)
+        self._forget_all(deleted)
         is_first = found is None
-        return OpenTurn(
-            turn, stream_id, session_id, system_prompt, model, earlier, is_first, seen, replaces=place is not None
-        )
+        return OpenTurn(turn, stream_id, session_id, system_prompt, model, earlier, is_first, seen, replaces=is_aside)
 
     def admit_turn(self, turn: OpenTurn) -> int:
-        """The turns whose place it takes go away, in the moment in which it becomes one of what was said.
+        """The turns whose place it takes are set aside, in the moment in which it becomes one of what was said.
 
         Returns:
             The session's version from now on.
         """
         with storage_errors(), self._engine.begin() as connection:
             session = hold_session_of(connection, turn.key)
-            place = connection.execute(select(turns.c.replaces).where(turns.c.id == turn.key)).scalar()
-            if session is None or place is None:
+            if session is None:
                 return turn.version
-            replaced = (turns.c.session == session, turns.c.id >= place, turns.c.id < turn.key)
-            connection.execute(delete(turns).where(*replaced))
-            connection.execute(update(turns).where(turns.c.id == turn.key).values(replaces=None))
+            choose(connection, session, turn.key)
             return raise_version(connection, session)
 
     def checkpoint(self, turn: int, events: Sequence[NumberedEvent]) -> ReaderSignals:
@@ -188,6 +188,7 @@ class SessionStore:
         status: TurnStatus,
         done: Done | None,
         error: LLMError | None,
+        asked: Asked | None = None,
     ) -> None:
         """Saves the rest of a turn. The session stays where it is in the list: it was used when the turn began.
 
@@ -196,6 +197,7 @@ class SessionStore:
             replies: What came of it, as far as it came.
             done: How the reply ended, where it ended by itself.
             error: Why it failed, where it did.
+            asked: How it was asked, which is kept while calls of it wait for somebody to agree.
         """
         now = time.time()
         with storage_errors(), self._engine.begin() as connection:
@@ -203,7 +205,7 @@ class SessionStore:
             ended = {
                 "status": status,
                 "finish_reason": done.finish_reason if done else None,
-                "figures": figures_of(done) if done else None,
+                "figures": figures_of(done, asked) if done else None,
                 "error_code": error.code if error else None,
                 "error_message": error.message if error else None,
                 "ended_at": now,
@@ -230,52 +232,10 @@ class SessionStore:
 
     # ── reading ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def session(self, owner: str, session_id: str) -> Session:
-        """A session with all that was said in it.
-
-        Raises:
-            SessionNotFound: This owner has no such session.
-        """
-        with storage_errors(), self._engine.begin() as connection:
-            found = get_session(connection, owner, session_id)
-            end_orphans(connection, found["id"], time.time())
-            loaded = load_turns(connection, found["id"])
-        fields = ("session_id", "title", "system_prompt", "model", "created_at", "updated_at", "version")
-        return Session(**{name: found[name] for name in fields}, turns=loaded)
-
-    def list_sessions(
-        self, owner: str, *, search: str = "", limit: int = 100, offset: int = 0
-    ) -> tuple[SessionSummary, ...]:
-        """An owner's sessions, the one used last first.
-
-        Args:
-            search: Only those whose title or messages have this text, in any case.
-        """
-        of_session = (turns.c.session == sessions.c.id, turns.c.replaces.is_(None))
-        count = select(func.count()).where(*of_session).scalar_subquery()
-        busy = select(func.count()).where(turns.c.session == sessions.c.id, turns.c.status == "running")
-        query = (
-            select(sessions, count.label("turns"), busy.scalar_subquery().label("busy"))
-            .where(sessions.c.owner == owner)
-            .order_by(sessions.c.updated_at.desc(), sessions.c.id.desc())
-            .limit(limit)
-            .offset(offset)
-        )
-        if search:
-            found = (
-                select(messages.c.id)
-                .join(turns, turns.c.id == messages.c.turn)
-                .where(*of_session, messages.c.content.icontains(search, autoescape=True))
-            )
-            query = query.where(or_(sessions.c.title.icontains(search, autoescape=True), found.exists()))
+    def search(self, owner: str, text: str, limit: int) -> list[dict[str, str]]:
+        """An owner's messages that have a text, the newest first."""
         with storage_errors(), self._reads.connect() as connection:
-            rows = connection.execute(query).mappings().all()
-        return tuple(
-            SessionSummary(
-                row["session_id"], row["title"], row["turns"], bool(row["busy"]), row["created_at"], row["updated_at"]
-            )
-            for row in rows
-        )
+            return find_messages(connection, owner, text, limit)
 
     def reply(self, owner: str, stream_id: str, after: int = 0) -> StoredReply:
         """The events of a turn, as far as they are saved.
@@ -318,60 +278,27 @@ class SessionStore:
         with storage_errors(), self._engine.begin() as connection:
             connection.execute(turn.values(signal))
 
-    # ── changing ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def rename(self, owner: str, session_id: str, title: str) -> None:
-        """Gives a session another title.
-
-        Raises:
-            SessionNotFound: This owner has no such session.
-        """
-        with storage_errors(), self._engine.begin() as connection:
-            key = get_session(connection, owner, session_id)["id"]
-            connection.execute(update(sessions).where(sessions.c.id == key).values(title=title))
-
-    def forget_from(self, owner: str, session_id: str, stream_id: str, *, version: int | None = None) -> None:
-        """Forgets a turn and all after it.
-
-        Args:
-            version: The session that the caller has seen; None for any.
-
-        Raises:
-            SessionNotFound: This owner has no such session.
-            SessionBusy: A reply is being made in it.
-            SessionChanged: It has another version, or no such turn.
-        """
-        with storage_errors(), self._engine.begin() as connection:
-            found = self._get_idle(connection, owner, session_id)
-            _check_version(found["version"], version)
-            place = place_of_turn(connection, found["id"], stream_id)
-            connection.execute(delete(turns).where(turns.c.session == found["id"], turns.c.id >= place))
-            raise_version(connection, found["id"])
-
-    def delete(self, owner: str, session_id: str) -> None:
-        """Forgets a session.
-
-        Raises:
-            SessionNotFound: This owner has no such session.
-            SessionBusy: A reply is being made in it.
-        """
-        with storage_errors(), self._engine.begin() as connection:
-            found = self._get_idle(connection, owner, session_id)
-            connection.execute(delete(sessions).where(sessions.c.id == found["id"]))
-        self._forget(owner, session_id)
-
-    def _get_idle(self, connection: Connection, owner: str, session_id: str) -> RowMapping:
-        found = get_session(connection, owner, session_id)
-        end_orphans(connection, found["id"], time.time())
-        running = select(turns.c.id).where(turns.c.session == found["id"], turns.c.status == "running")
-        if connection.execute(running).first():
-            raise SessionBusy(f"A reply is being made in session {session_id!r}. Stop it first.")
-        return found
+def _parent(connection: Connection, session: int, *, after: str | None, replaces: str | None) -> int | None:
+    """The key of the turn that a new one follows."""
+    if after is not None:
+        return int(get_turn(connection, session, after)["id"])
+    if replaces is not None:
+        parent: int | None = get_turn(connection, session, replaces)["parent"]
+        return parent
+    return last_turn(connection, session)
 
 
-def _check_version(version: int, seen: int | None) -> None:
-    if seen is not None and seen != version:
-        raise SessionChanged("The session has changed since you saw it. Look at it again.")
+def _load_way(connection: Connection, session: int, until: int | None) -> tuple[Turn, ...]:
+    """The turns up to one, whether they were set aside or not."""
+    if until is None:
+        return ()
+    way = way_to(connection, session, until)
+    return load_turns(connection, session, turns.c.id.in_(way))
+
+
+def _first_words(opening: Sequence[Message]) -> str:
+    return next((message for message in opening if message.role == "user"), opening[0]).content
 
 
 def title_of(message: str) -> str:

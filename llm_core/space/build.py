@@ -12,7 +12,7 @@ from llm_core.space.spacefile import Spacefile
 
 PACKAGE = "llm_core"
 # By what they are, so that a model, a database or a key that lies between the sources stays here.
-SUFFIXES = frozenset({".py", ".js", ".css", ".html", ".yaml"})
+SUFFIXES = frozenset({".py", ".js", ".css", ".html", ".yaml", ".svg", ".typed"})
 LICENSE = "LICENSE"
 
 # Tells a folder or a Space that this command may replace from one that it must not touch.

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from llm_core.space.spacefile import Spacefile
     from llm_core.space.wait import Waiting
 
-ROOT = Path(__file__).resolve().parents[2]
+_CLONE = Path(__file__).resolve().parents[2]
+ROOT = _CLONE if (_CLONE / "Spacefile").is_file() else Path.cwd()
+"""The repository: the clone that this file is in; where it is installed as a package, the folder it is called in."""
 BUILD_SECONDS = 1800
 
 # The Hub's own rules, as for models.
@@ -84,8 +86,8 @@ def _check(options: argparse.Namespace) -> None:
 
 
 def _build(options: argparse.Namespace) -> None:
-    from llm_core.models.size import size_text
     from llm_core.space import build, check
+    from llm_core.texts.told import size_text
 
     built = build.files(ROOT, check.load_checked(ROOT))
     build.write(options.folder, built)

@@ -131,7 +131,8 @@ class ConstraintCompiler:
     Grammars are compiled one at a time: each takes a core, and the streams that run need the others. None is kept: a
     copy of a compiled grammar shares its lexer, whose states only grow, until each sequence on it fails.
 
-    Making one takes 0.2 to 2 s, in which no other thread of Python runs: it is made while the model loads.
+    The tables of the vocabulary take 0.2 to 2 s, in which no other thread of Python runs. `make_tables` is for a moment
+    when nobody waits; else they are made for the first grammar.
 
     Args:
         model: The model, whose vocabulary is read here. The caller closes this before the model.
@@ -140,9 +141,18 @@ class ConstraintCompiler:
     def __init__(self, model: Model) -> None:
         self._model = model
         self._lock = threading.RLock()
-        self._tokenizer = _readable(model)
+        self._tables: list[LLTokenizer | None] = []  # one, once they are made
         self._closed = False
         self.rehearse = lru_cache(_KEPT_REHEARSALS)(self._rehearse)
+
+    def make_tables(self) -> LLTokenizer | None:
+        """Makes the tables, once. None where this vocabulary can have none."""
+        with self._lock:
+            if self._closed:
+                raise EngineClosed("The engine has been shut down.")
+            if not self._tables:
+                self._tables.append(_readable(self._model))
+            return self._tables[0]
 
     def compile(self, grammar: str, limits: LLParserLimits = _LIMITS) -> Constraint:
         """Makes the constraint of one reply.
@@ -156,11 +166,10 @@ class ConstraintCompiler:
             EngineClosed: The model is gone.
         """
         with self._lock, no_panics(InvalidRequest):
-            if self._closed:
-                raise EngineClosed("The engine has been shut down.")
-            if self._tokenizer is None:
+            tables = self.make_tables()
+            if tables is None:
                 raise InvalidRequest("This model's vocabulary is not one that replies can be held to a form with.")
-            matcher = LLMatcher(self._tokenizer, grammar, log_level=0, limits=limits)
+            matcher = LLMatcher(tables, grammar, log_level=0, limits=limits)
         if matcher.is_error():
             raise InvalidRequest(reason(matcher.get_error()))
         return Constraint(matcher, self._model.vocab_size)

@@ -101,7 +101,7 @@ def reply_grammar(request: ChatRequest, syntax: ReplySyntax, *, starts_in_reason
     for (tool, _), held in zip(tools, arguments, strict=True):
         if held.left_out:
             _log_once(tool.name, "; ".join(held.left_out[:_MAX_LOGGED]))
-    writer = _Writer(syntax, starts_in_reasoning=starts_in_reasoning)
+    writer = _Writer(syntax, starts_in_reasoning=starts_in_reasoning, goes_on=request.begun is not None)
     if max(held.literal_chars for held in schemas) > _MAX_FORCED_CHARS:
         writer.force_nothing()
     if arguments:
@@ -127,9 +127,9 @@ class _Writer:
     go on; by them markers are found in free text.
     """
 
-    def __init__(self, syntax: ReplySyntax, *, starts_in_reasoning: bool) -> None:
+    def __init__(self, syntax: ReplySyntax, *, starts_in_reasoning: bool, goes_on: bool) -> None:
         self._syntax = syntax
-        self._starts_in_reasoning = starts_in_reasoning
+        self._starts_in_reasoning, self._goes_on = starts_in_reasoning, goes_on
         self._rules = [r"TEXT: /(?s:.+)/", r"SPACE: /[ \t\r\n]{1,4}/"]
         self._targets: list[str] = []
 
@@ -184,6 +184,8 @@ class _Writer:
         self._rule("after", self._text_or_calls("after", except_for=""))
         if self._starts_in_reasoning:
             return self._assemble(f"{self._thinking()} after | TEXT?")
+        if self._goes_on:  # with its text: thinking begins no more
+            return self._assemble("after")
         opener = self._pieces(self._syntax.reasoning.opener)
         self._rule("fresh", self._text_or_calls("fresh", except_for=opener[0] if isinstance(opener[0], str) else ""))
         starts = [f"{self._reasoned()} after", "fresh"]

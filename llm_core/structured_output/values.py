@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from llm_core.numbers import whole
+
 TYPES = ("null", "boolean", "integer", "number", "string", "array", "object")
 
 
@@ -17,8 +19,7 @@ def kind_of(value: object) -> str:
 
 def key_of(value: object) -> str:
     """A text that is the same for equal values: 1.0 and 1 are one number in JSON schema."""
-    plain = int(value) if isinstance(value, float) and value.is_integer() else value
-    return json.dumps(plain, sort_keys=True)
+    return json.dumps(whole(value), sort_keys=True)
 
 
 def count(values: list[Any]) -> tuple[int, int]:

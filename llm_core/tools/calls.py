@@ -12,17 +12,16 @@ from typing import Any
 from pydantic_core import to_json
 
 from llm_core.cancellation import Cancellation
-from llm_core.events import ToolResult
+from llm_core.events import ERROR, ToolResult
 from llm_core.messages import ToolCall
 from llm_core.options import Decision, OnToolCall
-from llm_core.tools.python_tool import ArgumentsDoNotFit, PythonTool
+from llm_core.tools.runnable import ArgumentsDoNotFit, RunnableTool, ToolFailed
 from llm_core.tools.threads import call_soon, in_thread, iterate
 
 log = logging.getLogger(__name__)
 
 MAX_AT_ONCE = 8
 DEFAULT_RESULT_CHARS = 4096
-ERROR = "Error: "  # how each result begins that tells of a failure
 END_SECONDS = 1.0  # for a cancelled tool to clean up; a reply does not wait longer for one that will not end
 STOPPED = "the call was stopped before it ended."
 TIMED_OUT = "the call took too long and was given up."
@@ -40,7 +39,7 @@ class CallsOfReply:
     """
 
     calls: tuple[ToolCall, ...]
-    tools: Mapping[str, PythonTool]
+    tools: Mapping[str, RunnableTool]
     on_tool_call: OnToolCall | None
     result_chars: int
     seconds: float
@@ -98,7 +97,7 @@ class _Runner:
             log.info("tool %s was called with arguments that do not fit: %s", call.name, error)
             return _failed(call, f"the arguments do not fit. {error}")
         async with self._asking:
-            decision = await self._decision(call)
+            decision = None if tool.consent == "never" else await self._decision(call)
         if isinstance(decision, str):
             return self._result(call, decision)
         if decision is False:
@@ -122,6 +121,8 @@ class _Runner:
             if task is not None and task.cancelling():
                 raise
             return _failed(call, "the tool was cancelled.")
+        except ToolFailed as error:
+            return self._result(call, f"{ERROR}{error}", failed=True)
         except (Exception, SystemExit) as error:
             log.warning("tool %s failed", call.name, exc_info=True)
             return self._result(call, f"{ERROR}{type(error).__name__}: {error}", failed=True)

@@ -18,17 +18,14 @@ from llm_core.complaints import invalid_request
 from llm_core.errors import InvalidRequest
 from llm_core.tool_spec import JsonSchema, ToolSpec
 from llm_core.tools.docstring import described
+from llm_core.tools.runnable import ArgumentsDoNotFit, RunnableTool
 
 MAX_COMPLAINTS = 5  # about one call's arguments: more would only fill the context
 
 Function = Callable[..., Any]
 
 
-class ArgumentsDoNotFit(Exception):
-    """The arguments that the model wrote are not those that the function takes; the message tells it what is wrong."""
-
-
-class PythonTool(ToolSpec):
+class PythonTool(RunnableTool):
     """A function that the model may call, and that is run here. Made by `tool`."""
 
     _function: Function = PrivateAttr()
@@ -59,14 +56,6 @@ class PythonTool(ToolSpec):
         return made
 
     def bind(self, arguments: str) -> Callable[[], Any]:
-        """The call with these arguments, ready to be made.
-
-        Args:
-            arguments: JSON, as the model wrote it; nothing is as good as `{}`.
-
-        Raises:
-            ArgumentsDoNotFit: They are not JSON, or not of the declared types.
-        """
         try:
             given = self._arguments.model_validate_json(arguments.strip() or "{}")
         except ValidationError as error:

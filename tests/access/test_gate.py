@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import pytest
 
 from llm_core.client import LLMClient
-from tests.served import loaded_client, served
 
 ANN, BOB = {"Authorization": "Bearer ann-secret"}, {"Authorization": "Bearer bob-secret"}
 HTML = {"Accept": "text/html,*/*"}
@@ -39,22 +37,12 @@ ROUTES: list[tuple[str, str, dict[str, Any] | None]] = [
 ]
 
 
-@pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LLMClient]:
-    with loaded_client(
-        tmp_path_factory.mktemp("data"),
-        context_tokens=512,
-        rate_limit="40/minute",
-        api_tokens="ann:ann-secret, bob:bob-secret, nameless-secret",
-        allowed_origins="https://friend.example",
-    ) as client:
-        yield client
-
-
-@pytest.fixture(scope="module")
-def url(client: LLMClient) -> Iterator[str]:
-    with served(client) as url:
-        yield url
+SETTINGS: dict[str, Any] = {
+    "context_tokens": 512,
+    "rate_limit": "40/minute",
+    "api_tokens": "ann:ann-secret, bob:bob-secret, nameless-secret",
+    "allowed_origins": "https://friend.example",
+}
 
 
 @pytest.mark.parametrize(("method", "path", "body"), ROUTES)
@@ -113,6 +101,31 @@ def test_a_browser_signs_in_once_and_then_sees_the_page(url: str) -> None:
         assert "SameSite=lax" in cookie
         assert "gradio" in browser.get("/").text
         assert browser.get("/api/llm/sessions").status_code == 200
+
+
+def test_a_browser_that_signs_out_is_asked_again(url: str) -> None:
+    with httpx.Client(base_url=url, headers=HTML) as browser:
+        browser.post("/sign-in", data={"token": "ann-secret"})
+
+        answer = browser.post("/sign-out")
+
+        assert answer.status_code == 303
+        assert browser.get("/").status_code == 401
+
+
+def test_the_form_stands_at_its_address_too(url: str) -> None:
+    form = httpx.get(f"{url}sign-in", headers=HTML)
+
+    assert form.status_code == 200
+    assert "<form" in form.text
+
+
+def test_what_a_browser_installs_the_page_by_needs_no_token(url: str) -> None:
+    manifest = httpx.get(f"{url}manifest.json")
+    icon = httpx.get(f"{url}{manifest.json()['icons'][0]['src'].lstrip('/')}")
+
+    assert manifest.json()["display"] == "standalone"
+    assert icon.headers["content-type"] == httpx.get(f"{url}favicon.ico").headers["content-type"] == "image/svg+xml"
 
 
 def test_a_form_that_is_too_large_is_refused(url: str) -> None:

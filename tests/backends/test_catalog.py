@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
+from llm_core.backends import pool
 from llm_core.client import LLMClient
-from llm_core.errors import InvalidRequest, ModelNotFound
+from llm_core.errors import InvalidRequest, ModelError, ModelNotFound
 from llm_core.settings import Settings
 from tests.engine import random_model
 from tests.engine.conftest import model_path as model_path
@@ -57,6 +58,51 @@ def test_where_others_can_call_only_what_is_served_can_be_named(
         assert client.chat(HELLO, model="tiny", max_tokens=2).model == "tiny"
 
 
+def test_a_file_that_is_gone_since_the_last_look_at_the_folder_is_left_out(settings: dict[str, Any]) -> None:
+    with LLMClient(Settings(**settings)) as client:
+        assert "tiny" in {entry.name for entry in client.catalog.entries()}
+        (settings["models_dir"] / "sub" / "tiny-Q8_0.gguf").unlink()
+
+        assert "tiny" not in {entry.name for entry in client.catalog.entries()}
+
+
+def test_a_model_that_could_not_be_loaded_is_tried_again_a_while_later(
+    settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = settings["models_dir"] / "sub" / "tiny-Q8_0.gguf"
+    with LLMClient(Settings(**settings | {"model": f"bundled,{file}"})) as client:
+        file.rename(file.with_suffix(".away"))
+        with pytest.raises(ModelError, match="There is no file"):
+            client.chat(HELLO, model="tiny")
+        file.with_suffix(".away").rename(file)
+        with pytest.raises(ModelError, match="There is no file"):  # nobody has it looked for with every request
+            client.chat(HELLO, model="tiny")
+
+        monkeypatch.setattr(pool, "_RETRY_SECONDS", 0)
+        assert client.chat(HELLO, model="tiny", max_tokens=2).model == "tiny"
+
+
+def test_a_default_model_that_could_not_be_loaded_is_tried_again_by_who_waits_for_it(
+    settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = settings["models_dir"] / "later.gguf"
+    monkeypatch.setattr(pool, "_RETRY_SECONDS", 0)
+    with LLMClient(Settings(**settings | {"model": str(file)})) as client:
+        with pytest.raises(ModelError, match="There is no file"):
+            client.wait_ready()
+        shutil.copy(settings["models_dir"] / "sub" / "tiny-Q8_0.gguf", file)
+
+        assert client.wait_ready().name
+
+
+def test_a_model_that_could_not_be_loaded_is_listed_once(settings: dict[str, Any]) -> None:
+    with LLMClient(Settings(**settings)) as client:
+        with pytest.raises(ModelError):
+            client.chat(HELLO, model="broken")
+
+        assert [entry.state for entry in client.catalog.entries() if entry.name == "broken"] == ["failed"]
+
+
 def test_a_model_of_the_folder_is_removed_with_its_file_and_others_are_not(settings: dict[str, Any]) -> None:
     with LLMClient(Settings(**settings)) as client:
         client.chat(HELLO, model="tiny", max_tokens=2)
@@ -70,7 +116,7 @@ def test_a_model_of_the_folder_is_removed_with_its_file_and_others_are_not(setti
 def test_a_model_that_is_being_loaded_is_removed_when_that_is_over(settings: dict[str, Any]) -> None:
     file = settings["models_dir"] / "sub" / "tiny-Q8_0.gguf"
     with LLMClient(Settings(**settings)) as client, ThreadPoolExecutor(1) as threads:
-        with client.models._loading:
+        with client.models._memory._loading:
             member = client.catalog.load("tiny")
             removing = threads.submit(client.catalog.remove, "tiny")
             wait_until(lambda: member.is_leaving, "it is told to leave")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,12 @@ import pytest
 
 from llm_core.cancellation import Cancellation
 from llm_core.client import LLMClient
+from llm_core.engine.llama.model import Model
+from llm_core.engine.turns import Turns
 from llm_core.errors import InvalidRequest, ModelError, ModelNotFound, QueueFull, TimedOut
 from llm_core.events import ChatEvent, ContentDelta, Done, Loading, Queued
 from llm_core.settings import Settings
+from llm_core.structured_output import constraint
 from tests.engine.conftest import sliding_window_path as sliding_window_path
 from tests.waiting import wait_until
 
@@ -73,6 +76,27 @@ def test_two_models_answer_at_once_each_as_itself(two: LLMClient) -> None:
     assert [member.state for member in two.models.members] == ["ready", "ready"]
 
 
+@pytest.mark.parametrize("is_idle", [True, False])
+def test_tables_that_would_hold_up_running_streams_are_made_when_they_are_needed(
+    two: LLMClient, is_idle: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Model] = []
+    real = constraint._readable
+    monkeypatch.setattr(constraint, "_readable", lambda model: (made.append(model), real(model))[1])
+    monkeypatch.setattr(Turns, "is_idle", property(lambda _: is_idle))
+
+    two.models.start(GEMMA).result()
+
+    assert len(made) == is_idle
+    reply = "".join(
+        each.text
+        for each in ask(two, GEMMA, response_format={"type": "json_object"}, max_tokens=40)
+        if isinstance(each, ContentDelta)
+    )
+    assert reply.startswith("{")
+    assert len(made) == 1
+
+
 def test_what_names_no_model_goes_to_the_first_one(two: LLMClient) -> None:
     assert two.chat(HELLO, max_tokens=1).model == SMOL
     assert two.models.member(GEMMA).state == "absent"
@@ -113,13 +137,13 @@ def test_a_request_that_waits_for_its_model_can_be_stopped(two: LLMClient) -> No
 
 
 def test_a_model_that_is_not_ready_in_time_ends_the_request(two: LLMClient) -> None:
-    with two.models._loading, pytest.raises(TimedOut, match="not ready in the time"):
+    with two.models._memory._loading, pytest.raises(TimedOut, match="not ready in the time"):
         ask(two, GEMMA, timeout=0.3)
 
 
 def test_no_more_requests_wait_for_a_model_than_it_may_have(both: dict[str, Any]) -> None:
     with LLMClient(Settings(**both | {"parallel": 1, "queue_limit": 1})) as client:
-        with client.models._loading:
+        with client.models._memory._loading:
             waiting = [client.chat_stream(HELLO, model=GEMMA, max_tokens=1) for _ in range(2)]
             assert [type(next(events)) for events in waiting] == [Loading, Loading]
             with pytest.raises(QueueFull, match=f"wait for {GEMMA} already"):
@@ -182,6 +206,27 @@ def test_a_model_that_nobody_asks_for_leaves_and_comes_back(both: dict[str, Any]
 
         assert client.status().state == "ready"  # as far as callers are concerned
         assert client.chat(HELLO, max_tokens=1).model == SMOL
+
+
+@pytest.mark.parametrize(
+    "ask_it", [lambda client: client.count_tokens(HELLO), lambda client: client.models.loaded().result()]
+)
+def test_who_asks_a_model_that_is_leaving_gets_an_answer_when_it_is_back(
+    two: LLMClient, ask_it: Callable[[LLMClient], object]
+) -> None:
+    events = two.chat_stream(HELLO, max_tokens=200, logit_bias={2: -100})
+    wait_until(lambda: isinstance(next(events), ContentDelta), "a reply is made")
+    leaving = threading.Thread(target=two.models.unload, args=(SMOL,), daemon=True)
+    leaving.start()
+    wait_until(lambda: two.models.default.is_leaving, "it leaves when the reply has ended")
+
+    assert two.wait_ready(30).name == SMOL  # what it is, is known
+    answers: list[object] = []
+    threading.Thread(target=lambda: answers.append(ask_it(two)), daemon=True).start()
+    events.close()
+    leaving.join()
+    wait_until(lambda: bool(answers), "it is answered")
+    assert two.models.default.state == "ready"
 
 
 def test_each_model_has_its_own_settings(both: dict[str, Any], sliding_window_path: Path, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from llm_core.cancellation import Cancellation
 from llm_core.client import LLMClient
+from llm_core.completion_request import AnyRequest
 from llm_core.errors import LLMError
 from llm_core.events import ChatEvent, ContentDelta, Done, Queued, Timings, Usage
 from llm_core.reading import Sink
@@ -53,7 +54,7 @@ class Held(ScriptedBackend):
         super().__init__(script)
         self.begun, self.may_go_on = threading.Event(), threading.Event()
 
-    def submit(self, request: ChatRequest, sink: Sink[ScriptedEvent]) -> ScriptedSubmission:
+    def submit(self, request: AnyRequest, sink: Sink[ScriptedEvent]) -> ScriptedSubmission:
         self.begun.set()
         assert self.may_go_on.wait(30)
         return super().submit(request, sink)

@@ -21,7 +21,7 @@ SUITES = {
         "tests/gradio_api/test_tools.py",
     ],
 }
-SUITE_SECONDS = 300
+SUITE_SECONDS = 570
 MOST_SKIPPED = 0.1
 
 

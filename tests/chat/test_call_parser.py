@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from llm_core.chat.formats import DEFAULT_REASONING
 from llm_core.chat.parser import ReplyParser
 from llm_core.chat.tool_formats import HERMES, TOOL_FORMATS, ToolFormat, tool_format
-from llm_core.events import CallBuilder, ContentDelta, ReasoningDelta, TokenLogprob, ToolCallDelta
+from llm_core.events import ContentDelta, ReasoningDelta, TokenLogprob, ToolCallDelta
+from llm_core.reply_builder import CallBuilder
 
 FORMATS = {row.name: row for row in TOOL_FORMATS}
 TOOLS = ("get_weather", "now")

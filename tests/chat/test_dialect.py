@@ -137,7 +137,8 @@ class TestTurns:
         source = TURNS.replace("m.content }}", "m.content + (m.reasoning_content or '') }}")
         replies = [message("assistant", text, reasoning=f"hm {text}") for text in ("a", "b")]
 
-        assert told(source, vocabulary, message("user", "Hi"), *replies).endswith("a\n\nbhm a\n\nhm b")
+        said = told(source, vocabulary, message("user", "Hi"), *replies, message("user", "Go on"))
+        assert said.endswith("a\n\nbhm a\n\nhm b[user]Go on")
 
     def test_a_template_that_does_not_insist_gets_them_as_they_come(self, vocabulary: Model) -> None:
         messages = (message("user", "a"), message("user", "b"))
@@ -147,7 +148,14 @@ class TestTurns:
     def test_what_no_form_can_mend_is_refused_in_the_templates_words(self, vocabulary: Model) -> None:
         source = TURNS + "{% if messages[-1].content == 'no' %}{{ raise_exception('I will not') }}{% endif %}"
         with pytest.raises(InvalidRequest, match="Roles must alternate") as refused:
-            told(source, vocabulary, message("user", "a"), message("user", "b"), message("assistant", "no"))
+            told(
+                source,
+                vocabulary,
+                message("user", "a"),
+                message("user", "b"),
+                message("assistant", "c"),
+                message("user", "no"),
+            )
 
         assert refused.value.param == "messages"
 

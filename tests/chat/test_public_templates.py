@@ -39,6 +39,8 @@ SHAPES = {
     "a result and more": [SYSTEM, USER, ASKED, RESULT, REPLY, LAST],
     "a user after a result": [USER, ASKED, RESULT, LAST],
     "two calls": [USER, BOTH, RESULT, RAIN, REPLY, LAST],
+    "a reply that was begun": [SYSTEM, USER, REPLY],
+    "a reply that was begun after a result": [USER, ASKED, RESULT, REPLY],
     **{
         f"arguments {written!r}": [USER, message("assistant", tool_calls=[call("a", written)]), RESULT]
         for written in ("", "null", "{", "[1]", '"x"', "3", '{"city": "Ro')
@@ -71,3 +73,4 @@ def test_all_that_is_said_arrives(file: Path, shape: str, with_tools: bool, voca
 
     assert [each["content"] for each in messages if each["content"] not in prompt] == []
     assert not with_tools or TOOL.description in prompt
+    assert not shape.startswith("a reply that was begun") or prompt.endswith(REPLY["content"])

@@ -95,7 +95,7 @@ def lora(
         "adapter__lora__alpha": float(rank),
     }
     named = {key.replace("__", "."): value for key, value in (header | entries).items()}
-    return _write_file(target, [entry(key, value) for key, value in named.items()], tensors)
+    return write_file(target, [entry(key, value) for key, value in named.items()], tensors)
 
 
 def _ends(rng: np.random.Generator, norm: str) -> dict[str, npt.NDArray[np.float32]]:
@@ -120,10 +120,10 @@ def _write(model_path: Path, target: Path, architecture: str, header: Mapping[st
     entries = [entry("general.architecture", architecture)]
     entries += [entry(f"{architecture}.{key}", value) for key, value in header.items()]
     entries += [raw for key, raw in _raw_entries(model_path.read_bytes()) if key.startswith("tokenizer.")]
-    return _write_file(target, entries, tensors)
+    return write_file(target, entries, tensors)
 
 
-def _write_file(target: Path, entries: list[bytes], tensors: Tensors) -> Path:
+def write_file(target: Path, entries: list[bytes], tensors: Tensors) -> Path:
     infos, data = b"", bytearray()
     for name, tensor in tensors.items():
         shape = tensor.shape[::-1]

@@ -65,3 +65,24 @@ def test_a_step_that_fails_gives_its_turn_back() -> None:
         pass
     with turns.take(lambda: None):
         assert not turns.is_wanted
+
+
+def test_nobody_computes_only_some_time_after_the_last_turn() -> None:
+    turns = Turns()
+    assert turns.is_idle
+
+    with turns.take(lambda: None):
+        assert not turns.is_idle
+    assert not turns.is_idle, "a running engine takes its next turn at once"
+    wait_until(lambda: turns.is_idle, "it is quiet for a while")
+
+
+def test_a_turn_counts_as_soon_as_it_is_given() -> None:
+    turns = Turns()
+    with turns.take(lambda: None):
+        other = Engine(turns, "b", [])
+        wait_until(lambda: bool(turns._waiting), "it waits")
+        assert turns.begun == 1
+    assert turns.begun == 2  # whether its thread has woken or not
+    other.may_end.set()
+    other.thread.join()

@@ -8,7 +8,7 @@ import gradio_client
 import pytest
 
 from llm_core.client import LLMClient
-from tests.served import loaded_client, served
+from tests.served import loaded_client
 
 
 @pytest.fixture(scope="module")
@@ -18,12 +18,6 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LLMClient]:
         api_tokens="ann:ann-secret,bob:bob-secret",
     ) as client:
         yield client
-
-
-@pytest.fixture(scope="module")
-def url(client: LLMClient) -> Iterator[str]:
-    with served(client) as url:
-        yield url
 
 
 def connect(url: str, token: str) -> gradio_client.Client:

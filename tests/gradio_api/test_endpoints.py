@@ -41,6 +41,28 @@ def test_a_session_remembers_and_is_listed_and_deleted(ann: gradio_client.Client
     assert ann.predict(api_name="/sessions") == []
 
 
+def test_files_go_with_a_message(ann: gradio_client.Client) -> None:
+    files = [{"name": "notes.md", "media_type": "text/plain", "text": "Bo is a heron."}]
+    for name in ("/session_chat", "/session_chat_stream"):
+        ann.predict("files", "Who is Bo?", 0, 2, attachments=files, api_name=name)
+
+    history = ann.predict("files", api_name="/session_history")
+    assert [message.get("attachments") for message in history] == [files, None] * 2
+    ann.predict("files", api_name="/session_delete")
+
+
+def test_another_version_of_a_turn_is_chosen(client: LLMClient, ann: gradio_client.Client) -> None:
+    ann.predict("ways", "Cats?", 0, 2, api_name="/session_chat")
+    first = ann.predict("ways", api_name="/session_history")[-1]["stream_id"]
+    assert client.sessions.begin("ways", "Dogs?", replaces=first, max_tokens=2, owner="name:ann").wait(60)
+
+    found = ann.predict("ways", first, api_name="/session_versions")
+    assert [(each["messages"][0]["content"], each["chosen"]) for each in found] == [("Cats?", False), ("Dogs?", True)]
+    assert ann.predict("ways", first, api_name="/session_choose") is True
+    assert ann.predict("ways", api_name="/session_history")[0]["content"] == "Cats?"
+    ann.predict("ways", api_name="/session_delete")
+
+
 def test_the_token_says_whose_sessions_they_are(url: str, ann: gradio_client.Client) -> None:
     bob = connect(url, "bob-secret")
     ann.predict("diary", "My secret is 4711.", 0, 4, api_name="/session_chat")

@@ -101,11 +101,13 @@ def test_the_endpoints_are_typed(ann: gradio_client.Client) -> None:
     endpoints = ann.view_api(return_format="dict", print_info=False)["named_endpoints"]
 
     parameters = {each["parameter_name"]: each for each in endpoints["/chat_tools"]["parameters"]}
-    assert list(parameters) == ["messages", "tools", "tool_choice", "temperature", "max_tokens", "model"]
+    assert list(parameters) == ["messages", "tools", "tool_choice", "temperature", "max_tokens", "model", "run_tools"]
     assert parameters["tool_choice"]["parameter_default"] == "auto"
     assert endpoints["/chat_tools"]["returns"][0]["type"]["type"] == "object"
     session = [each["parameter_name"] for each in endpoints["/session_chat_tools"]["parameters"]]
     assert session[:5] == ["session_id", "message", "tools", "tool_choice", "tool_results"]
     for text in ("/chat_complete", "/chat_stream", "/session_chat", "/session_chat_stream"):
-        last = [(each["parameter_name"], each["parameter_has_default"]) for each in endpoints[text]["parameters"][-2:]]
-        assert last == [("response_format", True), ("model", True)]
+        last = [(each["parameter_name"], each["parameter_has_default"]) for each in endpoints[text]["parameters"]]
+        files = [("attachments", True)] if "session" in text else []
+        wanted = [("response_format", True), ("model", True), *files]
+        assert last[-len(wanted) :] == wanted

@@ -11,25 +11,15 @@ import pytest
 
 from llm_core.client import LLMClient
 from tests.scripted import CALL_PARIS, GET_WEATHER, HALF_A_CALL, PARIS, QUESTION, ROME, TWO_CALLS, WEATHER, saying
-from tests.served import loaded_client, served
 
 ASKED: dict[str, Any] = {"messages": QUESTION, "tools": [WEATHER]}
 Event = dict[str, Any]
+SETTINGS: dict[str, Any] = {"api_tokens": "ann:ann-secret,bob:bob-secret"}
 
 
 @pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LLMClient]:
-    with loaded_client(
-        tmp_path_factory.mktemp("data"),
-        api_tokens="ann:ann-secret,bob:bob-secret",
-    ) as client:
-        yield client
-
-
-@pytest.fixture(scope="module")
-def url(client: LLMClient) -> Iterator[str]:
-    with served(client) as url:
-        yield f"{url}api/llm"
+def url(url: str) -> str:
+    return f"{url}api/llm"
 
 
 def caller(url: str, token: str) -> httpx.Client:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -76,7 +77,7 @@ class TestPullAndList:
     def test_list_has_the_bundled_model_and_marks_it(self, llm_core: Command) -> None:
         lines = llm_core("model", "list", "--memory", "8").stdout.splitlines()
 
-        assert lines[1].split() == ["*", "bundled", "98.4", "MB", "fits", "apache-2.0"]
+        assert lines[1].split() == ["*", "bundled", "98.4", "MB", "fits", "chat", "apache-2.0"]
         assert lines[2] == "* is LLM_MODEL: bundled"
 
     def test_a_pulled_model_is_pinned_listed_and_marked_where_it_is_selected(self, there: Command) -> None:
@@ -152,11 +153,13 @@ class TestFolder:
         small = rows["small-Q8_0.gguf"]
         assert (small["license"], small["quantization"], small["memory"]["fit"]) == ("mit", "Q8_0", "fits")
         assert rows["huge.gguf"]["memory"]["fit"] == "too_large"
-        assert "embedding model" in rows["vectors.gguf"]["problem"]
+        assert (rows["vectors.gguf"]["task"], rows["vectors.gguf"]["problem"]) == ("embedding", None)
+        assert (small["task"], rows["vectors.gguf"]["memory"]["fit"]) == ("chat", "fits")
         assert "has a header that cannot be read" in rows["broken.gguf"]["problem"]
         assert rows["broken.gguf"]["memory"] is None
         table = llm_core("model", "list", "--memory", "1").stdout
-        assert "cannot be used: It is an embedding model" in table
+        assert "cannot be used" in table
+        assert re.search(r"vectors.gguf .* embedding +not stated", table)
         assert "too large" in table
 
         assert llm_core("model", "rm", small["source"]).returncode == 0

@@ -9,11 +9,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_core.models.fit import LEAST_CONTEXT, Fitting, Footprint, Need, fit, footprint_of, why_too_large
-from llm_core.models.header import read_model_header
+from llm_core.errors import ModelError
+from llm_core.models.fit import (
+    LEAST_CONTEXT,
+    Fitting,
+    Footprint,
+    Need,
+    fit,
+    footprint_of,
+    longest_text,
+    longest_that_fits,
+    need_of_vectors,
+    why_too_large,
+)
+from llm_core.models.header import ModelHeader, read_model_header
 from llm_core.models.resolve import find
 from llm_core.models.source import BundledModel
-from tests.models.gguf_file import gguf_file, model_file
+from tests.models.gguf_file import Value, gguf_file, model_file
 
 MIB = 1024 * 1024
 BUNDLED = Footprint(weights=145_000_000, kv_bytes_per_token=23_040, heads=9, embedding_length=576, vocab_size=49_152)
@@ -39,6 +51,48 @@ def test_the_estimate_is_a_little_more_than_what_llama_cpp_takes(
     assert need.kv == kv * MIB
     assert compute <= need.compute / MIB <= compute + 4
     assert need.total == footprint.weights + need.kv + need.compute
+
+
+BERT = {"embedding_length": 384, "attention.head_count": 12, "attention.causal": False, "pooling_type": 1}
+LAST = 3
+
+
+def vector_model(path: Path, architecture: str = "bert", **facts: Value) -> ModelHeader:
+    """The header of one with a vocabulary of 30,522 tokens, at `path`."""
+    tokens = [str(number) for number in range(30_522)]
+    path.write_bytes(model_file(architecture, tokenizer__ggml__tokens=tokens, **facts))
+    return read_model_header(path)
+
+
+@pytest.mark.parametrize(("longest", "compute"), [(512, 69.2), (2048, 274.0)])
+def test_so_it_is_where_vectors_are_made(tmp_path: Path, longest: int, compute: float) -> None:
+    need = need_of_vectors(tmp_path / "x.gguf", vector_model(tmp_path / "x.gguf", **BERT), longest)
+
+    assert need.kv == 0
+    assert compute <= need.compute / MIB <= 1.15 * compute
+    assert need.weights == (tmp_path / "x.gguf").stat().st_size
+
+
+def test_texts_are_shorter_where_memory_is_short(tmp_path: Path) -> None:
+    path = tmp_path / "x.gguf"
+    header = vector_model(path, **BERT | {"context_length": 8192})
+
+    assert longest_text(header, None) == 2048
+    assert longest_text(header, 9000) == 8192
+    assert longest_that_fits(path, header, 2048, 1000 * MIB)[0] == 2048
+    longest, need = longest_that_fits(path, header, 2048, 200 * MIB)
+    assert (longest, need.total <= 200 * MIB) == (1024, True)
+    with pytest.raises(ModelError, match=r"x.gguf needs .* of memory, and 10.5 MB are there. Choose a smaller model."):
+        longest_that_fits(path, header, 2048, 10 * MIB)
+
+
+def test_a_model_that_reads_texts_in_parts_keeps_keys_and_values_of_one(tmp_path: Path) -> None:
+    path = tmp_path / "x.gguf"
+    header = vector_model(path, "qwen3", pooling_type=LAST)
+    need = need_of_vectors(path, header, 2048)
+
+    assert need.kv == header.kv_bytes_per_token() * (2048 + 128)
+    assert need.compute < 20 * MIB
 
 
 def test_the_bundled_model_counts_as_the_copy_that_it_gets(tmp_path: Path) -> None:

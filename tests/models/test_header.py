@@ -160,14 +160,27 @@ class TestFacts:
             (model_file(), None),
             (model_file(general__type="model"), None),
             (model_file(general__type="adapter"), "companion of one: adapter."),
-            (model_file("bert", pooling_type=1), "embedding model"),
-            (model_file("bert", **{"attention.causal": False}), "embedding model"),
+            (model_file("bert", pooling_type=1), None),
         ],
     )
-    def test_what_cannot_chat_is_known(self, tmp_path: Path, data: bytes, said: str | None) -> None:
-        why_not = header_of(tmp_path, data).why_not_a_chat_model()
+    def test_what_is_no_model_is_known(self, tmp_path: Path, data: bytes, said: str | None) -> None:
+        why_not = header_of(tmp_path, data).why_no_model()
 
         assert why_not is None if said is None else said in str(why_not)
+
+    @pytest.mark.parametrize(
+        ("data", "task"),
+        [
+            (model_file(), "chat"),
+            (model_file(pooling_type=0), "chat"),
+            (model_file("bert", pooling_type=1), "embedding"),
+            (model_file("qwen3", pooling_type=3), "embedding"),
+            (model_file("bert", **{"attention.causal": False}), "embedding"),
+            (model_file("bert", pooling_type=4, **{"attention.causal": False}), "rerank"),
+        ],
+    )
+    def test_what_a_model_is_for_is_known(self, tmp_path: Path, data: bytes, task: str) -> None:
+        assert header_of(tmp_path, data).task == task
 
     def test_all_parts_of_a_split_model_count(self, tmp_path: Path) -> None:
         first = written(tmp_path, model_file(tensors=[(10, 10)]), "a-00001-of-00002.gguf")

@@ -11,6 +11,7 @@ from llm_core.engine.llama.model import Model
 from llm_core.models.info import ModelInfo, describe
 from llm_core.models.resolve import find
 from llm_core.models.source import BundledModel, HubModel, ResolvedModel
+from llm_core.task import Task
 
 
 @dataclass
@@ -22,6 +23,7 @@ class Header:
     description: str = "llama 4B Q4_K - Medium"
     parameters: int = 4_000_000_000
     context_train: int = 32768
+    task: Task = "chat"
 
 
 def described(
@@ -53,6 +55,7 @@ def test_the_bundled_model() -> None:
         license="apache-2.0",
         has_chat_template=True,
         can_switch_thinking=False,
+        task="chat",
     )
 
 

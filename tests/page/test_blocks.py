@@ -61,8 +61,22 @@ def test_paragraphs_become_parts_when_there_is_enough_of_them() -> None:
         f"<details>\n{LONG}\n\ninside\n\n</details>\n",
         f"| a | b |\n|---|---|\n| {LONG} | 2 |\n",
         f"> {LONG}\n\n> more\n",
+        f"Read [this][1]. {LONG}\n\nmore\n\n[1]: http://one.example\n",
+        f"As is known [1]. {LONG}\n\nmore\n\n[1]: http://one.example\n",
     ],
-    ids=["code", "code in code", "formula", "formula in brackets", "numbers", "items", "html", "table", "quotation"],
+    ids=[
+        "code",
+        "code in code",
+        "formula",
+        "formula in brackets",
+        "numbers",
+        "items",
+        "html",
+        "table",
+        "quotation",
+        "link",
+        "number",
+    ],
 )
 def test_what_belongs_together_stays_together(whole: str) -> None:
     assert blocks_of([whole]).parts() == [whole]

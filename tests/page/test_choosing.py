@@ -12,13 +12,14 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from llm_core import client as client_module
+from llm_core.backends import making
 from llm_core.client import LLMClient
 from llm_core.events import ChatEvent
 from llm_core.models.info import ModelInfo
 from llm_core.request import ChatRequest
 from llm_core.settings import Settings
 from tests.engine.conftest import model_path as model_path
+from tests.models.gguf_file import model_file
 from tests.scripted_backend import INFO, ScriptedBackend
 from tests.scripted_client import Signal
 from tests.served import served
@@ -66,7 +67,7 @@ def make(tmp_path: Path, go_on: Signal, monkeypatch: pytest.MonkeyPatch) -> Call
         def backend(settings: Settings, _room: object) -> ScriptedBackend:
             return (Thinking if settings.max_tokens == 77 else ScriptedBackend)(say)
 
-        monkeypatch.setattr(client_module, "_make_backend", backend)
+        monkeypatch.setattr(making, "make_backend", backend)
         usual: dict[str, Any] = {"data_dir": tmp_path, "rate_limit": "none", "GRADIO_SERVER_PORT": free_port()}
         if models is not None:
             usual["models"] = tmp_path / "models.yaml"
@@ -348,6 +349,21 @@ def test_with_one_model_and_no_right_to_change_it_its_name_is_plain_text(
         assert "scripted" not in line(page), "of one model nobody needs the name"
 
 
+def test_a_model_that_makes_vectors_is_listed_and_cannot_be_chosen(
+    make: Callable[..., LLMClient], open_page: Open, tmp_path: Path
+) -> None:
+    (tmp_path / "vectors.gguf").write_bytes(model_file("bert", pooling_type=1))
+    models = f"models: [{{source: bundled, name: first}}, {{source: {tmp_path / 'vectors.gguf'}}}]"
+    with make(models) as client, served(client) as url:
+        page = open_page(url)
+        page.locator(HEAD).click()
+        expect(page.locator(f"{PANEL} .choose", has_text="makes vectors")).to_be_disabled()
+        expect(page.locator(f"{PANEL} .choose", has_text="first")).to_be_enabled()
+    with make(models, admin_tokens="root:master") as client, served(client) as url:
+        page = open_page(url)
+        expect(page.locator(f"p{HEAD.removeprefix('#model ')}")).to_be_visible()  # there is nothing to choose
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_panel_can_be_read_in_light_and_dark_and_on_a_phone(
     client: LLMClient, open_page: Open, scheme: str
@@ -369,15 +385,15 @@ def test_the_panel_can_be_read_in_light_and_dark_and_on_a_phone(
 
 
 def test_names_of_models_are_text_and_never_markup(two: Page) -> None:
-    def hostile(route: Any) -> None:
+    def answer_with_markup(route: Any) -> None:
         answer = route.fetch()
         told = answer.json()
         if "rows" in told and told["rows"] and "acts" in told["rows"][0]:
-            for field in ("name", "line", "facts", "told"):
-                told["rows"][0][field] = "<img src=x onerror='window.hacked=1'>"
+            hostile = "<img src=x onerror='window.hacked=1'>"
+            told["rows"][0] |= {"name": hostile, "line": [hostile], "facts": [hostile], "told": [hostile]}
         route.fulfill(response=answer, json=told)
 
-    two.route(COMMANDS, hostile)
+    two.route(COMMANDS, answer_with_markup)
     two.locator(HEAD).click()
     expect(two.locator(f"{PANEL} .name").first).to_have_text("<img src=x onerror='window.hacked=1'>")
     expect(two.locator(HEAD)).to_have_text("<img src=x onerror='window.hacked=1'>")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
 from playwright.sync_api import Browser, Page, Request, Route, expect
 
 from llm_core.client import LLMClient
@@ -18,7 +17,8 @@ from llm_core.page.transcript import ShownMessage, ShownReply
 from llm_core.page.view import shown_turns
 from llm_core.sessions.records import Turn, TurnStatus
 from llm_core.settings import Settings
-from tests.served import DESKTOP, PATIENCE_MS, loaded_client, served
+from llm_core.texts.told import english, english_line
+from tests.served import DESKTOP, PATIENCE_MS, served
 from tests.visitor import IDLE, REPLY, STOP, line, retry, send, wait_for_text, wait_until_done, wait_until_idle
 from tests.waiting import free_port, is_idle, wait_until
 
@@ -41,20 +41,7 @@ def row(page: Page, title: str) -> Any:
     return page.locator(ROWS, has_text=title)
 
 
-@pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LLMClient]:
-    with loaded_client(
-        tmp_path_factory.mktemp("data"),
-        parallel=4,
-        resume_seconds=10,
-    ) as client:
-        yield client
-
-
-@pytest.fixture(scope="module")
-def url(client: LLMClient) -> Iterator[str]:
-    with served(client) as url:
-        yield url
+SETTINGS: dict[str, Any] = {"parallel": 4, "resume_seconds": 10}
 
 
 def test_a_conversation_is_listed_found_opened_renamed_and_deleted(open_page: Open, url: str) -> None:
@@ -263,7 +250,8 @@ def outline(messages: Iterable[ShownMessage]) -> list[str]:
     for message in messages:
         metadata = message["metadata"]
         folded = "title" in metadata
-        lines.append(f"[{metadata['title']}: {metadata['log']}]" if folded else message["content"][0]["text"])
+        on_its_line = f"[{english(metadata.get('title', ''))}: {english_line(metadata.get('log', ()))}]"
+        lines.append(on_its_line if folded else message["content"][0]["text"])
     return lines
 
 
@@ -296,7 +284,7 @@ def test_results_that_a_program_gave_later_are_shown_at_their_calls() -> None:
 
     assert [each["question"] for each in turns] == ["6 * 7?", None, "Thanks."]
     assert [outline(each["reply"]) for each in turns] == [["[Calculator: 6 * 7]", ""], ["It is 42."], ["Welcome."]]
-    assert "42" in turns[0]["reply"][0]["content"][0]["text"]
+    assert turns[0]["reply"][0]["metadata"]["called"]["result"] == "```text\n42\n```"
 
 
 def test_a_call_without_a_result_is_shown_as_not_run() -> None:

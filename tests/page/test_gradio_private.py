@@ -12,6 +12,7 @@ import pytest
 from llm_core.client import LLMClient
 from llm_core.page.app import ENDPOINT, ChatPage, build_app
 from llm_core.page.gradio_private import ChatFrame, said_to_a_program
+from llm_core.page.languages import WIDGETS
 
 HOOKS = ("_setup_events", "_render_header", "_render_footer", "_message_as_message_dict", "_stream_fn", "_api_wrapper")
 
@@ -64,6 +65,17 @@ def test_both_buttons_of_the_box_are_there_and_the_style_shows_one(app: gr.Block
     assert isinstance(app, ChatPage)
     assert app.textbox.submit_btn
     assert app.textbox.stop_btn
+
+
+def test_what_a_page_loads_has_the_texts_of_its_widgets(app: gr.Blocks) -> None:
+    """And what Gradio does not translate by itself is marked in it, for the page's head to do it."""
+    config = app.get_config_file()
+    props = {name: each["props"] for each in config["components"] if (name := each["props"].get("elem_id"))}
+
+    assert config["i18n_translations"] == WIDGETS.translations_dict
+    assert "__i18n__" in str(props["tools"]["choices"])
+    assert "__i18n__" in str(props["chat"]["examples"])
+    assert [each["props"]["position"] for each in config["components"] if each["type"] == "sidebar"] == ["left"]
 
 
 def test_a_text_of_a_program_keeps_its_indentation() -> None:

@@ -56,7 +56,7 @@ def test_a_reply_that_is_left_is_drawn_nowhere_else_and_is_there_on_return(
     shown = ["One"] if leaves_to == "another" else []
     expect(page.locator(USER)).to_have_text(shown)
     go_on.give()
-    wait_until(lambda: not script.sessions._live, "the reply has ended")
+    wait_until(lambda: not script.sessions._running._live, "the reply has ended")
     page.wait_for_timeout(300)  # for an update to come that must not be drawn
     expect(page.locator(USER)).to_have_text(shown)
     expect(page.locator(REPLY)).to_have_text(["Fine."] * len(shown))
@@ -278,3 +278,43 @@ def test_the_second_press_of_a_double_click_on_send_stops_nothing(page: Page, sc
     assert wait_until_done(page) == "First half and the second."
     expect(page.locator(STOP)).to_be_hidden()
     assert stored(page, script) == [("One", "First half and the second.")]
+
+
+def test_what_stands_beside_a_reply_is_of_the_reply_that_is_drawn(page: Page, script: ScriptedClient) -> None:
+    """Its end may come while what was before it is still being drawn."""
+    page.evaluate(
+        """() => {
+            globalThis.requestAnimationFrame = (then) => setTimeout(then, 400);
+            globalThis.atItsEnd = [];
+            const region = document.querySelector(".heard");
+            new MutationObserver(() => {
+                const reply = document.querySelector("#chat .bot-row:has(.reply-line.done) .prose");
+                if (reply) atItsEnd.push(reply.innerText, region.textContent);
+            }).observe(document.body, { childList: true, subtree: true, attributes: true });
+        }"""
+    )
+    go_on = Signal()
+    script.script = holding(go_on)
+    send(page, "One")
+    expect(page.locator(REPLY)).to_have_text("First half")
+    go_on.give()
+    wait_until_done(page)
+    expect(page.locator(".heard")).to_have_text("First half and the second.")
+    at_its_end = page.evaluate("atItsEnd")
+    assert set(at_its_end[::2]) == {"First half and the second."}
+    assert set(at_its_end[1::2]) <= {"First half and the second.", "A reply begins."}
+
+
+def test_what_gradio_did_not_hear_is_drawn_all_the_same(page: Page, script: ScriptedClient) -> None:
+    talk(page, "One")
+    page.locator("#new-chat").click()
+    expect(page.locator(REPLY)).to_have_count(0)
+    page.evaluate(
+        """() => {
+            const { drawn } = chatScreen;
+            let unheard = 2; // the empty conversation, and what is in it
+            chatScreen.drawn = () => (unheard-- > 0 ? [{ __type__: "update" }] : drawn());
+        }"""
+    )
+    row(page, "One").click()
+    expect(page.locator(REPLY)).to_have_text(["Fine."])

@@ -13,7 +13,8 @@ from llm_core.models.info import ModelInfo
 from llm_core.models.recommended import recommended
 from llm_core.models.search import FoundModel, FoundRepo
 from llm_core.models.source import HubModel
-from llm_core.page.model_rows import found_row, model_line, model_row, recommended_row, repo_facts, time_text
+from llm_core.page.model_rows import found_row, model_line, model_row, recommended_row, repo_facts
+from llm_core.texts.told import english_line
 
 INFO = ModelInfo(
     name="Qwen3-4B",
@@ -34,7 +35,11 @@ ENTRY = CatalogEntry("Qwen3-4B", "hf:a/b:c.gguf", "here", "It is on this machine
 
 def row(may_change: bool = True, **changes: Any) -> dict[str, Any]:
     entry = replace(ENTRY, **changes)
-    return {**model_row(entry, entry.info, may_change=may_change)}
+    return in_english(model_row(entry, entry.info, may_change=may_change))
+
+
+def in_english(row: Any) -> dict[str, Any]:
+    return {name: english_line(row[name]) if name in ("line", "facts", "told") else row[name] for name in row}
 
 
 def test_size_form_licence_and_fit_are_told_in_one_line() -> None:
@@ -46,12 +51,23 @@ def test_size_form_licence_and_fit_are_told_in_one_line() -> None:
     assert row(info=bare, fit=None)["facts"] == "no licence stated"
 
 
+def test_what_makes_vectors_or_ranks_says_so_and_cannot_be_chosen() -> None:
+    vectors = row(info=replace(INFO, task="embedding"))
+    ranks = row(info=replace(INFO, task="rerank"))
+
+    assert vectors["facts"] == "makes vectors · 2.5 GB · Q4_K_M · apache-2.0 · fits this machine"
+    assert ranks["facts"].startswith("ranks · ")
+    assert (vectors["can_write"], ranks["can_write"]) == (False, False)
+    assert row(info=replace(INFO, task="chat"))["can_write"]
+    assert row(info=None)["can_write"]  # as far as is known
+
+
 def test_the_head_names_the_model_its_licence_and_the_form_where_it_is_not_the_file_s() -> None:
-    assert model_line("qwen", INFO) == "qwen · apache-2.0"
-    assert model_line("qwen", None) == "qwen"
-    assert model_line("qwen", replace(INFO, license=None)) == "qwen · no licence stated"
+    assert english_line(model_line("qwen", INFO)) == "qwen · apache-2.0"
+    assert english_line(model_line("qwen", None)) == "qwen"
+    assert english_line(model_line("qwen", replace(INFO, license=None))) == "qwen · no licence stated"
     copy = replace(INFO, quantization="Q4_1", computed_as="Q8_0")
-    assert model_line("qwen", copy) == "qwen · apache-2.0 · Q4_1, computed as Q8_0"
+    assert english_line(model_line("qwen", copy)) == "qwen · apache-2.0 · Q4_1, computed as Q8_0"
 
 
 @pytest.mark.parametrize(
@@ -108,29 +124,22 @@ def test_who_may_not_change_models_learns_no_path_and_is_offered_nothing() -> No
 
 
 def test_of_a_model_that_another_engine_serves_nothing_of_this_machine_is_told() -> None:
-    shown = model_row(ENTRY, INFO, is_elsewhere=True, may_change=True)
+    shown = in_english(model_row(ENTRY, INFO, is_elsewhere=True, may_change=True))
 
     assert (shown["acts"], shown["told"]) == ([], "Served by another engine")
     assert "this machine" not in shown["facts"]
 
 
 def test_what_could_be_fetched_is_told_with_its_size_and_whether_it_is_too_large() -> None:
-    rows = [recommended_row(each) for each in recommended(4_000_000_000)]
+    rows = [in_english(recommended_row(each)) for each in recommended(4_000_000_000)]
     assert {each["is_too_large"] for each in rows} == {True, False}
     assert all(each["is_too_large"] == ("too large" in each["facts"]) for each in rows)
     assert all(each["why"] and each["facts"] for each in rows)
 
     file = FoundModel(HubModel("a/b", "c-Q4_K_M.gguf"), "c-Q4_K_M.gguf", 5_000_000_000, "Q4_K_M")
-    assert found_row(file, 10**11)["facts"] == "5.0 GB · Q4_K_M"
-    large = found_row(file, 10**9)
+    assert in_english(found_row(file, 10**11))["facts"] == "5.0 GB · Q4_K_M"
+    large = in_english(found_row(file, 10**9))
     assert (large["is_too_large"], large["facts"]) == (True, "5.0 GB · Q4_K_M · too large for this machine")
-    assert repo_facts(FoundRepo("a/b", 1200, 3, None, gated=True)) == (
+    assert english_line(repo_facts(FoundRepo("a/b", 1200, 3, None, gated=True))) == (
         "1,200 downloads a month · no licence stated · its licence has to be accepted on its page first"
     )
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(0.2, "1 s"), (40.4, "40 s"), (100, "2 min"), (3000, "50 min"), (9000, "2 h")]
-)
-def test_a_time_is_told_as_people_say_it(seconds: float, text: str) -> None:
-    assert time_text(seconds) == text

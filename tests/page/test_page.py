@@ -152,7 +152,7 @@ def test_an_example_runs_when_it_is_clicked_and_what_is_typed_meanwhile_waits(op
 def test_settings_reach_the_model(open_page: Open, page_url: str) -> None:
     page = open_page(page_url)
     page.get_by_text("Settings").click()
-    page.get_by_label("number input for Longest reply").fill("7")
+    page.locator("#settings [type=number]").last.fill("7")
     page.keyboard.press("Tab")
     send(page, STORY)
     wait_until_done(page)

@@ -50,6 +50,27 @@ def test_html_from_the_model_does_nothing_and_fetches_nothing(page: Page, script
     expect(page.locator("#message textarea")).to_be_visible()
 
 
+def posing() -> Generator[ChatEvent]:
+    yield ContentDelta(
+        'Here is a page:\n\n<div id="settings">one</div>\n<div id="message">two</div>\n'
+        '<div class="message-row bot-row">three</div>\n'
+    )
+    yield END
+
+
+def test_html_from_the_model_is_not_taken_for_a_part_of_the_page(page: Page, scripted: ScriptedClient) -> None:
+    scripted.script = posing
+    send(page, "Write a page.")
+    reply = wait_until_done(page)
+    page.locator("#attach-files").set_input_files({"name": "a.txt", "mimeType": "text/plain", "buffer": b"A file."})
+    expect(page.locator(".chip", has_text="a.txt")).to_have_count(1)
+
+    assert "one" in reply
+    assert page.locator("#chat").get_by_text("a.txt").count() == 0
+    expect(page.locator("#chat #gauge")).to_have_count(0)
+    expect(page.locator("#chat .prose .reply-line")).to_have_count(0)
+
+
 ELSEWHERE = "http://elsewhere.invalid"
 REACHES_OUT = [
     *(

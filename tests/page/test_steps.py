@@ -7,6 +7,7 @@ import re
 import pytest
 
 from llm_core.page.steps import Step
+from llm_core.texts.told import english
 
 
 def step(arguments: str, result: str | None = None, *, name: str = "calculate", failed: bool = False) -> Step:
@@ -14,24 +15,27 @@ def step(arguments: str, result: str | None = None, *, name: str = "calculate", 
 
 
 def test_arguments_and_result_are_shown_and_json_is_set_out() -> None:
-    assert step('{"expression":"6 * 7"}', "42").text == (
-        'Called with\n\n```json\n{\n  "expression": "6 * 7"\n}\n```\n\nResult\n\n```text\n42\n```'
-    )
+    assert step('{"expression":"6 * 7"}', "42").called == {
+        "arguments": '```json\n{\n  "expression": "6 * 7"\n}\n```',
+        "result": "```text\n42\n```",
+        "failed": False,
+    }
 
 
 def test_arguments_are_shown_as_they_come() -> None:
-    assert step('{"expression": "6').text == 'Called with\n\n```text\n{"expression": "6\n```'
+    assert step('{"expression": "6').called["arguments"] == '```text\n{"expression": "6\n```'
 
 
 def test_a_failure_says_so_in_the_line_and_inside() -> None:
     failed = step("{}", "Error: ValueError: division by zero", failed=True)
-    assert failed.brief == "failed"
-    assert "Failed\n\n```text\nError: ValueError: division by zero\n```" in failed.text
+    assert english(failed.brief) == "failed"
+    assert failed.called["failed"]
+    assert failed.called["result"] == "```text\nError: ValueError: division by zero\n```"
 
 
 @pytest.mark.parametrize("hostile", ["```\n<b>", "a ```` b", "`", "~~~\n![](http://elsewhere.invalid/x.png)"])
 def test_nothing_in_a_result_ends_its_block(hostile: str) -> None:
-    text = step("{}", hostile).text
+    text = step("{}", hostile).called["result"] or ""
     fence = max(re.findall(r"^`{3,}", text, re.MULTILINE), key=len)
     assert text.endswith(f"{fence}text\n{hostile}\n{fence}")
     assert fence not in hostile
@@ -51,7 +55,7 @@ def test_nothing_in_a_result_ends_its_block(hostile: str) -> None:
     ],
 )
 def test_the_line_has_the_arguments_in_a_few_words(arguments: str, brief: str) -> None:
-    assert step(arguments).brief == brief
+    assert english(step(arguments).brief) == brief
 
 
 @pytest.mark.parametrize(
@@ -66,4 +70,4 @@ def test_the_line_has_the_arguments_in_a_few_words(arguments: str, brief: str) -
     ],
 )
 def test_the_title_is_plain_text_whatever_the_model_calls(name: str, title: str) -> None:
-    assert step("{}", name=name).title == title
+    assert english(step("{}", name=name).title) == title

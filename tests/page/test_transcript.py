@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import Any
 
-from llm_core.events import ContentDelta, Done, Queued, ReasoningDelta, Timings, ToolCallDelta, ToolResult, Usage
-from llm_core.page.transcript import ShownReply
+from llm_core.events import (
+    ChatEvent,
+    ContentDelta,
+    Done,
+    Queued,
+    ReasoningDelta,
+    Timings,
+    ToolCallDelta,
+    ToolResult,
+    Usage,
+)
+from llm_core.page.transcript import Changes, ShownMessage, ShownReply, changes
+from llm_core.texts.told import english, english_line
 
 END = Done("stop", Usage(10, 0, 5), Timings(0, 100, 50))
 
@@ -21,7 +33,15 @@ class Clock:
 
 
 def metadata_of(reply: ShownReply) -> list[dict[str, Any]]:
-    return [dict(message["metadata"]) for message in reply.messages()]
+    """Of each message, in English."""
+    found = [dict[str, Any](message["metadata"]) for message in reply.messages()]
+    for metadata in found:
+        metadata.pop("called", None)
+        if "log" in metadata:
+            metadata["log"] = english_line(metadata["log"])
+        if "title" in metadata:
+            metadata["title"] = english(metadata["title"])
+    return found
 
 
 def test_a_reply_that_waits_says_for_what() -> None:
@@ -64,6 +84,29 @@ def test_thinking_is_a_message_of_its_own_and_says_how_long_it_took() -> None:
     assert [message["content"][0]["text"] for message in reply.messages()] == ["Let me see.", "Blue."]
 
 
+def test_what_changes_makes_the_next_drawing_of_the_last_and_a_long_text_is_sent_once() -> None:
+    reply, drawn, sent = ShownReply(), list[ShownMessage](), 0
+    words = [f"word {number} 🙂 " for number in range(200)]
+    events: list[ChatEvent] = [Queued(0), *map(ReasoningDelta, words), ToolCallDelta(0, id="one", name="calculate")]
+    events += [ToolCallDelta(0, arguments='{"expression": "6 * 7"}'), ToolResult("one", "calculate", "42")]
+    for event in [*events, *map(ContentDelta, words), END]:
+        reply.add(event)
+        found = changes(drawn, reply.messages())
+        drawn = with_changes(drawn, found)
+        sent += sum(len(text_of(message)) for message in found["add"])
+
+        assert drawn == reply.messages()
+    assert sent == 2 * len("".join(words)), "each text once"
+
+
+def with_changes(before: list[ShownMessage], found: Changes) -> list[ShownMessage]:
+    """As the page's script does it (replies.js)."""
+    added = deepcopy(found["add"])
+    if found["goes_on"]:
+        added[0]["content"][0]["text"] = text_of(before[found["keep"]]) + text_of(added[0])
+    return [*before[: found["keep"]], *added]
+
+
 def test_a_failure_keeps_the_text_that_came_before_it() -> None:
     reply = ShownReply()
     reply.add(ContentDelta("Half a"))
@@ -91,6 +134,11 @@ def text_of(message: Any) -> str:
     return text
 
 
+def result_of(message: Any) -> str:
+    result: str = message["metadata"]["called"]["result"]
+    return result
+
+
 def test_a_call_is_a_message_of_its_own_between_the_texts() -> None:
     reply = calling()
     assert metadata_of(reply) == [
@@ -108,7 +156,7 @@ def test_a_call_is_a_message_of_its_own_between_the_texts() -> None:
     reply.add(END)
 
     assert [text_of(message) for message in reply.messages()][::2] == ["Let me see.", "It is 42."]
-    assert "42" in text_of(reply.messages()[1])
+    assert "42" in result_of(reply.messages()[1])
     assert metadata_of(reply)[-1]["id"] == "done"
 
 
@@ -125,8 +173,8 @@ def test_thoughts_between_calls_are_messages_of_their_own() -> None:
         *["Thought", "Calculator"] * 2,
         None,
     ]
-    assert "0" in text_of(reply.messages()[1])
-    assert "1" in text_of(reply.messages()[3]), "calls of two steps have the same place and are two calls"
+    assert "0" in result_of(reply.messages()[1])
+    assert "1" in result_of(reply.messages()[3]), "calls of two steps have the same place and are two calls"
 
 
 def test_a_call_that_nobody_ran_says_so_when_the_reply_has_ended() -> None:

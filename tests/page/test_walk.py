@@ -16,12 +16,14 @@ from llm_core.server import server
 from tests.served import DESKTOP, served
 from tests.waiting import free_port
 
-from .walk import Limit, Walk, WalkedClient
+from .walk import Walk
+from .walked import Limit, WalkedClient
 
 STEPS = int(os.environ.get("WALK_STEPS", "300"))
 SEEDS = [int(seed) for seed in os.environ.get("WALK_SEEDS", "1,2,3").split(",")]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(2 * STEPS)
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_random_walk_finds_the_page_true(

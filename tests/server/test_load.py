@@ -23,7 +23,7 @@ from llm_core.models.resolve import find
 from llm_core.models.source import BundledModel
 from llm_core.server import serve
 from llm_core.server.server import build_server
-from tests.served import loaded_client, served
+from tests.served import served
 from tests.waiting import is_idle, stats_of, wait_until
 
 CROWD = 200
@@ -32,19 +32,15 @@ LONG_TOKENS = 200
 SMALL_BUFFER_BYTES = 4096
 
 
-@pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LLMClient]:
-    with loaded_client(
-        tmp_path_factory.mktemp("data"),
-        parallel=8,
-        context_tokens=256,
-        threads=1,  # two wait for each other at every layer, which takes long where other programs use the cores too
-        step_ms=2000,  # prompts whole, whatever the cores do: fewer steps, and nobody here minds long ones
-        queue_limit=CROWD,
-        system_prompt="",
-        resume_seconds=0,
-    ) as client:
-        yield client
+SETTINGS: dict[str, Any] = {
+    "parallel": 8,
+    "context_tokens": 256,
+    "threads": 1,  # two wait for each other at every layer, which takes long where other programs use the cores too
+    "step_ms": 2000,  # prompts whole, whatever the cores do: fewer steps, and nobody here minds long ones
+    "queue_limit": CROWD,
+    "system_prompt": "",
+    "resume_seconds": 0,
+}
 
 
 def connections(client: LLMClient) -> int:

@@ -25,12 +25,6 @@ def client() -> Iterator[LLMClient]:
         yield client
 
 
-@pytest.fixture(scope="module")
-def url(client: LLMClient) -> Iterator[str]:
-    with served(client) as url:
-        yield url
-
-
 def metrics(url: str) -> dict[str, float]:
     """Every sample, by its name and labels."""
     text = httpx.get(f"{url}metrics").text

@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,6 @@ import pytest
 import llm_core.client
 from llm_core.client import LLMClient
 from tests.missing import skip_unless_ci
-from tests.served import loaded_client, served
 
 CURL = """\
 curl -N -H "Authorization: Bearer TOKEN" \\
@@ -66,21 +65,11 @@ MESSAGES = [{"role": "user", "content": "Hello"}]
 SECONDS = 120
 
 
-@pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LLMClient]:
-    with loaded_client(
-        tmp_path_factory.mktemp("data"),
-        max_tokens=40,
-        api_tokens="TOKEN",
-        temperature=0.7,
-    ) as client:
-        yield client
-
-
-@pytest.fixture(scope="module")
-def url(client: LLMClient) -> Iterator[str]:
-    with served(client) as url:
-        yield url
+SETTINGS: dict[str, Any] = {
+    "max_tokens": 40,
+    "api_tokens": "TOKEN",
+    "temperature": 0.7,
+}
 
 
 @pytest.fixture

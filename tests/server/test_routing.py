@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import httpx
 import openai
 import pytest
 
 from llm_core.client import LLMClient
-from tests.served import loaded_client, served
+from tests.served import served
 
 SITE = "https://example.org"
 
 
-@pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LLMClient]:
-    with loaded_client(tmp_path_factory.mktemp("data"), allowed_origins=SITE) as client:
-        yield client
+SETTINGS: dict[str, Any] = {"allowed_origins": SITE}
 
 
 @pytest.fixture(scope="module")
@@ -39,11 +37,11 @@ def error_of(answer: httpx.Response) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("path", "spoken"),
     [
-        ("/v1/embeddings", "POST /v1/chat/completions"),
-        ("/v1/completions", "POST /v1/chat/completions"),
+        ("/v1/images/generations", "POST /v1/chat/completions"),
+        ("/v1/complete", "POST /v1/chat/completions"),
         ("/v1", "POST /v1/chat/completions"),
         ("/v1/model", "GET /v1/models"),
-        ("/api/generate", "POST /api/llm/chat"),
+        ("/api/generates", "POST /api/llm/chat"),
         ("/api/llm/chats", "/docs"),
         ("/api", "/docs"),
     ],
@@ -85,6 +83,16 @@ def test_a_wrong_method_gets_405_and_says_which_are_right(
         error = error_of(answer)
         assert error["code"] == "method_not_allowed"
         assert error["message"] == f"{method} is not spoken at {path}; {allowed} is."
+
+
+@pytest.mark.parametrize("path", ["/v1/messages", "/api/chat", "/api/tags"])
+def test_a_wrong_method_is_refused_in_the_words_of_whoever_s_route_it_is(http: httpx.Client, path: str) -> None:
+    answer = http.put(path)
+    said = f"PUT is not spoken at {path}; {answer.headers['allow']} is."
+
+    assert answer.status_code == 405
+    error = {"type": "invalid_request_error", "message": said}
+    assert answer.json() == ({"type": "error", "error": error} if path.startswith("/v1") else {"error": said})
 
 
 @pytest.mark.parametrize("path", ["/v1/models", "/api/llm/sessions", "/api/llm/health", "/health", "/metrics"])
@@ -177,7 +185,7 @@ PATHS = [("/api/llm/chat", 422), ("/v1/chat/completions", 400)]
 
 
 @pytest.mark.parametrize(("path", "status"), PATHS)
-@pytest.mark.parametrize("kind", [None, "text/plain", "application/x-www-form-urlencoded", "application/jsonp"])
+@pytest.mark.parametrize("kind", [None, "text/plain", "multipart/form-data", "application/jsonp"])
 def test_a_body_that_is_not_said_to_be_json_is_refused_with_what_to_send(
     http: httpx.Client, path: str, status: int, kind: str | None
 ) -> None:
@@ -185,6 +193,18 @@ def test_a_body_that_is_not_said_to_be_json_is_refused_with_what_to_send(
 
     assert answer.status_code == status
     assert "Content-Type must be application/json" in error_of(answer)["message"]
+
+
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}  # as `curl -d` says it of anything
+
+
+@pytest.mark.parametrize(("path", "status"), PATHS)
+@pytest.mark.parametrize("browser", [{"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"}, {"Referer": SITE}])
+def test_a_form_is_read_as_json_unless_a_browser_sends_it(
+    http: httpx.Client, path: str, status: int, browser: dict[str, str]
+) -> None:
+    assert http.post(path, content=BODY, headers=FORM).status_code == 200
+    assert http.post(path, content=BODY, headers=FORM | browser).status_code == status
 
 
 def test_a_body_that_is_missing_is_told_to_be_missing(http: httpx.Client) -> None:

@@ -12,8 +12,7 @@ import pytest
 from llm_core.errors import ReplyInterrupted, SessionBusy
 from llm_core.events import ContentDelta, Done
 from llm_core.messages import Message
-from llm_core.sessions import follow, live
-from llm_core.sessions import sessions as sessions_module
+from llm_core.sessions import follow, live, running
 from llm_core.sessions.database import open_database
 from llm_core.sessions.sessions import Sessions
 from llm_core.sessions.store import SessionStore
@@ -28,7 +27,7 @@ Make = Callable[..., Sessions]
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same waits, but shorter."""
-    monkeypatch.setattr(sessions_module, "CHECKPOINT_SECONDS", 0.02)
+    monkeypatch.setattr(running, "CHECKPOINT_SECONDS", 0.02)
     monkeypatch.setattr(follow, "POLL_SECONDS", 0.02)
 
 

@@ -34,7 +34,7 @@ def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LLMClien
         served = [ServedModel(source="a.gguf", name="first"), ServedModel(source="b.gguf", name="second")]
         return Pool(served, settings, lambda _settings, _room: ScriptedBackend(say))
 
-    monkeypatch.setattr("llm_core.client._pool_of", make)
+    monkeypatch.setattr("llm_core.client.pool_of", make)
     with LLMClient(Settings(database_url=f"sqlite:///{tmp_path}/s.db", data_dir=tmp_path)) as client:
         yield client
 

@@ -16,7 +16,8 @@ from llm_core.request import ChatRequest
 from llm_core.sessions import store as store_module
 from llm_core.sessions import upkeep as upkeep_module
 from llm_core.sessions.live import LiveReply
-from llm_core.sessions.sessions import Sessions, stream_of_key
+from llm_core.sessions.once import stream_of_key
+from llm_core.sessions.sessions import Sessions
 from llm_core.sessions.store import SessionStore
 from tests.waiting import wait_until
 
@@ -153,7 +154,7 @@ def test_what_was_refused_can_be_said_under_the_same_key_at_once(
     monkeypatch.setattr(LiveReply, "run", lingering)
     sessions = make_sessions(model)
     refused = sessions.begin_once("s", "How?", stream_id=KEY)
-    thread = sessions._live[KEY].thread
+    thread = sessions._running._live[KEY].thread
     with pytest.raises(QueueFull):
         list(refused.events())
     reply = sessions.begin_once("s", "How?", stream_id=KEY)

@@ -6,7 +6,8 @@ import threading
 from collections.abc import Callable, Generator
 from contextlib import closing
 from functools import partial
-from typing import Any
+from typing import Any, cast
+from uuid import uuid4
 
 import pytest
 
@@ -26,7 +27,7 @@ from llm_core.errors import (
 from llm_core.events import ChatEvent, ContentDelta, Done, Queued, Timings, Usage
 from llm_core.request import ChatRequest
 from llm_core.sessions import live as live_module
-from llm_core.sessions import sessions as sessions_module
+from llm_core.sessions import running
 from llm_core.sessions.sessions import Sessions
 from llm_core.sessions.store import SessionStore
 
@@ -157,7 +158,7 @@ def test_many_replies_have_one_clock(make_sessions: Make) -> None:
 def test_a_reply_that_the_clock_stumbles_over_does_not_stop_it_for_others(
     make_sessions: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sessions_module, "CHECKPOINT_SECONDS", 0.01)
+    monkeypatch.setattr(running, "CHECKPOINT_SECONDS", 0.01)
     sessions = make_sessions(silent, resume_seconds=0.1)
     bad, good = sessions.begin("bad", "Count"), sessions.begin("good", "Count")
     monkeypatch.setattr(bad, "tick", None)
@@ -213,7 +214,7 @@ def test_a_running_reply_is_nobody_elses(make_sessions: Make) -> None:
 
 
 def test_text_is_saved_while_it_is_made(make_sessions: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sessions_module, "CHECKPOINT_SECONDS", 0.01)
+    monkeypatch.setattr(running, "CHECKPOINT_SECONDS", 0.01)
     model = Slowly()
     sessions = make_sessions(model)
     reply = sessions.begin("s", "Count")
@@ -266,7 +267,7 @@ def test_a_reply_that_cannot_be_saved_ends_for_its_readers(
 def test_a_reply_for_which_the_disk_has_no_room_is_given_and_marked_and_saved_when_there_is(
     make_sessions: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, retry_seconds: float
 ) -> None:
-    monkeypatch.setattr(sessions_module, "CHECKPOINT_SECONDS", 0.01)
+    monkeypatch.setattr(running, "CHECKPOINT_SECONDS", 0.01)
     monkeypatch.setattr(live_module, "RETRY_SECONDS", retry_seconds)
     texts = ["long " * 20_000] * 3
     begun, full = threading.Event(), threading.Event()
@@ -331,10 +332,20 @@ def test_what_is_refused_before_it_begins_leaves_no_trace(make_sessions: Make) -
     for bad in ({"temperature": 9}, {"nonsense": 1}):
         with pytest.raises(InvalidRequest):
             sessions.begin("s", "Hello", **bad)
-    with pytest.raises(InvalidRequest, match="session_id"):
-        sessions.begin("not/an/id", "Hello")
+    for no_id in ("not/an/id", cast(str, 5)):
+        with pytest.raises(InvalidRequest, match="session_id"):
+            sessions.begin(no_id, "Hello")
 
     assert sessions.list() == ()
+
+
+def test_no_owner_is_as_good_as_none_that_is_given(make_sessions: Make) -> None:
+    nobody = cast(str, None)
+    sessions = make_sessions(says("Hi"))
+    list(sessions.begin("s", "Hello", owner=nobody).events())
+    list(sessions.begin_once("s", "Again", stream_id=uuid4().hex, owner=nobody).events())
+
+    assert [message.content for message in sessions.get("s").messages() if message.role == "user"] == ["Hello", "Again"]
 
 
 def test_a_reply_takes_the_place_of_another_when_the_engine_has_taken_it(make_sessions: Make) -> None:

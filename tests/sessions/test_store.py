@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 
 import pytest
-from sqlalchemy import MetaData, Table, create_engine, insert, inspect, make_url, text, update
+from sqlalchemy import MetaData, Table, create_engine, insert, inspect, make_url, select, text, update
 
 from llm_core.errors import (
     ReplyInterrupted,
@@ -19,11 +19,11 @@ from llm_core.errors import (
     StreamNotFound,
 )
 from llm_core.events import ContentDelta, Queued
-from llm_core.messages import Message
+from llm_core.messages import Attachment, Message
 from llm_core.sessions import store as store_module
 from llm_core.sessions.database import open_database, upgrade
 from llm_core.sessions.records import OpenTurn
-from llm_core.sessions.schema import metadata, sessions, turns
+from llm_core.sessions.schema import messages, metadata, sessions, turns
 from llm_core.sessions.store import SessionStore, title_of
 from llm_core.settings import Settings
 
@@ -57,6 +57,21 @@ def test_a_turn_is_kept_with_its_figures_and_survives_the_process(store: Session
     (turn,) = session.turns
     assert (turn.status, turn.finish_reason) == ("complete", "stop")
     assert turn.figures == {"usage": dataclasses.asdict(DONE.usage), "timings": dataclasses.asdict(DONE.timings)}
+
+
+def test_files_are_kept_with_their_message_and_forgotten_with_the_session(store: SessionStore) -> None:
+    files = (Attachment(name="a.md", media_type="text/markdown", text="Grüße\0\n```"), Attachment(name="b", text="x"))
+    asked = Message(role="user", content="Read them.", attachments=files)
+    turn = store.open_turn("ann", "one", asked, system_prompt=None)
+    store.end_turn(turn.key, [], [Message(role="assistant", content="Yes.")], status="complete", done=None, error=None)
+
+    assert store.session("ann", "one").messages()[0] == asked
+    assert store.begun("ann", turn.stream_id) == ("one", (asked,))
+    assert store.begun("bob", turn.stream_id) is None
+    assert store.session("ann", "one").title == "Read them."
+    store.delete("ann", "one")
+    with store._engine.begin() as connection:
+        assert connection.execute(select(messages)).all() == []
 
 
 def test_the_message_is_there_before_the_reply_begins(store: SessionStore) -> None:
@@ -115,7 +130,7 @@ def test_another_owner_finds_nothing_and_changes_nothing(store: SessionStore) ->
     with pytest.raises(SessionNotFound):
         store.delete("bob", "one")
     with pytest.raises(SessionNotFound):
-        store.forget_from("bob", "one", turn.stream_id)
+        store.take_back("bob", "one", turn.stream_id)
     with pytest.raises(StreamNotFound):
         store.reply("bob", turn.stream_id)
     assert store.list_sessions("bob") == ()
@@ -143,7 +158,7 @@ def test_a_session_can_be_renamed_cut_and_deleted(store: SessionStore) -> None:
 
     store.rename("ann", "s", "Numbers")
     assert store.session("ann", "s").title == "Numbers"
-    store.forget_from("ann", "s", turns[1].stream_id)
+    store.take_back("ann", "s", turns[1].stream_id)
     assert [message.content for message in store.session("ann", "s").messages()] == ["one", "Yes."]
     store.delete("ann", "s")
     with pytest.raises(SessionNotFound):
@@ -166,7 +181,7 @@ def test_the_version_is_raised_whenever_a_turn_comes_or_goes_and_never_else(stor
     assert version() == 2
     refused = store.open_turn("ann", "s", user("three"), system_prompt=None)
     assert store.discard_turn(refused) == version() == 4
-    store.forget_from("ann", "s", two.stream_id, version=4)
+    store.take_back("ann", "s", two.stream_id, version=4)
     assert version() == 5
     assert said_in(store, "s") == ["one"]
 
@@ -182,9 +197,9 @@ def test_what_is_done_on_a_version_that_is_not_there_any_more_is_refused_and_cha
     with pytest.raises(SessionChanged):
         store.open_turn("ann", "new", user("three"), system_prompt=None, version=1)
     with pytest.raises(SessionChanged):
-        store.forget_from("ann", "s", turn.stream_id, version=1)
+        store.take_back("ann", "s", turn.stream_id, version=1)
     with pytest.raises(SessionChanged):
-        store.forget_from("ann", "s", "0" * 32)
+        store.take_back("ann", "s", "0" * 32)
     with pytest.raises(SessionChanged):
         store.open_turn("ann", "s", user("three"), system_prompt=None, replaces="0" * 32)
 
@@ -280,6 +295,14 @@ def test_the_events_of_an_ended_stream_are_kept_for_a_time(
 
     with pytest.raises(StreamNotFound, match="history has the reply"):
         store.reply("ann", turn.stream_id)
+
+
+def test_what_was_set_is_kept_with_a_session_until_something_else_is(store: SessionStore) -> None:
+    store.discard_turn(store.open_turn("ann", "s", user("a"), system_prompt=None, settings={"temperature": 0.1}))
+    for settings in ({"temperature": 1.5}, None):
+        turn = store.open_turn("ann", "s", user("Hello"), system_prompt=None, settings=settings)
+        store.end_turn(turn.key, (), (), status="complete", done=None, error=None)
+        assert store.session("ann", "s").settings == {"temperature": 1.5}
 
 
 @only_on_sqlite

@@ -179,10 +179,11 @@ class TestCompile:
         with pytest.raises(InvalidRequest, match="index out of bounds"):
             compiler.compile(COLOUR)
 
-    def test_the_vocabulary_is_read_before_the_first_grammar_comes(
+    def test_the_vocabulary_is_read_when_it_suits_and_only_once(
         self, model: Model, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         compiler = ConstraintCompiler(model)
+        compiler.make_tables()
         monkeypatch.setattr(model, "native_vocabulary", None)
 
         assert allowed(model, compiler.compile(COLOUR))

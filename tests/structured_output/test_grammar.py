@@ -97,8 +97,9 @@ class Reader:
         self.compiler = compiler
         self.syntax = syntax
 
-    def grammar(self, *, starts_in_reasoning: bool = False, **options: Any) -> ReplyGrammar | None:
-        request = build_request([{"role": "user", "content": "Hi"}], max_tokens=9, timeout=9, **options)
+    def grammar(self, *, starts_in_reasoning: bool = False, begun: str = "", **options: Any) -> ReplyGrammar | None:
+        messages = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": begun}]
+        request = build_request(messages, max_tokens=9, timeout=9, **options)
         return reply_grammar(request, self.syntax, starts_in_reasoning=starts_in_reasoning)
 
     def passes(self, text: str, **options: Any) -> str:
@@ -174,6 +175,12 @@ class TestAuto:
         assert reader.passes("hm <tool_call> x", **in_thinking) == "hm <tool_call> x."
         assert reader.passes("hm</think>Hi", **in_thinking) == "hm</think>Hi."
         assert reader.passes("hm</think><tool_call>x", **in_thinking) == "hm</think><tool_call>"
+
+    def test_in_a_reply_that_was_begun_thinking_begins_no_more_and_calls_are_held(self, reader: Reader) -> None:
+        text = f" <think> about it.\n{SUM}"
+        assert reader.passes(text, begun="Let me", tools=[ADD]) == f"{text}."
+        bad = f" see: {SUM.replace('1', 'true')}"
+        assert reader.passes(bad, begun="Let me", tools=[ADD]) == bad[: bad.index(" true")]
 
     def test_control_tokens_are_no_text(self, reader: Reader) -> None:
         assert reader.passes("Hi <|im_start|>", **BOTH) == "Hi "

@@ -53,7 +53,7 @@ class ScriptedClient(LLMClient):
             yield from events
 
         backend = ScriptedBackend(script)
-        super().__init__(Settings(database_url="sqlite://", **settings), backend=backend)
+        super().__init__(Settings(**({"database_url": "sqlite://"} | settings)), backend=backend)
         self.asked = backend.requests
 
 

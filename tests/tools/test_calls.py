@@ -20,7 +20,7 @@ from llm_core.options import OnToolCall
 from llm_core.tools.calls import MAX_AT_ONCE, CallsOfReply, arun_calls, run_calls
 from llm_core.tools.python_tool import tool
 
-PATIENCE = 10.0
+PATIENCE = 60.0
 Run = Callable[..., list[ToolResult]]
 
 

@@ -105,6 +105,14 @@ def test_the_model_is_told_its_calls_and_their_results(mode: Mode) -> None:
     assert (second.role, second.tool_call_id, second.content) == ("tool", "call-1", "Hello, Ada!")
 
 
+def test_a_reply_that_was_begun_is_one_message_with_what_it_went_on_with() -> None:
+    client = ScriptedClient(calling(ADD, text=" add."), calling(ADD, text="Again."), saying("5"))
+    client.chat([*QUESTION, {"role": "assistant", "content": "Let me"}], tools=[add])
+
+    assert [each.content for each in told(client, 1)] == ["Well?", "Let me add.", "5"]
+    assert [each.content for each in told(client, 2)] == ["Well?", "Let me add.", "5", "Again.", "5"]
+
+
 def test_it_goes_on_for_as_many_steps_as_it_takes(mode: Mode) -> None:
     client = ScriptedClient(calling(ADD), calling(GREET), calling(ADD), saying("Done."))
     events = ask(client, mode, tools=[add, greet])

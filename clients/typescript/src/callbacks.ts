@@ -3,7 +3,7 @@
 import { LLMError } from "./errors.js";
 import { type StreamOptions } from "./stream.js";
 import { isWholeCall, joinToolCalls } from "./toolCalls.js";
-import type { DoneEvent, StreamEvent, ToolCall, ToolCallDelta } from "./types.js";
+import type { DoneEvent, StreamEvent, ToolApprovalEvent, ToolCall, ToolCallDelta } from "./types.js";
 
 export type OnChunk = (text: string) => void;
 export type OnComplete = (done: DoneEvent) => void;
@@ -19,6 +19,8 @@ export interface CallbackOptions extends StreamOptions {
   onLoading?: (message: string, progress: number) => void;
   /** A call of one of your tools, once the reply has ended. One that was cut short is not told of. */
   onToolCall?: (call: ToolCall) => void;
+  /** A call of a tool of the server's that waits for somebody to agree: send `approvals` when the reply has ended. */
+  onToolApproval?: (asked: ToolApprovalEvent["tool_approval"]) => void;
   /** How the reply ended, its counts of tokens and its times. Called right before `onComplete`, which gets it too. */
   onDone?: (done: DoneEvent) => void;
 }
@@ -60,6 +62,8 @@ export function startStream(
 
   const read = async (): Promise<DoneEvent> => {
     const pieces: ToolCallDelta[] = [];
+    let answered = false;
+    const notYours = new Set<string>(); // calls that the server answers, or that wait for somebody to agree
     for await (const event of open({ ...options, signal: controller.signal })) {
       switch (event.type) {
         case "loading":
@@ -77,10 +81,22 @@ export function startStream(
           options.onReasoning?.(event.reasoning);
           break;
         case "tool_calls":
+          if (answered) pieces.length = 0; // a step has ended, and the next one counts from 0 again
+          answered = false;
           pieces.push(...event.tool_calls);
           break;
+        case "tool_result":
+          answered = true;
+          notYours.add(event.tool_result.tool_call_id);
+          break;
+        case "tool_approval":
+          notYours.add(event.tool_approval.tool_call_id);
+          options.onToolApproval?.(event.tool_approval);
+          break;
         case "done":
-          for (const call of joinToolCalls(pieces).filter(isWholeCall)) options.onToolCall?.(call);
+          for (const call of joinToolCalls(pieces).filter(isWholeCall)) {
+            if (!notYours.has(call.id)) options.onToolCall?.(call);
+          }
           return event;
       }
       controller.signal.throwIfAborted(); // a callback may have called abort()

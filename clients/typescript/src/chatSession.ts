@@ -9,6 +9,7 @@ import { LLMError } from "./errors.js";
 import { mayBeTaken, newKey } from "./retry.js";
 import { isWholeCall, joinToolCalls } from "./toolCalls.js";
 import type {
+  Approval,
   ChatOptions,
   DoneEvent,
   HistoryMessage,
@@ -113,8 +114,25 @@ export class ChatSession {
       results.map((result): HistoryMessage => ({ role: "tool", ...result })),
     );
 
+  /**
+   * Says whether the calls of the last reply that wait for somebody to agree are made, of all of them.
+   *
+   * @returns Whether the server has taken it. If not, `error` says why.
+   */
+  readonly decide = async (approvals: Approval[]): Promise<boolean> =>
+    await this.#say(
+      { approvals },
+      approvals.map(({ tool_call_id, approve }): HistoryMessage => {
+        return { role: "tool", content: approve ? "The call was approved." : "Error: the call was declined.", tool_call_id };
+      }),
+    );
+
   async #say(turn: SessionTurn, shown: HistoryMessage[]): Promise<boolean> {
     if (this.#state.status === "loading") await this.#changeFrom("loading");
+    if (this.#state.status === "closed") {
+      this.#change({ error: new LLMError("This conversation is closed: open() it first.", "client_error") });
+      return false;
+    }
     if (this.#state.status !== "idle") {
       this.#change({ error: new LLMError("One message at a time: wait for the reply, or stop it.", "session_busy") });
       return false;
@@ -257,10 +275,18 @@ export class ChatSession {
 class GrowingReply {
   #content = "";
   #reasoning = "";
-  readonly #calls: ToolCallDelta[] = [];
+  #calls: ToolCallDelta[] = [];
+  #results: HistoryMessage[] = [];
+  readonly #steps: HistoryMessage[] = [];
   #ending: Partial<HistoryMessage> = { status: "running" };
 
   add(event: StreamEvent): void {
+    if (event.type === "tool_result") {
+      const { tool_call_id, content } = event.tool_result;
+      this.#results.push({ role: "tool", content, tool_call_id });
+      return;
+    }
+    if (this.#results.length > 0 && ["content", "reasoning", "tool_calls"].includes(event.type)) this.#endStep();
     if (event.type === "content") this.#content += event.content;
     if (event.type === "reasoning") this.#reasoning += event.reasoning;
     if (event.type === "tool_calls") this.#calls.push(...event.tool_calls);
@@ -273,15 +299,26 @@ class GrowingReply {
 
   /** `said` and this reply; where nothing came of it, the turn's status is its last message's, as in the history. */
   after(said: readonly HistoryMessage[]): readonly HistoryMessage[] {
+    const messages = [...said, ...this.#steps, ...this.#step()];
+    const last = messages.at(-1);
+    return last === undefined ? said : [...messages.slice(0, -1), { ...last, ...this.#ending }];
+  }
+
+  /** What was said since the last results, and the results that have come for it. */
+  #step(): HistoryMessage[] {
     const calls = this.#isOver ? joinToolCalls(this.#calls).filter(isWholeCall) : joinToolCalls(this.#calls);
-    if (this.#content === "" && this.#reasoning === "" && calls.length === 0) {
-      const last = said.at(-1);
-      return last === undefined ? said : [...said.slice(0, -1), { ...last, ...this.#ending }];
-    }
-    const message: HistoryMessage = { role: "assistant", content: this.#content, ...this.#ending };
+    if (this.#content === "" && this.#reasoning === "" && calls.length === 0) return this.#results;
+    const message: HistoryMessage = { role: "assistant", content: this.#content };
     if (this.#reasoning !== "") message.reasoning = this.#reasoning;
     if (calls.length > 0) message.tool_calls = calls;
-    return [...said, message];
+    return [message, ...this.#results];
+  }
+
+  #endStep(): void {
+    this.#steps.push(...this.#step());
+    this.#content = this.#reasoning = "";
+    this.#calls = [];
+    this.#results = [];
   }
 
   get #isOver(): boolean {
@@ -299,8 +336,10 @@ function endOfWhatWasSaid(messages: readonly HistoryMessage[]): number {
 function endingOf(done: DoneEvent): Partial<HistoryMessage> {
   const statuses: Partial<Record<string, TurnStatus>> = { cancelled: "cancelled", timeout: "interrupted" };
   const { finish_reason, usage, timings, dropped_messages } = done;
-  const figures = dropped_messages === undefined ? { usage, timings } : { usage, timings, dropped_messages };
-  return { status: statuses[finish_reason] ?? "complete", finish_reason, ...figures };
+  const ending: Partial<HistoryMessage> = { status: statuses[finish_reason] ?? "complete", finish_reason, usage, timings };
+  if (dropped_messages !== undefined) ending.dropped_messages = dropped_messages;
+  if (done.awaiting_approval !== undefined) ending.awaiting_approval = done.awaiting_approval;
+  return ending;
 }
 
 function asLLMError(error: unknown): LLMError {

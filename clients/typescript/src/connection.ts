@@ -13,6 +13,8 @@ export interface ConnectionOptions {
 
 export interface AskOptions {
   body?: unknown;
+  /** A body that is JSON already, or is refused by the server. */
+  json?: string;
   headers?: Record<string, string>;
   signal?: AbortSignal | undefined;
   /** Lets the request outlive the page that made it. */
@@ -45,14 +47,15 @@ export class Connection {
    *
    * @throws {LLMError} It was refused, or the server cannot be reached. After an abort, the signal's reason instead.
    */
-  async ask(method: string, path: string, { body, headers, ...rest }: AskOptions = {}): Promise<Response> {
+  async ask(method: string, path: string, { body, json, headers, ...rest }: AskOptions = {}): Promise<Response> {
     const { token, fetch = globalThis.fetch } = this.#options;
     const request: RequestInit = { method, headers: { ...headers }, keepalive: rest.keepalive ?? false };
     if (rest.signal !== undefined) request.signal = rest.signal;
     if (token !== undefined) request.headers = { ...request.headers, Authorization: `Bearer ${token}` };
-    if (body !== undefined) {
+    const text = json ?? (body === undefined ? undefined : JSON.stringify(body));
+    if (text !== undefined) {
       request.headers = { ...request.headers, "Content-Type": "application/json" };
-      request.body = JSON.stringify(body);
+      request.body = text;
     }
     let response: Response;
     const offline = isOffline();

@@ -60,6 +60,9 @@ const KINDS = [
   ["content", "content"],
   ["reasoning", "reasoning"],
   ["tool_calls", "tool_calls"],
+  ["tool_started", "tool_started"],
+  ["tool_approval", "tool_approval"],
+  ["tool_result", "tool_result"],
   ["done", "done"],
 ] as const;
 

@@ -3,13 +3,15 @@
 import { useEffect, useMemo, useSyncExternalStore } from "react";
 
 import { ChatSession, type ChatSessionOptions, type ChatSessionState, CLOSED } from "./chatSession.js";
-import type { ToolResult } from "./types.js";
+import type { Approval, ToolResult } from "./types.js";
 
 export interface UseChatSession extends ChatSessionState {
   /** Sends a message. False: the server has not taken it, and `error` says why. */
   send(text: string): Promise<boolean>;
   /** Sends the results of the calls of the last reply, all of them. False as with `send`. */
   answer(results: ToolResult[]): Promise<boolean>;
+  /** Says whether calls that wait for somebody to agree are made. */
+  decide(approvals: Approval[]): Promise<boolean>;
   /** Stops the reply. What came of it stays. */
   stop(): void;
   /** Fetches what the server has, as after an error. */
@@ -35,6 +37,6 @@ export function useChatSession(sessionId: string, options: ChatSessionOptions = 
   );
   useEffect(() => session.configure(options));
   useEffect(() => session.open(), [session]);
-  const { send, answer, stop, reload } = session;
-  return { ...state, send, answer, stop, reload };
+  const { send, answer, decide, stop, reload } = session;
+  return { ...state, send, answer, decide, stop, reload };
 }

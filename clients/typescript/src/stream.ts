@@ -141,7 +141,7 @@ class Stream {
       const event = this.#read(message);
       if (id > 0) this.#lastEventId = id;
       if (event === undefined) continue;
-      if (event.type === "queue") this.#streamId = event.stream_id;
+      if (event.type === "queue" || event.type === "loading") this.#streamId = event.stream_id;
       if (event.type === "done") this.#over = true;
       yield event;
       if (event.type === "done") return;

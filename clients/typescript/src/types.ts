@@ -11,6 +11,16 @@ export interface Message {
   tool_calls?: ToolCall[];
   /** Of a tool's message: the call that it is the result of. */
   tool_call_id?: string;
+  /** Of a user's message: files, which the model is told before the text. */
+  attachments?: Attachment[];
+}
+
+/** A file as text. `POST /api/llm/attachments` makes one of a PDF or a Word file. */
+export interface Attachment {
+  name: string;
+  /** Of the file; left out, `text/plain`. */
+  media_type?: string;
+  text: string;
 }
 
 /** How to answer. What is left out takes the server's default. */
@@ -46,6 +56,8 @@ export interface ChatOptions {
   overflow?: "error" | "drop_oldest";
   /** Functions that the model may call. You run them, and send the results. */
   tools?: Tool[];
+  /** What of the server's own tools it may call, too: names of tools or of their servers, or all. The server runs them. */
+  run_tools?: boolean | string[];
   /** Whether it may call (`auto`), must not, must, or which one. */
   tool_choice?: "auto" | "none" | "required" | { type: "function"; function: { name: string } };
   /** Whether one reply may have several calls; it may, unless this is false. */
@@ -65,17 +77,71 @@ export type SessionRequest = SessionOptions & SessionTurn;
 export interface SessionOptions extends ChatOptions {
   /** 1 to 128 letters, digits, dots, colons, dashes or underscores. */
   session_id: string;
+  /** Files of the message, as text; the model is told them before it. */
+  attachments?: Attachment[];
   system_prompt?: string;
+  /** The `stream_id` of a turn: this is another version of it, and what followed it is set aside. */
+  replaces?: string;
+  /** The `stream_id` of the turn that this one follows in place of the last one; what followed it is set aside. */
+  after?: string;
 }
 
-/** What a turn begins with: a message, or the results of the calls of the last reply, all of them. */
+/** What a turn begins with: a message, or what becomes of the calls of the last reply, of all of them. */
 export type SessionTurn =
-  { message: string; tool_results?: undefined } | { tool_results: ToolResult[]; message?: undefined };
+  | { message: string; tool_results?: undefined; approvals?: undefined }
+  | { tool_results: ToolResult[]; approvals?: Approval[]; message?: undefined }
+  | { approvals: Approval[]; tool_results?: undefined; message?: undefined };
+
+/** Texts whose vectors are wanted, or texts as the ids of the model's tokens. */
+export interface EmbedRequest {
+  input: string | string[] | number[] | number[][];
+  /** Which model; left out, the first that makes vectors. */
+  model?: string;
+  /** How many numbers a vector has, no more than the model's. */
+  dimensions?: number;
+  /** Cuts off what is too long, where the server would refuse it. */
+  truncate?: boolean;
+}
+
+export interface RerankRequest {
+  query: string;
+  documents: string[] | { text: string }[];
+  /** Which model; left out, the first that ranks, or that makes vectors. */
+  model?: string;
+  /** How many are wanted; all. */
+  top_n?: number;
+  /** Whether the documents come back. */
+  return_documents?: boolean;
+  truncate?: boolean;
+}
+
+export interface TokenizeRequest {
+  content: string;
+  /** Whose vocabulary; left out, the first one's. */
+  model?: string;
+  /** With what the model puts around each text, such as BOS. */
+  add_special?: boolean;
+  /** `<|im_start|>` and the like become control tokens. */
+  parse_special?: boolean;
+}
+
+export interface DetokenizeRequest {
+  tokens: number[];
+  model?: string;
+}
 
 /** What a call gave back. */
 export interface ToolResult {
   tool_call_id: string;
   content: string;
+}
+
+/** Whether a call of a tool of the server's, which waits for somebody to agree, is made. */
+export interface Approval {
+  tool_call_id: string;
+  approve: boolean;
+  /** Why not, for the model. */
+  reason?: string;
 }
 
 export interface Tool {
@@ -121,6 +187,8 @@ export interface Usage {
   /** Tokens that were tried before it was known whether they come next, and those of them that did. */
   draft_tokens?: number;
   accepted_tokens?: number;
+  /** Those of `completion_tokens` up to the end of the thinking, with the marks around it. */
+  reasoning_tokens?: number;
 }
 
 /** Times as the engine saw them. */
@@ -140,6 +208,8 @@ interface Ending {
   not_kept?: string;
   /** The name of the model that made it. */
   model?: string;
+  /** The ids of its calls that the server makes once somebody agrees; send `approvals`. */
+  awaiting_approval?: string[];
 }
 
 /** A whole reply. */
@@ -161,10 +231,14 @@ export type TurnStatus = "running" | "complete" | "cancelled" | "interrupted" | 
 export interface HistoryMessage extends Message {
   status?: TurnStatus;
   stream_id?: string;
+  /** The streams of the turns that can stand at this one's place, the oldest first; left out where it is the only one. */
+  versions?: string[];
   finish_reason?: FinishReason;
   usage?: Usage;
   timings?: Timings;
   dropped_messages?: number;
+  /** The ids of its calls that the server makes once somebody agrees. */
+  awaiting_approval?: string[];
   /** What went wrong, in a sentence. */
   error?: string;
   created_at?: string;
@@ -182,14 +256,123 @@ export interface History {
   messages: HistoryMessage[];
 }
 
+/** A turn, whether it is what was said or was set aside. */
+export interface Version {
+  stream_id: string;
+  /** The turn that it follows; null where it is the first. */
+  after: string | null;
+  /** Whether it is what was said. */
+  chosen: boolean;
+  created_at: string;
+  messages: HistoryMessage[];
+}
+
 export interface SessionSummary {
   session_id: string;
   title: string;
   turns: number;
   /** Whether a reply is being made in it. */
   busy: boolean;
+  /** Whether it stands before those that are not. */
+  pinned: boolean;
   created_at: string;
   updated_at: string;
+}
+
+/** What a preset sets; what it does not say, or is null, stays as it is. */
+export interface PresetFields {
+  system_prompt?: string | null;
+  model?: string | null;
+  temperature?: number | null;
+  top_p?: number | null;
+  max_tokens?: number | null;
+  thinking?: boolean | null;
+  /** Names of tools that the server runs, or of their servers; true: all of them. */
+  run_tools?: boolean | string[] | null;
+}
+
+export interface Preset extends PresetFields {
+  name: string;
+  /** Whether it is yours to change, and not the operator's. */
+  own: boolean;
+  /** Whether your new conversations on the page begin with it. */
+  default: boolean;
+}
+
+export interface PresetChange extends PresetFields {
+  /** Another name. */
+  name?: string;
+  default?: boolean;
+}
+
+/** Counts of tokens of a request that has no reply. */
+export interface TextUsage {
+  prompt_tokens: number;
+  total_tokens: number;
+}
+
+/** Vectors, in the order of the texts. */
+export interface Embeddings {
+  data: { index: number; embedding: number[] }[];
+  model: string;
+  usage: TextUsage;
+}
+
+/** Documents, the best first; `index` is the place in the request. */
+export interface Ranking {
+  results: { index: number; relevance_score: number; document?: { text: string } }[];
+  model: string;
+  usage: TextUsage;
+}
+
+/** A model. What is not known is null. */
+export interface Model {
+  /** By which requests name it. */
+  name: string;
+  aliases: string[];
+  source: string;
+  state: "absent" | "fetching" | "here" | "loading" | "ready" | "failed";
+  /** The state in a sentence for people. */
+  message: string;
+  /** 0 to 1, of fetching or loading. */
+  progress: number;
+  /** Of fetching. */
+  seconds_left: number | null;
+  /** Requests can name it. */
+  is_served: boolean;
+  is_default: boolean;
+  /** It stays loaded. */
+  is_pinned: boolean;
+  /** Memory that it needs, and whether that is there. */
+  need_bytes: number | null;
+  fit: "fits" | "tight" | "too_large" | null;
+  /** What it is for. */
+  task: "chat" | "embedding" | "rerank" | null;
+  architecture: string | null;
+  quantization: string | null;
+  parameters: number | null;
+  size_bytes: number | null;
+  context_train: number | null;
+  license: string | null;
+  has_chat_template: boolean | null;
+  can_switch_thinking: boolean | null;
+}
+
+/** The tools that the server runs for you. */
+export interface ServedTools {
+  tools: {
+    /** By which `run_tools` names it. */
+    name: string;
+    description: string;
+    /** JSON schema of its arguments. */
+    parameters: Record<string, unknown>;
+    /** The MCP server that has it; empty where it comes with this one. */
+    server: string;
+    /** Whether somebody has to agree to each call. */
+    approval: "always" | "never";
+  }[];
+  /** Servers that cannot be used now, and why. */
+  unusable: Record<string, string>;
 }
 
 export interface Health {
@@ -237,10 +420,28 @@ export interface ReasoningEvent extends Numbered {
   reasoning: string;
 }
 
-/** The next pieces of calls of your tools. */
+/** The next pieces of calls. Where the server runs some, `index` counts those since the last result. */
 export interface ToolCallsEvent extends Numbered {
   type: "tool_calls";
   tool_calls: ToolCallDelta[];
+}
+
+/** A call of a tool of the server's is made now. */
+export interface ToolStartedEvent extends Numbered {
+  type: "tool_started";
+  tool_started: { tool_call_id: string; name: string; server: string };
+}
+
+/** A call of a tool of the server's waits for somebody to agree; send `approvals` when the reply has ended. */
+export interface ToolApprovalEvent extends Numbered {
+  type: "tool_approval";
+  tool_approval: { tool_call_id: string; name: string; /** JSON. */ arguments: string; server: string };
+}
+
+/** What came of a call of a tool of the server's. The reply goes on after it. */
+export interface ToolResultEvent extends Numbered {
+  type: "tool_result";
+  tool_result: { tool_call_id: string; name: string; content: string; failed?: boolean };
 }
 
 /** The last event of every stream that did not fail. */
@@ -249,4 +450,13 @@ export interface DoneEvent extends Numbered, Ending {
 }
 
 /** An event of a stream. Told apart by `type`; the other names are those of the JSON on the wire. */
-export type StreamEvent = LoadingEvent | QueueEvent | ContentEvent | ReasoningEvent | ToolCallsEvent | DoneEvent;
+export type StreamEvent =
+  | LoadingEvent
+  | QueueEvent
+  | ContentEvent
+  | ReasoningEvent
+  | ToolCallsEvent
+  | ToolStartedEvent
+  | ToolApprovalEvent
+  | ToolResultEvent
+  | DoneEvent;

@@ -102,6 +102,42 @@ test("sessions are remembered, listed, renamed, exported and deleted", async () 
   expect((await refusalOf(client.history(session_id))).code).toBe("session_not_found");
 });
 
+test("a session's file becomes another session, and a preset is kept", async () => {
+  const session_id = newSession();
+  await client.chatSession({ session_id, message: "Cats?", max_tokens: 2 });
+  const opened = await client.importSession(await client.exportSession(session_id, "json"));
+  expect(opened.session_id).not.toBe(session_id);
+  expect(opened.messages[0]?.content).toBe("Cats?");
+  expect((await refusalOf(client.importSession("no file"))).code).toBe("invalid_request");
+  await client.deleteSession(opened.session_id);
+  await client.deleteSession(session_id);
+
+  const name = `Preset ${session_id}`;
+  await client.savePreset(name, { temperature: 1.5 });
+  const found = (await client.presets()).find((each) => each.name === name);
+  expect(found).toMatchObject({ temperature: 1.5, model: null, own: true, default: false });
+  await client.deletePreset(name);
+  expect((await client.presets()).map((each) => each.name)).not.toContain(name);
+});
+
+test("another version of a turn is made, listed and chosen", async () => {
+  const session_id = newSession();
+  await client.chatSession({ session_id, message: "Cats?", max_tokens: 2 });
+  const first = (await client.history(session_id)).messages.at(-1)?.stream_id ?? "";
+  await client.chatSession({ session_id, message: "Dogs?", replaces: first, max_tokens: 2 });
+  const versions = await client.versions(session_id, first);
+  const chosen = await client.chooseVersion(session_id, first);
+  await client.pinSession(session_id, true);
+
+  expect(versions.map(({ chosen, messages }) => [messages[0]?.content, chosen])).toEqual([
+    ["Cats?", false],
+    ["Dogs?", true],
+  ]);
+  expect(chosen.messages[0]?.content).toBe("Cats?");
+  expect((await client.sessions())[0]).toMatchObject({ session_id, pinned: true });
+  await client.deleteSession(session_id);
+});
+
 describe("lost connections", () => {
   test("a session's stream over a line that is cut three times is the text of the history", async () => {
     const line = await cutting(url, 900, 1500, 40);
@@ -255,6 +291,8 @@ describe("a chat session for a page", () => {
     const before = chat.state.messages[1]!.content;
     close();
     expect(chat.state.status).toBe("closed");
+    expect(await chat.send("Are you there?")).toBe(false);
+    expect(chat.state.error?.message).toBe("This conversation is closed: open() it first.");
 
     const other = new ChatSession(chat.sessionId, { client });
     const closeOther = other.open();
@@ -423,4 +461,31 @@ test("the reference's snippet, word for word, streams a reply into a component's
   expect(messages.at(-1)).toMatchObject({ role: "assistant", content: response });
   expect(messages.at(-2)).toMatchObject({ role: "user", content: "Hello!" });
   log.mockRestore();
+});
+
+test("a text goes into tokens and back, and a conversation becomes its prompt", async () => {
+  const tokens = await client.tokenize({ content: "The sea is deep." });
+  const prompt = await client.applyTemplate(QUESTION);
+
+  expect(tokens.length).toBeGreaterThan(3);
+  expect(await client.detokenize({ tokens })).toBe("The sea is deep.");
+  expect(await client.tokenize({ content: "<|im_start|>", parse_special: true })).toHaveLength(1);
+  expect(prompt).toContain("What is the capital of France?");
+});
+
+test("models and the server's own tools are listed", async () => {
+  const [first] = await client.models();
+  const { tools, unusable } = await client.tools();
+
+  expect(first).toMatchObject({ is_default: true, state: "ready", task: "chat" });
+  expect(tools.map((tool) => tool.name)).toContain("calculate");
+  expect(unusable).toEqual({});
+});
+
+test("vectors and a ranking are asked for as the server reads them, and refused by a model that only talks", async () => {
+  const embedding = await refusalOf(client.embed({ input: ["The sea", "Bread"], dimensions: 8 }));
+  const ranking = await refusalOf(client.rerank({ query: "Tides?", documents: ["The sea", "Bread"], top_n: 1 }));
+
+  expect([embedding.status, embedding.param]).toEqual([400, "model"]);
+  expect([ranking.status, ranking.param]).toEqual([400, "model"]);
 });

@@ -331,6 +331,15 @@ describe("leaving a session's stream", () => {
     expect(server.asked.at(-1)).toBe(stopped);
   });
 
+  test("while its model is being loaded stops the reply too", async () => {
+    const loading = { stream_id: NAME, loading: { message: "On its way", progress: 0.1 }, session_id: "s" };
+    const { streamSession } = await client(stream([events(1, loading)], "silence"), deleted);
+
+    for await (const event of streamSession(REQUEST)) if (event.type === "loading") break;
+
+    expect(server.asked.at(-1)).toBe(stopped);
+  });
+
   test("by an abort stops the reply and throws the signal's reason", async () => {
     const { streamSession } = await client(endless, deleted);
     const controller = new AbortController();

@@ -12,6 +12,7 @@ from llm_core.engine.llama.library import binding, last_complaints, lib, start_b
 from llm_core.engine.llama.model_file import check_adapter_file, check_file, why_no_adapter, why_not_loaded
 from llm_core.errors import EngineClosed, ModelError
 from llm_core.kv_type import BLOCK, BLOCK_BYTES, KvType
+from llm_core.task import MEAN, Task, task_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,8 @@ class Model:
         chat_template: The Jinja source in the file, or None.
         control_texts: Texts of all control tokens, such as `<|im_start|>`.
         end_tokens: The tokens that end the model's turn.
+        fill_in: The tokens before a text, before what comes after it, and before what is to be filled in between; None
+            where the vocabulary has none.
         on_gpu: Whether layers are computed on a GPU.
         adapters: The files of the LoRA adapters that were loaded, by name.
     """
@@ -62,6 +65,9 @@ class Model:
         self.add_bos: bool = lib.llama_vocab_get_add_bos(self._vocab)
         self.bos_text = self._special_text(lib.llama_vocab_bos(self._vocab))
         self.eos_text = self._special_text(lib.llama_vocab_eos(self._vocab))
+        fill_in = (lib.llama_vocab_fim_pre, lib.llama_vocab_fim_suf, lib.llama_vocab_fim_mid)
+        before, after, middle = (int(token_of(self._vocab)) for token_of in fill_in)
+        self.fill_in = None if min(before, after, middle) < 0 else (before, after, middle)
         every = range(self.vocab_size)
         self.end_tokens = frozenset(t for t in every if lib.llama_vocab_is_eog(self._vocab, t))
         control = (t for t in every if lib.llama_vocab_is_control(self._vocab, t))
@@ -85,7 +91,7 @@ class Model:
             on_progress: Called with 0 to 1 while the weights are read, on this thread.
 
         Raises:
-            ModelError: The file is missing, no GGUF, cut short, of an unknown architecture, or no text generator.
+            ModelError: The file is missing, no GGUF, cut short, of an unknown architecture, or of a kind not run here.
         """
         check_file(path)
         start_backend()
@@ -99,9 +105,9 @@ class Model:
         if not pointer:
             raise ModelError(why_not_loaded(path, list(last_complaints)))
         model = cls(pointer, path, on_gpu=uses_gpu(gpu_layers))
-        if (reason := model._why_not_a_generator()) is not None:
+        if (reason := model._why_not_run()) is not None:
             model.close()
-            raise ModelError(f"{path.name} {reason}. Choose a chat model instead.")
+            raise ModelError(f"{path.name} {reason}. Choose another one.")
         return model
 
     def load_adapter(self, name: str, path: Path) -> None:
@@ -164,6 +170,47 @@ class Model:
         return numbers * BLOCK_BYTES[kv_type] // BLOCK
 
     @property
+    def is_causal(self) -> bool:
+        """Whether a token looks only at those before it."""
+        return self.metadata.get(f"{self.architecture}.attention.causal", "true") != "false"
+
+    @property
+    def pooling(self) -> int:
+        """How a text's vector is made of those of its tokens, in llama.cpp's numbers; the mean where an encoder's file
+        does not say."""
+        stated = int(self.metadata.get(f"{self.architecture}.pooling_type", "0"))
+        return stated if stated or self.is_causal else MEAN
+
+    @property
+    def task(self) -> Task:
+        """What it is for."""
+        return task_of(self.pooling)
+
+    @property
+    def vector_width(self) -> int:
+        """Numbers of a text's vector; of a model that ranks, what its head says of a pair."""
+        if self.task == "rerank":
+            return int(lib.llama_model_n_cls_out(self._pointer))
+        return int(lib.llama_model_n_embd_out(self._pointer))
+
+    def is_control(self, token: int) -> bool:
+        """Whether a token is a mark, such as that of a text's end, and no text."""
+        return bool(lib.llama_vocab_is_control(self._vocab, token))
+
+    @property
+    def around_pairs(self) -> tuple[list[int], list[int], list[int]]:
+        """The tokens before, between and after two texts that are read as a pair, as llama-server has them."""
+        vocab = self._open_vocab()
+        sep = int(lib.llama_vocab_sep(vocab))
+        eos = int(lib.llama_vocab_eos(vocab))
+        end = eos if eos >= 0 else sep
+        adds_eos, adds_sep = lib.llama_vocab_get_add_eos(vocab), lib.llama_vocab_get_add_sep(vocab)
+        before = [int(lib.llama_vocab_bos(vocab))] if lib.llama_vocab_get_add_bos(vocab) else []
+        between = ([end] if adds_eos else []) + ([sep] if adds_sep else [])
+        # llama-server ends a pair with EOS alone; BERT's tokenizer has its separator there, which it was trained with.
+        return before, between, [end] if adds_eos else [sep] if adds_sep else []
+
+    @property
     def can_trim(self) -> bool:
         """Whether the end of a sequence can be cut off its memory and the rest kept: not of a recurrent state."""
         return not (lib.llama_model_is_recurrent(self._pointer) or lib.llama_model_is_hybrid(self._pointer))
@@ -216,13 +263,9 @@ class Model:
                 return buffer.value.decode("utf-8", "replace")
             room = length + 1
 
-    def _why_not_a_generator(self) -> str | None:
+    def _why_not_run(self) -> str | None:
         if lib.llama_model_has_encoder(self._pointer):
             return "is an encoder-decoder model, which this engine does not run"
         if lib.llama_model_is_diffusion(self._pointer):
             return "is a diffusion model, which does not stream"
-        causal = self.metadata.get(f"{self.architecture}.attention.causal", "true")
-        pooled = self.metadata.get(f"{self.architecture}.pooling_type", "0")
-        if causal == "false" or pooled != "0" or not lib.llama_model_has_decoder(self._pointer):
-            return "is an embedding model: it turns text into vectors and cannot write"
         return None

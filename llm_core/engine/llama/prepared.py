@@ -35,6 +35,8 @@ from llm_core.errors import ModelError
 log = logging.getLogger(__name__)
 
 KEPT_BYTES = 4 * LARGEST_COPY
+_ASIDE = "tmp"  # what the names of folders begin with in which copies are written
+_STALE_SECONDS = 3600  # after which nobody writes into a folder any more; the largest copy takes some minutes
 _PROMPT_TOKENS = 64
 _REPLY_TOKENS = 8
 _ROUNDS = 2
@@ -79,6 +81,7 @@ def prepared_file(model: Model, folder: Path, *, threads: int, on_start: Callabl
     verdict_file = folder / f"{_key(model.path, threads)}.json"
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _clear_up(folder)
         if (verdict := _verdict(verdict_file)) is not None:
             if (copy := _copy_of(verdict, folder)) is not None:
                 os.utime(copy)  # used last
@@ -129,11 +132,18 @@ def _check_room(folder: Path, size: int) -> None:
         raise ModelError(f"{memory / 1e9:.1f} GB of memory are left, too few for a copy of {size / 1e9:.1f} GB.")
 
 
+def _clear_up(folder: Path) -> None:
+    """Removes what processes have left behind that were killed while they wrote a copy."""
+    for aside in folder.glob(f"{_ASIDE}*"):
+        if time.time() - aside.stat().st_mtime > _STALE_SECONDS:
+            shutil.rmtree(aside, ignore_errors=True)
+
+
 def _decide(model: Model, folder: Path, verdict_file: Path, threads: int) -> Path | None:
     with model.path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     copy = folder / f"{digest}-{FORM}.gguf"
-    with tempfile.TemporaryDirectory(dir=folder) as aside:
+    with tempfile.TemporaryDirectory(prefix=_ASIDE, dir=folder) as aside:
         written = Path(aside) / copy.name
         quantize_to_q8_0(model.path, written, threads=threads)
         candidate = Model.load(written, gpu_layers=0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import uuid
 from typing import Any, Literal
 
@@ -16,6 +15,7 @@ from llm_core.events import (
     ToolCallDelta,
     Usage,
 )
+from llm_core.http.arguments import read_arguments
 from llm_core.http.timeout import check_time
 
 _STOP_REASONS: dict[FinishReason, str] = {
@@ -52,7 +52,7 @@ class Answer:
         if reply.content:
             content.append({"type": "text", "text": reply.content})
         content += [
-            {"type": "tool_use", "id": call.id, "name": call.name, "input": _object(call.arguments)}
+            {"type": "tool_use", "id": call.id, "name": call.name, "input": read_arguments(call)}
             for call in reply.tool_calls
         ]
         check_time(reply, has_begun=bool(content))
@@ -118,14 +118,6 @@ class Answer:
             "stop_sequence": None,
             "usage": usage,
         }
-
-
-def _object(arguments: str) -> Any:
-    """A call's arguments; one that was cut short has none that can be read."""
-    try:
-        return json.loads(arguments)
-    except ValueError:
-        return {}
 
 
 def _usage(usage: Usage) -> Event:

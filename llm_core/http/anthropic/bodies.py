@@ -6,17 +6,29 @@ Fields that ask for what is not done here are refused by name; those that change
 from __future__ import annotations
 
 import json
+import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, ValidationError
 
+from llm_core.complaints import invalid_request
 from llm_core.errors import InvalidRequest
 from llm_core.messages import MAX_CALLS, MAX_MESSAGES, CallId, Message, Text
-from llm_core.request import MAX_STOPS, MAX_TOKENS_LIMIT, Finite, ModelName, TopK, TopP
+from llm_core.numbers import Finite, Whole
+from llm_core.options import Overflow
+from llm_core.request import MAX_STOPS, MAX_TOKENS_LIMIT, RESPONSE_PLACE, TOOL_PLACE, ModelName, RunTools, TopK, TopP
 from llm_core.tool_spec import MAX_TOOLS, JsonSchema, ToolName
 
 # Claude Code's, whose number is another one in each request: read, it would spoil the prefix that is computed already.
-_BILLING = "x-anthropic-billing-header:"
+_BILLING = re.compile(r"\Ax-anthropic-billing-header:[^\n]*\n*")
+FIELDS = {
+    "messages": "messages",  # not with a number: the system prompt and results are messages of their own here
+    "response_format": "output_config.format",
+    RESPONSE_PLACE: "output_config.format.schema",
+    TOOL_PLACE: "tools.*.input_schema",
+    "stop": "stop_sequences",
+}
+"""Options of ours, by the fields that say them here."""
 _NOT_DONE = ("container", "context_management", "mcp_servers", "output_format")
 
 
@@ -28,6 +40,14 @@ class _Given(BaseModel):
 class TextBlock(_Given):
     type: Literal["text"]
     text: Text
+
+
+def _as_block(content: Any) -> Any:
+    return [{"type": "text", "text": content}] if isinstance(content, str) else content
+
+
+# Not a union with a text: a block that is none of these would be refused as no text, and not by its name.
+_Texts = Annotated[list[TextBlock], BeforeValidator(_as_block, json_schema_input_type=Text | list[TextBlock])]
 
 
 class ThinkingBlock(_Given):
@@ -49,24 +69,23 @@ class CallBlock(_Given):
 class ResultBlock(_Given):
     type: Literal["tool_result"]
     tool_use_id: CallId
-    content: Text | list[TextBlock] = ""
+    content: _Texts = []
     is_error: bool | None = None
 
 
 Block = Annotated[TextBlock | ThinkingBlock | RedactedBlock | CallBlock | ResultBlock, Field(discriminator="type")]
 _Blocks = Annotated[list[Block], Field(max_length=2 * MAX_CALLS)]
+_Content = Annotated[_Blocks, BeforeValidator(_as_block, json_schema_input_type=Text | _Blocks)]
 
 
 class Said(_Given):
     """A message: a text, or blocks."""
 
     role: Literal["user", "assistant", "system"]
-    content: Text | _Blocks
+    content: _Content
 
     def messages(self) -> list[Message]:
         """The same in our form: results come before what the user says to them."""
-        if isinstance(self.content, str):
-            return [Message(role=self.role, content=self.content)]
         text = "".join(block.text for block in self.content if isinstance(block, TextBlock))
         if self.role == "assistant":
             thought = "".join(block.thinking for block in self.content if isinstance(block, ThinkingBlock))
@@ -119,23 +138,26 @@ class CountBody(_Given):
 
     model: ModelName
     messages: Annotated[list[Said], Field(min_length=1, max_length=MAX_MESSAGES)]
-    system: Text | list[TextBlock] = ""
+    system: _Texts = []
     tools: Annotated[list[Tool], Field(max_length=MAX_TOOLS)] = []
     tool_choice: Choice | None = None
     thinking: Thinking | None = None
     output_config: Output | None = None
-
-    @field_validator("messages")
-    @classmethod
-    def _end_with_the_user(cls, messages: list[Said]) -> list[Said]:
-        if messages[-1].role == "assistant":
-            raise ValueError("the last one must be a user's; a reply that was begun is not gone on with here")
-        return messages
+    run_tools: RunTools | None = Field(None, description="What of the server's own tools it may call, as elsewhere")
 
     def conversation(self) -> list[Message]:
-        """The messages, the system prompt first."""
-        blocks = [TextBlock(type="text", text=self.system)] if isinstance(self.system, str) else self.system
-        system = "\n\n".join(block.text for block in blocks if block.text and not block.text.startswith(_BILLING))
+        """The messages, the system prompt first.
+
+        Raises:
+            InvalidRequest: Blocks are together longer, or are more calls, than a message may have.
+        """
+        try:
+            return self._conversation()
+        except ValidationError as error:
+            raise invalid_request(error, "messages") from None
+
+    def _conversation(self) -> list[Message]:
+        system = "\n\n".join(filter(None, (_BILLING.sub("", block.text) for block in self.system)))
         before = [Message(role="system", content=system)] if system else []
         return [*before, *(message for said in self.messages for message in said.messages())]
 
@@ -148,7 +170,7 @@ class CountBody(_Given):
         for field in _NOT_DONE:
             if (self.model_extra or {}).get(field):
                 raise InvalidRequest(f"{field}: is not read here; leave it out.", param=field)
-        options: dict[str, Any] = {"model": self.model}
+        options: dict[str, Any] = {"model": self.model, "run_tools": self.run_tools}
         if self.tools:
             options["tools"] = [
                 {"name": tool.name, "description": tool.description, "parameters": tool.input_schema}
@@ -167,12 +189,13 @@ class CountBody(_Given):
 class MessagesBody(CountBody):
     """A conversation; the last message is answered."""
 
-    max_tokens: Annotated[int, Field(ge=1, le=MAX_TOKENS_LIMIT)]
+    max_tokens: Annotated[int, Field(ge=1, le=MAX_TOKENS_LIMIT), Whole]
     stream: bool = False
     stop_sequences: Annotated[list[Annotated[str, Field(max_length=500)]], Field(max_length=MAX_STOPS)] = []
     temperature: Annotated[float, Field(ge=0, le=1), Finite] | None = None
     top_p: TopP | None = None
     top_k: TopK | None = None
+    overflow: Overflow | None = Field(None, description="What to do with a conversation longer than the context")
 
     def options(self) -> dict[str, Any]:
         own = {
@@ -181,6 +204,7 @@ class MessagesBody(CountBody):
             "temperature": self.temperature,
             "top_p": self.top_p,
             "top_k": self.top_k,
+            "overflow": self.overflow,
         }
         return super().options() | own
 
@@ -190,8 +214,8 @@ def _call(block: CallBlock) -> dict[str, Any]:
     return {"id": block.id, "type": "function", "function": {"name": block.name, "arguments": arguments}}
 
 
-def _text(content: str | list[TextBlock]) -> str:
-    return content if isinstance(content, str) else "".join(block.text for block in content)
+def _text(content: list[TextBlock]) -> str:
+    return "".join(block.text for block in content)
 
 
 def _choice(choice: Choice) -> dict[str, Any]:

@@ -7,7 +7,6 @@ It translates and decides nothing: what a request may ask is checked in `llm_cor
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncGenerator
 from typing import Any
 
@@ -17,11 +16,13 @@ from starlette.responses import JSONResponse, Response
 from llm_core.access.problems import AnthropicProblemBody, anthropic_problem, describe
 from llm_core.events import ChatEvent
 from llm_core.http.anthropic.answer import Answer
-from llm_core.http.anthropic.bodies import CountBody, MessagesBody
+from llm_core.http.anthropic.bodies import FIELDS, CountBody, MessagesBody
+from llm_core.http.dialect import in_their_words
 from llm_core.http.given import ADMITTED, Client, Owner, ready
-from llm_core.http.shapes import event_stream
-from llm_core.http.sse import EventStream
+from llm_core.http.shapes import OBJECT, event_stream
+from llm_core.http.sse import EventStream, typed_sse
 from llm_core.http.whole import unless_reader_leaves
+from llm_core.tools.handed import handed_over
 
 _EXAMPLE = (
     'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,'
@@ -30,8 +31,7 @@ _EXAMPLE = (
 _ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "Anthropic's message; with `stream` its events",
-        "content": {"application/json": {"schema": {"type": "object"}}}
-        | event_stream({"type": "object"}, _EXAMPLE, numbered=False),
+        "content": OBJECT | event_stream({"type": "object"}, _EXAMPLE, numbered=False),
     }
 }
 _REFUSED = describe(400, 401, 404, 413, 429, 503, 504, body=AnthropicProblemBody)
@@ -44,30 +44,30 @@ async def messages(body: MessagesBody, request: Request, client: Client, owner: 
     """Anthropic's messages, streaming and not."""
     await ready(client, body.model)
     answer = Answer(client.models.member(body.model).name)
-    options = body.options() | {"owner": owner}
-    if not body.stream:
-        work = client.achat(body.conversation(), **options)
-        return await unless_reader_leaves(request, work, lambda reply: JSONResponse(answer.whole(reply)))
-    return await _stream(answer, client.achat_stream(body.conversation(), **options)).begun()
+    said = body.conversation()
+    with in_their_words({}, FIELDS):
+        options = body.options() | {"owner": owner}
+        if not body.stream:
+            work = client.achat(said, **options)
+            return await unless_reader_leaves(request, work, lambda reply: JSONResponse(answer.whole(reply)))
+        events = client.achat_stream(said, **options)
+        if body.run_tools:
+            events = handed_over(events, {tool.name for tool in body.tools})
+        return await _stream(answer, events).begun()
 
 
 @router.post("/count_tokens", responses=_REFUSED, dependencies=[ADMITTED])
 async def count_tokens(body: CountBody, client: Client, owner: Owner) -> dict[str, int]:
     """How many tokens a conversation has, with its system prompt and tools."""
     await ready(client, body.model)
-    options = body.options() | {"owner": owner}
-    return {"input_tokens": await asyncio.to_thread(client.count_tokens, body.conversation(), **options)}
+    said = body.conversation()
+    with in_their_words({}, FIELDS):
+        options = body.options() | {"owner": owner}
+        return {"input_tokens": await asyncio.to_thread(client.count_tokens, said, **options)}
 
 
 def _stream(answer: Answer, events: AsyncGenerator[ChatEvent]) -> EventStream[ChatEvent]:
     def fail(error: Exception) -> str:
-        return _written([anthropic_problem(error)[1]])
+        return typed_sse([anthropic_problem(error)[1]])
 
-    return EventStream(events, lambda event: _written(answer.events(event)), fail, head=_written(answer.begin()))
-
-
-def _written(events: list[dict[str, Any]]) -> str:
-    return "".join(
-        f"event: {event['type']}\ndata: {json.dumps(event, ensure_ascii=False, separators=(',', ':'))}\n\n"
-        for event in events
-    )
+    return EventStream(events, lambda event: typed_sse(answer.events(event)), fail, head=typed_sse(answer.begin()))

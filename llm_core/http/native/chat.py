@@ -25,8 +25,9 @@ from llm_core.http.given import ADMITTED, Client, Owner, Streams, ready
 from llm_core.http.shapes import EVENT, event_stream
 from llm_core.http.sse import EventStream, sse
 from llm_core.http.whole import unless_reader_leaves
+from llm_core.sessions.once import stream_of_key
 from llm_core.sessions.records import NumberedEvent
-from llm_core.sessions.sessions import STREAM_ID_PATTERN, Reply, stream_of_key, unnumbered
+from llm_core.sessions.sessions import STREAM_ID_PATTERN, Reply, unnumbered
 
 StreamId = Annotated[str, Field(pattern=STREAM_ID_PATTERN)]
 LastEventId = Annotated[int, Field(ge=0, le=10**12)]
@@ -43,7 +44,7 @@ IdempotencyKey = Annotated[
 _EXAMPLE = (
     'id: 1\ndata: {"stream_id":"…","queue_position":0}\n\nid: 2\ndata: {"content":"Hello"}\n\n'
     'id: 3\ndata: {"done":true,"finish_reason":"stop","usage":{"prompt_tokens":31,"cached_tokens":18,'
-    '"completion_tokens":2,"cache_miss":null,"draft_tokens":0,"accepted_tokens":0},"timings":{"queue_ms":0.1,"ttft_ms":52.0,'
+    '"completion_tokens":2,"cache_miss":null,"draft_tokens":0,"accepted_tokens":0,"reasoning_tokens":0},"timings":{"queue_ms":0.1,"ttft_ms":52.0,'
     '"tokens_per_second":61.3}}\n\n'
 )
 _STREAM: dict[int | str, dict[str, Any]] = {
@@ -52,9 +53,9 @@ _STREAM: dict[int | str, dict[str, Any]] = {
         "content": event_stream(EVENT, _EXAMPLE, numbered=True),
     }
 }
-_REFUSED = describe(400, 401, 413, 422, 429, 503)
+_REFUSED = describe(400, 401, 404, 413, 422, 429, 503)
 _CONFLICT = "A reply is being made in this session, or the `Idempotency-Key` was sent with another message or session"
-_SESSION_REFUSED = _REFUSED | describe(404, 507) | {409: describe(409)[409] | {"description": _CONFLICT}}
+_SESSION_REFUSED = _REFUSED | describe(507) | {409: describe(409)[409] | {"description": _CONFLICT}}
 
 
 router = APIRouter(prefix="/api/llm", tags=["chat"])

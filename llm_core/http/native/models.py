@@ -7,28 +7,21 @@ from collections.abc import AsyncGenerator
 from dataclasses import asdict
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path, Query, Request
+from fastapi import APIRouter, Path, Query
 from starlette.concurrency import iterate_in_threadpool
 from starlette.responses import StreamingResponse
 
-from llm_core.access.admins import check_admin
 from llm_core.access.problems import describe
 from llm_core.backends.catalog import CatalogEntry
 from llm_core.errors import InvalidRequest, ModelError
 from llm_core.http.bodies import DeletedAnswer, FetchBody, ModelAnswer, ModelsAnswer
-from llm_core.http.given import Client
+from llm_core.http.given import ADMIN, Client
 from llm_core.http.shapes import event_stream
 from llm_core.http.sse import sse
 from llm_core.models.downloads import Download
 from llm_core.models.search import MAX_FOUND, MAX_QUERY_CHARS, models_of, search_hub
 from llm_core.models.source import parse_source
 
-
-async def _admin(request: Request, client: Client) -> None:
-    check_admin(request, client.settings)
-
-
-_ADMIN = Depends(_admin)
 _REFUSED = describe(401, 403, 404, 422)
 Name = Annotated[str, Path(max_length=200, description="A name or an alias")]
 _EXAMPLE = 'data: {"source":"hf:…","state":"fetching","progress":0.42,"message":"…","seconds_left":12.5}\n\n'
@@ -49,7 +42,7 @@ async def list_models(client: Client) -> ModelsAnswer:
 
 
 @router.post(
-    "/models", responses=_REFUSED | _STREAM | describe(400), response_class=StreamingResponse, dependencies=[_ADMIN]
+    "/models", responses=_REFUSED | _STREAM | describe(400), response_class=StreamingResponse, dependencies=[ADMIN]
 )
 async def fetch(body: FetchBody, client: Client) -> StreamingResponse:
     """Fetches a model of the Hub, and serves it from then on. The events tell how far it is; the download goes on
@@ -58,7 +51,7 @@ async def fetch(body: FetchBody, client: Client) -> StreamingResponse:
     return StreamingResponse(_progress(download), media_type="text/event-stream", headers={"Cache-Control": "no-cache"})
 
 
-@router.get("/hub", responses=_REFUSED | describe(400, 503), dependencies=[_ADMIN])
+@router.get("/hub", responses=_REFUSED | describe(400, 503), dependencies=[ADMIN])
 async def search(
     query: Annotated[str, Query(max_length=MAX_QUERY_CHARS)] = "",
     limit: Annotated[int, Query(ge=1, le=MAX_FOUND)] = 20,
@@ -67,7 +60,7 @@ async def search(
     return [asdict(each) for each in await asyncio.to_thread(search_hub, query, limit=limit)]
 
 
-@router.get("/hub/{owner}/{repo}", responses=_REFUSED | describe(400, 503), dependencies=[_ADMIN])
+@router.get("/hub/{owner}/{repo}", responses=_REFUSED | describe(400, 503), dependencies=[ADMIN])
 async def search_files(owner: str, repo: str) -> list[dict[str, Any]]:
     """The models of one repository, the smallest first; what is in `source` can be fetched."""
     try:
@@ -84,21 +77,21 @@ async def one_model(name: Name, client: Client) -> ModelAnswer:
     return _answer(await asyncio.to_thread(client.catalog.entry, name))
 
 
-@router.post("/models/{name}/load", responses=_REFUSED | describe(503), dependencies=[_ADMIN])
+@router.post("/models/{name}/load", responses=_REFUSED | describe(503), dependencies=[ADMIN])
 async def load(name: Name, client: Client) -> ModelAnswer:
     """Begins to load a model that is here; requests may name it at once."""
     member = await asyncio.to_thread(client.catalog.load, name)
     return _answer(await asyncio.to_thread(client.catalog.entry, member.name))
 
 
-@router.post("/models/{name}/unload", responses=_REFUSED, dependencies=[_ADMIN])
+@router.post("/models/{name}/unload", responses=_REFUSED, dependencies=[ADMIN])
 async def unload(name: Name, client: Client) -> ModelAnswer:
     """Frees a model's memory, when the replies that it makes have ended. It comes back when it is asked."""
     await asyncio.to_thread(client.catalog.unload, name)
     return _answer(await asyncio.to_thread(client.catalog.entry, name))
 
 
-@router.delete("/models/{name}", responses=_REFUSED | describe(400), dependencies=[_ADMIN])
+@router.delete("/models/{name}", responses=_REFUSED | describe(400), dependencies=[ADMIN])
 async def remove(name: Name, client: Client) -> DeletedAnswer:
     """Stops a download, whose part is kept; or removes a model's files."""
     await asyncio.to_thread(client.catalog.remove, name)

@@ -1,4 +1,7 @@
-"""The doorway of what was said: list, read, rename, export and delete sessions over HTTP. Everyone sees their own."""
+"""The doorway of what was said: list, read, change, export and delete sessions over HTTP, and choose among versions.
+
+Everyone sees their own.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +18,17 @@ from llm_core.http.bodies import (
     HistoryAnswer,
     HistoryBody,
     SessionAnswer,
+    SessionChange,
     SessionId,
     SessionsAnswer,
-    TitleBody,
+    TurnId,
+    VersionAnswer,
+    VersionsAnswer,
 )
 from llm_core.http.given import Client, Owner
-from llm_core.sessions.export import session_dict, summary_dict, to_json, to_markdown
-from llm_core.sessions.sessions import MAX_LISTED, MAX_SEARCH_CHARS
+from llm_core.sessions.export import session_dict, summary_dict, to_json, to_markdown, version_dict
+from llm_core.sessions.history import MAX_LISTED, MAX_SEARCH_CHARS
+from llm_core.sessions.imported import ExportedSession
 
 _OFTEN = describe(401, 404, 422, 503)
 _WITH_BODY = _OFTEN | describe(413)
@@ -38,9 +45,16 @@ async def list_sessions(
     limit: Annotated[int, Query(ge=1, le=MAX_LISTED)] = 100,
     offset: Annotated[int, Query(ge=0, le=1_000_000)] = 0,
 ) -> SessionsAnswer:
-    """Your sessions, the one used last first; with `search`, those whose title or messages have that text."""
+    """Your sessions, pinned ones first, then the one used last; with `search`, those that have it in title or text."""
     found = await asyncio.to_thread(client.sessions.list, owner=owner, search=search, limit=limit, offset=offset)
     return SessionsAnswer(sessions=[SessionAnswer(**summary_dict(summary)) for summary in found])
+
+
+@router.post("/sessions", responses=describe(400, 401, 413, 422, 503, 507), response_model_exclude_unset=True)
+async def add(body: ExportedSession, client: Client, owner: Owner) -> HistoryAnswer:
+    """Keeps what `export` has written as JSON as a new session of yours, with what was set aside."""
+    session_id = await asyncio.to_thread(client.sessions.add, body, owner=owner)
+    return HistoryAnswer(**await _session(client, owner, session_id))
 
 
 @router.get("/chat/session/{session_id}/history", responses=_OFTEN, response_model_exclude_unset=True)
@@ -59,13 +73,13 @@ async def history_by_body(body: HistoryBody, client: Client, owner: Owner) -> Hi
 async def export(
     session_id: SessionId, client: Client, owner: Owner, format: Literal["json", "markdown"] = "json"
 ) -> Response:
-    """A session as a file."""
-    session = await asyncio.to_thread(client.sessions.get, session_id, owner=owner)
-    text, kind, suffix = (
-        (to_json(session), "application/json", "json")
-        if format == "json"
-        else (to_markdown(session), "text/markdown; charset=utf-8", "md")
-    )
+    """A session as a file. As JSON it has what was set aside too."""
+    if format == "json":
+        session, set_aside = await asyncio.to_thread(client.sessions.whole, session_id, owner=owner)
+        text, kind, suffix = to_json(session, set_aside), "application/json", "json"
+    else:
+        session = await asyncio.to_thread(client.sessions.get, session_id, owner=owner)
+        text, kind, suffix = to_markdown(session), "text/markdown; charset=utf-8", "md"
     name = session_id.replace(":", "-")
     return Response(text, media_type=kind, headers={"Content-Disposition": f'attachment; filename="{name}.{suffix}"'})
 
@@ -73,9 +87,34 @@ async def export(
 @router.patch(
     "/chat/session/{session_id}", responses=_WITH_BODY | describe(400, 507), response_model_exclude_unset=True
 )
-async def rename(session_id: SessionId, body: TitleBody, client: Client, owner: Owner) -> HistoryAnswer:
-    """Gives a session another title."""
-    await asyncio.to_thread(client.sessions.rename, session_id, body.title, owner=owner)
+async def change(session_id: SessionId, body: SessionChange, client: Client, owner: Owner) -> HistoryAnswer:
+    """Gives a session another title, or has it stand first in the list."""
+    if body.title is not None:
+        await asyncio.to_thread(client.sessions.rename, session_id, body.title, owner=owner)
+    if body.pinned is not None:
+        await asyncio.to_thread(client.sessions.pin, session_id, body.pinned, owner=owner)
+    return HistoryAnswer(**await _session(client, owner, session_id))
+
+
+@router.get(
+    "/chat/session/{session_id}/turns/{stream_id}/versions",
+    responses=_OFTEN | describe(409),
+    response_model_exclude_unset=True,
+)
+async def versions(session_id: SessionId, stream_id: TurnId, client: Client, owner: Owner) -> VersionsAnswer:
+    """The turns that can stand at the place of one: earlier replies, and messages before they were edited."""
+    found = await asyncio.to_thread(client.sessions.versions, session_id, stream_id, owner=owner)
+    return VersionsAnswer(versions=[VersionAnswer(**version_dict(turn)) for turn in found])
+
+
+@router.post(
+    "/chat/session/{session_id}/turns/{stream_id}/choose",
+    responses=_OFTEN | describe(409, 507),
+    response_model_exclude_unset=True,
+)
+async def choose(session_id: SessionId, stream_id: TurnId, client: Client, owner: Owner) -> HistoryAnswer:
+    """The session goes on with this version of a turn, and with what last followed it."""
+    await asyncio.to_thread(client.sessions.choose, session_id, stream_id, owner=owner)
     return HistoryAnswer(**await _session(client, owner, session_id))
 
 

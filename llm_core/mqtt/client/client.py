@@ -15,7 +15,7 @@ from llm_core.cancellation import Cancellation
 from llm_core.chat_client import Asked, ChatClient, SessionTurn, collect
 from llm_core.errors import BrokerError, InvalidRequest, LLMError, SettingsError
 from llm_core.events import ChatEvent
-from llm_core.messages import Message
+from llm_core.messages import Message, parse_messages
 from llm_core.mqtt.client.link import PATIENCE_SECONDS, Link
 from llm_core.mqtt.client.pending import Pending
 from llm_core.mqtt.packets import TLSFiles
@@ -88,7 +88,7 @@ class MQTTChatClient(ChatClient):
         )
 
     def close(self) -> None:
-        """Ends the connection."""
+        """Ends the connection. What is waited for fails. Calling it again does nothing."""
         self._link.close()
 
     def __enter__(self) -> MQTTChatClient:
@@ -156,16 +156,18 @@ def _asked(asked: Asked) -> tuple[dict[str, Any], Cancellation | None]:
     """What is asked, as the wire has it, and what stops it.
 
     Raises:
-        InvalidRequest: An option cannot be sent.
+        InvalidRequest: It is no conversation, or something in it cannot be sent.
     """
     body = given(asked.options)
     cancellation: Cancellation | None = body.pop("cancellation", None)
+    if isinstance(asked, SessionTurn):
+        body |= given({"session_id": asked.session_id, "message": asked.message})
+    else:
+        said = parse_messages(asked.messages)  # replies' own objects stand in them as well as dicts
+        body["messages"] = [each.model_dump(mode="json", exclude_none=True) for each in said]
     for name, value in body.items():
         try:
-            json.dumps(value)
+            json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
         except (TypeError, ValueError) as error:
             raise InvalidRequest(f"{name}: cannot be sent over MQTT: {error}", param=name) from None
-    if isinstance(asked, SessionTurn):
-        return body | given({"session_id": asked.session_id, "message": asked.message}), cancellation
-    said = [each.model_dump(exclude_none=True) if isinstance(each, Message) else dict(each) for each in asked.messages]
-    return body | {"messages": said}, cancellation
+    return body, cancellation

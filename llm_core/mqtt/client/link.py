@@ -8,20 +8,21 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 from llm_core.broker import BrokerUrl
-from llm_core.errors import BrokerError
+from llm_core.errors import BrokerError, TooLarge
 from llm_core.mqtt import payloads
 from llm_core.mqtt.client.pending import ASK_AGAIN_SECONDS, Pending
 from llm_core.mqtt.connection import Connection
-from llm_core.mqtt.packets import Incoming, Outgoing, TLSFiles
+from llm_core.mqtt.packets import NO_SUBSCRIBERS, NOT_AUTHORIZED, TOO_LARGE, Incoming, Outgoing, TLSFiles
 from llm_core.mqtt.topics import RequestKey, Topics
 
 log = logging.getLogger(__name__)
 
 NOBODY_SECONDS = 1.0  # before it is asked again where nobody listens
 PATIENCE_SECONDS = 60.0  # without a word, although it was asked again
-NO_SUBSCRIBERS = 16  # MQTT 5's reason code
+CLOSED = "This client has been closed."
 _CHECK_SECONDS = 0.5
 
 
@@ -65,7 +66,8 @@ class Link:
 
     def ask(self, pending: Pending) -> None:
         """Sends a request; its sink hears of the reply."""
-        self._call(lambda: self._ask(pending))
+        self._pending[pending.body["request_id"]] = pending  # before: the thread may end now, and tells those it finds
+        self._call(lambda: self._publish(pending))
 
     def cancel(self, pending: Pending) -> None:
         """Stops a reply; its end is still waited for."""
@@ -73,23 +75,31 @@ class Link:
 
     def forget(self, pending: Pending) -> None:
         """Nobody waits for this reply any more; one that still runs is stopped."""
-        self._call(lambda: self._forget(pending))
+        with suppress(BrokerError):  # closed, which has stopped it
+            self._call(lambda: self._forget(pending))
 
     def close(self) -> None:
-        """Ends the connection. What is waited for fails."""
-        self._call(self._stop.set)
+        """Ends the connection. What is waited for fails. Calling it again does nothing."""
+        with suppress(BrokerError):
+            self._call(self._stop.set)
         self._thread.join()
 
     def _call(self, work: Callable[[], None]) -> None:
-        if self._loop.is_closed():
-            raise BrokerError("This client has been closed.")
-        self._loop.call_soon_threadsafe(work)
+        try:
+            self._loop.call_soon_threadsafe(work)
+        except RuntimeError:
+            raise BrokerError(CLOSED) from None
 
     # ── on the thread ────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _run(self) -> None:
-        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
-            runner.run(self._serve())
+        try:
+            with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+                runner.run(self._serve())
+        finally:
+            for pending in [*self._pending.values()]:
+                if not pending.ended:
+                    pending.fail(BrokerError(CLOSED))
 
     async def _serve(self) -> None:
         async with self._connection:
@@ -99,27 +109,30 @@ class Link:
                     await asyncio.wait_for(self._stop.wait(), _CHECK_SECONDS)
                 except TimeoutError:
                     continue
-        for pending in self._pending.values():
-            pending.fail(BrokerError("This client has been closed."))
-
-    def _ask(self, pending: Pending) -> None:
-        self._pending[pending.body["request_id"]] = pending
-        self._publish(pending)
 
     def _publish(self, pending: Pending) -> None:
         pending.ask_again_at = time.monotonic() + ASK_AGAIN_SECONDS
 
+        topic, payload = self._topics.request(self._project, self._client), payloads.encode(pending.again)
+
         def on_acknowledged(reason: int) -> None:
+            if reason == TOO_LARGE and not pending.ended:
+                pending.fail(TooLarge(f"The request has {len(payload):,} bytes, more than {self._broker} takes."))
+            if reason == NOT_AUTHORIZED and not pending.ended:
+                pending.fail(BrokerError(f"The broker {self._broker} does not let this client publish on {topic}."))
             if reason == NO_SUBSCRIBERS:  # no worker is there now; one may come
                 pending.ask_again_at = time.monotonic() + NOBODY_SECONDS
 
-        topic = self._topics.request(self._project, self._client)
-        self._connection.publish(Outgoing(topic, payloads.encode(pending.again), on_acknowledged=on_acknowledged))
+        # A worker that cannot read the request, and its id, refuses it there all the same.
+        reply = self._topics.reply(self._key(pending))
+        self._connection.publish(Outgoing(topic, payload, response_topic=reply, on_acknowledged=on_acknowledged))
 
     def _cancel(self, pending: Pending) -> None:
         if not pending.ended:
-            key = RequestKey(self._project, self._client, pending.body["request_id"])
-            self._connection.publish(Outgoing(self._topics.cancel(key), b""))
+            self._connection.publish(Outgoing(self._topics.cancel(self._key(pending)), b""))
+
+    def _key(self, pending: Pending) -> RequestKey:
+        return RequestKey(self._project, self._client, pending.body["request_id"])
 
     def _forget(self, pending: Pending) -> None:
         if self._pending.pop(pending.body["request_id"], None) is not None:
@@ -127,7 +140,7 @@ class Link:
 
     def _on_connected(self, _known: bool) -> None:
         """A broker that was away may have lost requests and replies; who has a request already tells what is left."""
-        for pending in self._pending.values():
+        for pending in [*self._pending.values()]:
             self._publish(pending)
 
     def _on_message(self, message: Incoming) -> None:

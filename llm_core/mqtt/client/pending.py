@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -15,8 +16,10 @@ from llm_core.events import (
     Queued,
     ReasoningDelta,
     Timings,
+    ToolApproval,
     ToolCallDelta,
     ToolResult,
+    ToolStarted,
     Usage,
     event_from_dict,
 )
@@ -37,13 +40,13 @@ class Pending:
     def __init__(self, body: dict[str, Any], sink: Sink) -> None:
         self.body, self._sink = body, sink
         self.heard_at = time.monotonic()
-        self.ask_again_at = 0.0
+        self.ask_again_at = math.inf  # it is still to be asked for the first time
         self.ended = False
         self._seq = 0
         self._missing = False  # and asked for
         self._position: int | None = None
-        self._content = self._reasoning = 0  # characters that have been emitted
-        self._calls: dict[int, int] = {}  # of each call, how many characters of its arguments
+        self._content = self._reasoning = ""  # what has been emitted since the last result of a tool
+        self._calls: dict[int, tuple[str, int]] = {}  # of each call, its id, and how many characters of its arguments
 
     @property
     def again(self) -> dict[str, Any]:
@@ -93,35 +96,45 @@ class Pending:
                 self.fail(BrokerError("The broker lost a part of the reply, which was too long for one message."))
                 return
         else:
-            self._emit(ReasoningDelta((message.get("reasoning") or "")[self._reasoning :]))
-            self._emit(ContentDelta(message["content"][self._content :]))
+            self._emit(ReasoningDelta(_rest(message.get("reasoning") or "", self._reasoning)))
+            self._emit(ContentDelta(_rest(message["content"], self._content)))
         for index, call in enumerate(message.get("tool_calls") or ()):
-            function, sent = call["function"], self._calls.get(index)
-            rest = function["arguments"][sent or 0 :]
-            first = ToolCallDelta(index, call["id"], function["name"], rest)
-            self._emit(first if sent is None else ToolCallDelta(index, arguments=rest))
+            function, (known, sent) = call["function"], self._calls.get(index, ("", 0))
+            if known == call["id"]:
+                self._emit(ToolCallDelta(index, arguments=function["arguments"][sent:]))
+            else:
+                self._emit(ToolCallDelta(index, call["id"], function["name"], function["arguments"]))
         self.ended = True
         usage, timings = Usage(**message["usage"]), Timings(**message.get("timings", {}))
         remarks = {name: message[name] for name in ("dropped_messages", "not_kept", "model") if name in message}
-        self._sink(Done(message["finish_reason"], usage, timings, **remarks))
+        awaiting = tuple(message.get("awaiting_approval", ()))
+        self._sink(Done(message["finish_reason"], usage, timings, **remarks, awaiting_approval=awaiting))
 
     def _emit(self, event: ChatEvent) -> None:
         match event:
             case ContentDelta(text=text):
-                self._content += len(text)
+                self._content += text
             case ReasoningDelta(text=text):
-                self._reasoning += len(text)
+                self._reasoning += text
             case ToolCallDelta(id=call_id, arguments=text):
-                self._calls[event.index] = self._calls.get(event.index, 0) + len(text)
+                known, sent = self._calls.get(event.index, ("", 0))
+                self._calls[event.index] = (call_id or known, sent + len(text))
                 text = text or (call_id or "")
             case ToolResult():  # the text that the end brings begins after it
-                self._content = self._reasoning = 0
+                self._content = self._reasoning = ""
                 self._calls.clear()
+                text = event.call_id
+            case ToolStarted() | ToolApproval():
                 text = event.call_id
             case _:
                 return
         if text:
             self._sink(event)
+
+
+def _rest(text: str, emitted: str) -> str:
+    """What is still to come of a text. All of it, where what was emitted stood before a tool's result that was lost."""
+    return text[len(emitted) :] if text.startswith(emitted) else text
 
 
 def _error(message: dict[str, Any]) -> LLMError:

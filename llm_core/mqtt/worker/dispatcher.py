@@ -10,8 +10,8 @@ from collections.abc import Coroutine
 from typing import Any
 
 from llm_core.client import LLMClient
-from llm_core.errors import QueueFull
-from llm_core.mqtt.packets import ReplyTo
+from llm_core.errors import QueueFull, TooLarge
+from llm_core.mqtt.packets import TOO_LARGE, ReplyTo
 from llm_core.mqtt.topics import RequestKey
 from llm_core.mqtt.worker.decoder import Arrival, Refusal
 from llm_core.mqtt.worker.job import Job
@@ -72,7 +72,7 @@ class Dispatcher:
             arrival,
             arrival.dialect.outbox(arrival, self._port),
             prompt=self._templates.get(key.project, key.client, session_id),
-            on_delivered=self._on_delivered,
+            on_delivered=lambda reason: self._on_answered(arrival, reason),
             draining=self.draining,
         )
         if key in self._cancels:
@@ -142,6 +142,14 @@ class Dispatcher:
         """
         on_acknowledged = None if key is None else lambda _reason: self._on_delivered(key)
         self._port.publish(to.message(answer, on_acknowledged))
+
+    def _on_answered(self, arrival: Arrival, reason: int) -> None:
+        if reason != TOO_LARGE:
+            self._on_delivered(arrival.key)
+            return
+        self._jobs.pop(arrival.key, None)
+        error = TooLarge("The reply is longer than a message that the broker takes. max_bytes has it come in parts.")
+        self.drop(arrival.key, arrival.refused(error))
 
     def _on_delivered(self, key: RequestKey) -> None:
         """From now on the ledger tells the answer to who asks again."""

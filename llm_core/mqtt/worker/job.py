@@ -22,12 +22,13 @@ from llm_core.errors import (
     ShuttingDown,
     StorageError,
 )
-from llm_core.events import ChatEvent, ChatReply, ContentDelta, Done, Loading, Queued, ReplyBuilder, Timings, Usage
+from llm_core.events import ChatEvent, ChatReply, ContentDelta, Done, Loading, Queued, Timings, Usage
 from llm_core.messages import Message
 from llm_core.mqtt.topics import RequestKey
 from llm_core.mqtt.worker.decoder import Arrival
 from llm_core.mqtt.worker.ledger import Ledger
 from llm_core.mqtt.worker.outbox import Outbox
+from llm_core.reply_builder import ReplyBuilder
 from llm_core.sessions.export import session_dict
 from llm_core.sessions.sessions import unnumbered
 
@@ -41,7 +42,7 @@ class Job:
 
     Args:
         prompt: The system prompt that a template has put in place of others'.
-        on_delivered: Called when the broker has the whole answer.
+        on_delivered: Called when the broker has the whole answer, or has refused it, with its reason code.
         draining: Set when the server is about to end, and another worker is to answer.
     """
 
@@ -53,7 +54,7 @@ class Job:
         outbox: Outbox,
         *,
         prompt: str | None,
-        on_delivered: Callable[[RequestKey], None],
+        on_delivered: Callable[[int], None],
         draining: asyncio.Event,
     ) -> None:
         self._client, self._ledger, self._arrival, self.outbox = client, ledger, arrival, outbox
@@ -81,7 +82,7 @@ class Job:
         try:
             last = await self._make()
             if last is not None:
-                self.outbox.end(last, lambda _reason: self._on_delivered(self.key))
+                self.outbox.end(last, self._on_delivered)
                 return True
         except LLMError as error:
             await self._fail(error)
@@ -154,7 +155,8 @@ class Job:
         # What is said is in the session from now on, and would be said twice if another worker began anew.
         self._begun = asyncio.ensure_future(self._record(self._ledger.begin))
         await self._begun
-        begin = partial(self._client.sessions.begin, session_id, ask.message, tool_results=ask.tool_results, **options)
+        options |= {"attachments": ask.attachments, "tool_results": ask.tool_results, "approvals": ask.approvals}
+        begin = partial(self._client.sessions.begin, session_id, ask.message, **options)
         return unnumbered(await asyncio.to_thread(self._cancellation.begin, begin))
 
     async def _look_after(self, session_id: str, action: Literal["history", "delete"]) -> AsyncGenerator[ChatEvent]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from llm_core.errors import LLMError
@@ -20,7 +20,9 @@ from llm_core.events import (
     Loading,
     Queued,
     ReasoningDelta,
+    ToolApproval,
     ToolCallDelta,
+    ToolResult,
     event_to_dict,
 )
 from llm_core.mqtt import payloads
@@ -28,7 +30,6 @@ from llm_core.mqtt.packets import ReplyTo
 from llm_core.mqtt.worker.port import Port
 
 POSITION_SECONDS = 1.0  # least time between two messages that tell the place in the queue
-_HEADER_BYTES = 64  # of a packet, beside topic, properties and payload, at most
 _ENVELOPE_BYTES = 64  # of a delta, beside its text
 
 
@@ -100,6 +101,12 @@ class Outbox:
                 self._gather("reasoning", text)
             case ToolCallDelta() if event.id is None:
                 self._gather(f"call {event.index}", event.arguments)
+            case ToolResult(content=text):
+                self._flush()
+                self._number(event_to_dict(replace(event, content=self._shortened(text))))
+            case ToolApproval(arguments=text):
+                self._flush()
+                self._number(event_to_dict(replace(event, arguments=self._shortened(text))))
             case _:
                 self._flush()
                 self._number(event_to_dict(event))
@@ -173,6 +180,10 @@ class Outbox:
         for piece in _cut(text, self._limit() - _ENVELOPE_BYTES):
             self._number(_body(self._kind, piece))
 
+    def _shortened(self, text: str) -> str:
+        """As much of what a client is told beside the reply as one message may have."""
+        return next(iter(_cut(text, self._limit() - 2 * _ENVELOPE_BYTES)), "")
+
     def _limit(self) -> int:
         return payload_limit(self._to, self._port.largest_packet, self._max_bytes)
 
@@ -186,7 +197,7 @@ class Outbox:
 
 def payload_limit(to: ReplyTo, largest_packet: int, asked: int | None) -> int:
     """Longest payload of a message to a client: its own limit, or what the broker's leaves, in bytes."""
-    overhead = _HEADER_BYTES + len(to.topic.encode()) + len(to.correlation or b"")
+    overhead = to.message(b"").most_bytes
     return max(payloads.SMALLEST_LIMIT // 2, min(largest_packet - overhead, asked or largest_packet))
 
 

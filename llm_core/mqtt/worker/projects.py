@@ -7,28 +7,18 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import limits
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from llm_core.errors import InvalidRequest, ProjectNotFound, SettingsError
 from llm_core.messages import Text, parse_messages
 from llm_core.mqtt import payloads
 from llm_core.mqtt.topics import NAME_RULE, is_project
 from llm_core.options import WIRE_OPTIONS
-from llm_core.rate_limit import RateLimit
+from llm_core.rate_limit import Rate, RateLimit
 from llm_core.request import MAX_TOKENS_LIMIT, MaxTokens, build_request
 from llm_core.yaml_file import read_yaml
 
 MOST_TEMPLATES = 1000  # sessions whose template is remembered; what a session has taken over is in the session
-
-
-def _rate(value: str) -> str:
-    if value.lower() != "none":
-        try:
-            limits.parse(value)
-        except ValueError:
-            raise ValueError("not a rate such as 60/minute or 1000/day, nor none") from None
-    return value
 
 
 class Limits(BaseModel):
@@ -44,7 +34,7 @@ class Limits(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     max_tokens: MaxTokens | None = None
-    rate: Annotated[str, AfterValidator(_rate)] | None = None
+    rate: Rate | None = None
     running: Annotated[int, Field(ge=1)] | None = None
     payload_bytes: Annotated[int, Field(ge=256)] | None = None
 

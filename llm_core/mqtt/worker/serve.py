@@ -8,13 +8,24 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
 
 from llm_core.client import LLMClient
 from llm_core.errors import LLMError
-from llm_core.mqtt.worker.worker import Worker
+from llm_core.extras import needs
 from llm_core.stdout import say
 
+if TYPE_CHECKING:
+    from llm_core.mqtt.worker.worker import Worker
+
 log = logging.getLogger(__name__)
+
+
+def _worker(client: LLMClient) -> Worker:
+    """A worker. Imported here: an app without a broker does without an MQTT library."""
+    with needs("mqtt", "MQTT_URL"):
+        from llm_core.mqtt.worker.worker import Worker
+    return Worker(client)
 
 
 class WorkerThread:
@@ -25,7 +36,7 @@ class WorkerThread:
     """
 
     def __init__(self, client: LLMClient) -> None:
-        self._worker = Worker(client)
+        self._worker = _worker(client)
         self._ready = threading.Event()
         self._loop, self._stop = asyncio.new_event_loop(), asyncio.Event()
         self._thread = threading.Thread(target=self._run, name="mqtt")
@@ -81,7 +92,7 @@ def serve_broker(client: LLMClient) -> None:
 
 
 async def _serve_broker(client: LLMClient) -> None:
-    worker, stop = Worker(client), asyncio.Event()
+    worker, stop = _worker(client), asyncio.Event()
     loop = asyncio.get_running_loop()
     closing: list[asyncio.Future[None]] = []
 

@@ -1,6 +1,4 @@
-// The message box and what stands above it: why something was not done, messages that were not sent, and what is edited.
-const UNREACHABLE = "The server cannot be reached. Nothing was changed; try again.";
-
+// The message box: what is typed is kept, whatever becomes of the page.
 const box = {
 	area: document.querySelector("#message textarea"),
 	editing: null, // the stream of the turn that the text takes the place of
@@ -8,9 +6,15 @@ const box = {
 	get text() {
 		return this.area.value;
 	},
-	set(text, editing = null) {
+	set(text, editing = null, files = []) {
 		this.editing = editing;
+		attached.set(files);
 		this.area.value = text;
+		this.area.dispatchEvent(new Event("input", { bubbles: true }));
+	},
+	// At the caret, as if it were typed.
+	insert(text) {
+		this.area.setRangeText(text, this.area.selectionStart, this.area.selectionEnd, "end");
 		this.area.dispatchEvent(new Event("input", { bubbles: true }));
 	},
 	focus() {
@@ -18,89 +22,28 @@ const box = {
 	},
 };
 
-for (const [part, name] of [["textarea", "Message"], [".submit-button", "Send"], [".stop-button", "Stop"]]) {
+for (const [part, name] of [["textarea", t("widgets.message")], [".submit-button", t("page.send")], [".stop-button", t("page.stop")]]) {
 	document.querySelector(`#message ${part}`)?.setAttribute("aria-label", name);
 }
 
-// Above the message box.
-const notes = document.createElement("div");
-notes.id = "notes";
-notes.setAttribute("role", "status");
-let sentence = "";
-
-function notice(text) {
-	sentence = text;
-	drawNotes();
-}
-
-function drawNotes() {
-	const group = box.area.closest(".gr-group, .group") ?? document.querySelector("#message");
-	if (notes.nextElementSibling !== group) group.before(notes);
-	const lines = [];
-	if (sentence) lines.push(note("notice", sentence));
-	for (const message of drafts.refused(screen.conversation)) lines.push(unsentNote(message));
-	if (box.editing) {
-		const line = note("editing", "You are editing an earlier message. What followed it will be replaced.");
-		line.append(press("Cancel", () => cancelEdit()));
-		lines.push(line);
-	}
-	notes.replaceChildren(...lines);
-}
-
-function note(kind, text) {
-	const line = document.createElement("div");
-	line.className = `note ${kind}`;
-	const words = document.createElement("p");
-	words.textContent = text;
-	line.append(words);
-	return line;
-}
-
-function unsentNote(message) {
-	const line = note("unsent", message.reason);
-	const text = document.createElement("pre");
-	text.textContent = message.text;
-	line.append(
-		text,
-		press("Send again", () => {
-			toSendAgain = message;
-			trigger("again");
-		}),
-		press("Edit", () => takeBackIntoBox(message)),
-		press("Discard", () => {
-			drafts.drop(screen.conversation, message.stream);
-			drawNotes();
-		})
-	);
-	return line;
-}
-
-function press(text, does) {
-	const made = button("", text, text);
-	// Not by the second half of a double click on what stood here before.
-	made.addEventListener("click", (event) => event.detail < 2 && does());
-	return made;
-}
-
-let toSendAgain = null;
-
 // A text for the box; what is typed there already is not lost for it.
-function intoBox(text, editing = null) {
+function intoBox(text, editing = null, files = []) {
 	setAside();
-	box.set(text, editing);
+	box.set(text, editing, files);
 	drawNotes();
 	box.focus();
 }
 
 function setAside() {
-	if (!box.text.trim()) return;
-	const message = { stream: newStream(), text: box.text, replaces: box.editing, reason: "Set aside: not sent." };
+	if (!box.text.trim() && !attached.files.length) return;
+	const { text, editing: replaces } = box;
+	const message = { stream: newStream(), text, files: attached.files, replaces, reason: t("notes.set_aside") };
 	drafts.put(screen.conversation, message);
 }
 
 function takeBackIntoBox(message) {
 	drafts.drop(screen.conversation, message.stream);
-	intoBox(message.text, isThere(message.replaces) ? message.replaces : null);
+	intoBox(message.text, isThere(message.replaces) ? message.replaces : null, message.files);
 }
 
 function cancelEdit() {
@@ -112,11 +55,19 @@ function isThere(stream) {
 	return screen.turns.some((turn) => turn.stream === stream);
 }
 
+// A turn stands where another one stood: what was to take the place of that takes the place of this.
+function moveEdits({ stream, replaces }) {
+	if (replaces === null) return;
+	if (box.editing === replaces) box.editing = stream;
+	drafts.moved(screen.conversation, replaces, stream);
+}
+
 function keepBox() {
-	drafts.change(screen.conversation, { box: box.text, editing: box.editing });
+	drafts.change(screen.conversation, { box: box.text, editing: box.editing, files: attached.files });
 }
 
 function drawBox() {
+	composer.draw();
 	const state = !screen.isOpen ? "opening" : runningTurn() ? "busy" : "idle";
 	if (document.body.dataset.chat === state) return;
 	for (const part of [document.body, ...document.querySelectorAll("#chat, #message")]) part.dataset.chat = state;
@@ -125,6 +76,7 @@ function drawBox() {
 box.area.addEventListener("input", () => {
 	sentence &&= "";
 	keepBox();
+	gauge.soon();
 });
 // On a touch keyboard Enter is the only way to a new line; the message goes with the button.
 window.addEventListener(
@@ -137,6 +89,11 @@ window.addEventListener(
 	true
 );
 window.addEventListener("keydown", (event) => {
-	if (panel.isOpen || event.isComposing || event.keyCode === 229) return; // Escape closes the panel, and no more
-	if (event.key === "Escape") chatScreen.stop();
+	if (panel.isOpen || presets.dialog.open || event.isComposing || event.keyCode === 229) return; // Escape closes the panel, and no more
+	if (event.key === "k" && (event.ctrlKey || event.metaKey) && !event.altKey && !event.shiftKey) {
+		event.preventDefault();
+		list.focusSearch();
+	} else if (event.key === "Escape" && event.target === list.search) list.leaveSearch();
+	else if (event.key === "Escape" && selection.isOn) selection.leave();
+	else if (event.key === "Escape") chatScreen.stop();
 });

@@ -1,25 +1,36 @@
 // The list of conversations beside the chat. Its rows stay where they are while somebody points at one.
-// Nothing asks through the browser's own dialogs, which a page in the frame of another site may not open.
 const RESTING_MS = 1000; // a pointer that has not moved for so long points at nothing
-const SURE_MS = 400; // the second half of a double click comes sooner
+const BUSY_LOOK_MS = 2000; // between two looks at the list while a reply is made in a conversation that is not on the screen
+const MONTH = new Intl.DateTimeFormat(locale, { month: "long", year: "numeric" });
+const PAGE = 200; // conversations that are listed at once, and more each time that the end is seen
 
 const list = {
-	root: document.querySelector("#conversations ul"),
+	root: document.querySelector("#conversations .days"),
 	status: document.querySelector("#conversations [role=status]"),
 	search: document.querySelector("#search :is(textarea, input)"),
+	end: button("more", t("list.older"), t("list.show_older")),
 	rows: [],
-	more: false,
+	items: new Map(), // of each row, by its conversation
+	count: PAGE,
 	asked: 0,
 	isPressed: false,
 	movedAt: -Infinity,
 
 	async refresh() {
 		const asked = ++this.asked;
+		clearTimeout(this.again);
 		const search = this.search.value;
-		const found = await ask("list", { search });
+		const found = await ask("list", { search, count: this.count });
 		if (asked !== this.asked || !found?.rows) return; // an answer to an earlier question comes too late
 		this.found = { ...found, search };
 		this.settle();
+		const isBusy = found.rows.some((row) => row.busy && row.conversation !== screen.conversation);
+		if (isBusy && !document.hidden) this.again = setTimeout(() => this.refresh(), BUSY_LOOK_MS);
+	},
+	more() {
+		if (this.rows.length < this.count) return; // more are on their way
+		this.count += PAGE;
+		this.refresh();
 	},
 
 	settle() {
@@ -32,92 +43,112 @@ const list = {
 		const { rows, more, kept, search } = this.found;
 		this.found = null;
 		this.rows = rows;
-		this.status.textContent = !kept
-			? "Your browser keeps no cookies for this page: conversations can be found here until it is closed."
-			: rows.length === 0
-				? search.trim() ? "No conversation has this text." : "Your conversations will be listed here."
-				: more ? `These are the newest ${rows.length}. Search finds older ones.` : "";
+		this.end.hidden = !more;
+		const status = !kept
+			? t("list.no_cookies")
+			: rows.length > 0
+				? ""
+				: search.trim() ? t("list.nothing_found") : t("list.nothing_yet");
+		if (this.status.textContent !== status) this.status.textContent = status;
 		this.draw();
 	},
 	isHeld() {
 		const pointedAt = this.root.matches(":hover") && performance.now() - this.movedAt < RESTING_MS;
-		return this.isPressed || pointedAt || this.root.querySelector("input, .asked") !== null;
+		return this.isPressed || pointedAt || this.root.querySelector("input:not(.tick), .asked") !== null;
 	},
 
+	// A row that is as it was stays the same element, and is not touched: so it keeps the focus, and a thousand of them cost
+	// little.
 	draw() {
-		this.root.replaceChildren(...this.rows.map((row) => this.row(row)));
+		const days = new Map();
+		const items = new Map();
+		const today = startOfToday();
+		for (const row of this.rows) {
+			const day = dayOf(row, today);
+			const item = this.items.get(row.conversation) ?? makeRow(row);
+			fillRow(item, row);
+			items.set(row.conversation, item);
+			if (!days.has(day)) days.set(day, []);
+			days.get(day).push(item);
+		}
+		this.items = items;
+		const focused = document.activeElement;
+		const sections = [...days].map(([day, shown]) => this.section(day, shown));
+		for (const section of [...this.root.children]) if (!sections.includes(section) && section !== this.end) section.remove();
+		sections.forEach((section, place) => {
+			if (this.root.children[place] !== section) this.root.insertBefore(section, this.root.children[place] ?? null);
+		});
+		if (this.root.lastElementChild !== this.end) this.root.append(this.end);
+		if (focused?.isConnected && document.activeElement !== focused) focused.focus({ preventScroll: true });
 		this.mark();
+		selection.draw();
+	},
+	section(day, items) {
+		let section = [...this.root.children].find((each) => each.dataset.day === day);
+		if (!section) {
+			section = document.createElement("section");
+			section.dataset.day = day;
+			section.append(part("h2", "day", day), document.createElement("ul"));
+			section.lastChild.setAttribute("aria-label", t("list.of_day", { day }));
+		}
+		const shown = section.lastChild;
+		const isSame = shown.children.length === items.length && items.every((item, place) => shown.children[place] === item);
+		if (!isSame) shown.replaceChildren(...items);
+		return section;
 	},
 	mark() {
-		for (const item of this.root.children) {
-			const open = item.querySelector(".open");
-			if (item.dataset.id === screen.conversation) open.setAttribute("aria-current", "true");
-			else open.removeAttribute("aria-current");
+		const open = this.items.get(screen.conversation)?.querySelector(".open");
+		for (const other of this.root.querySelectorAll("[aria-current]")) if (other !== open) other.removeAttribute("aria-current");
+		open?.setAttribute("aria-current", "true");
+	},
+
+	// The reply on the screen has ended.
+	replied(conversation) {
+		const row = this.rows.find((each) => each.conversation === conversation);
+		const item = this.items.get(conversation);
+		if (!row?.busy || !item) return;
+		const done = { ...row, busy: false };
+		this.rows = this.rows.with(this.rows.indexOf(row), done);
+		fillRow(item, done);
+	},
+	// What replied on the screen does so behind it from now on.
+	left() {
+		this.mark();
+		if (this.rows.some((row) => row.busy)) this.refresh();
+	},
+
+	// On a phone, or where it was folded away, the list has to be there first.
+	focusSearch() {
+		document.querySelector("#sidebar:not(.open) .toggle-button")?.click();
+		this.search.focus();
+		this.search.select();
+	},
+	leaveSearch() {
+		if (this.search.value) {
+			this.search.value = "";
+			this.search.dispatchEvent(new Event("input", { bubbles: true }));
 		}
-	},
-	row({ conversation, title }) {
-		const item = document.createElement("li");
-		item.dataset.id = conversation;
-		const open = button("open", title, title);
-		open.addEventListener("click", () => openConversation(conversation));
-		const rename = button("rename", "✎", "Rename");
-		rename.addEventListener("click", () => this.rename(item, conversation));
-		const remove = button("delete", "✕", "Delete");
-		remove.addEventListener("click", (event) => this.remove(remove, conversation, event));
-		item.append(open, rename, remove);
-		return item;
-	},
-
-	remove(pressed, conversation, event) {
-		if (!pressed.matches(".asked")) {
-			pressed.classList.add("asked");
-			pressed.textContent = "Delete?";
-			pressed.setAttribute("aria-disabled", "true");
-			setTimeout(() => pressed.removeAttribute("aria-disabled"), SURE_MS);
-		} else if (event.detail < 2 && !pressed.hasAttribute("aria-disabled")) {
-			this.rows = this.rows.filter((row) => row.conversation !== conversation);
-			pressed.closest("li").remove();
-			removeConversation(conversation);
-		}
-	},
-
-	rename(item, conversation) {
-		const open = item.querySelector(".open");
-		const input = document.createElement("input");
-		input.value = open.textContent;
-		input.maxLength = 200;
-		input.setAttribute("aria-label", "Title");
-		open.hidden = true;
-		item.prepend(input);
-		input.select();
-		let isOver = false;
-		const end = async (keep) => {
-			if (isOver) return;
-			isOver = true;
-			const title = input.value.trim();
-			input.remove();
-			open.hidden = false;
-			if (!keep || !title || title === open.textContent) return;
-			open.textContent = open.title = title;
-			const answer = await ask("rename", { conversation, title });
-			if (answer?.refused !== undefined || answer === undefined) notice(answer?.refused ?? UNREACHABLE);
-			tellTabs(conversation);
-			this.refresh();
-		};
-		input.addEventListener("keydown", (event) => {
-			event.stopPropagation();
-			if (event.isComposing || event.keyCode === 229) return; // an input method's own Enter and Escape
-			if (event.key === "Enter") end(true);
-			if (event.key === "Escape") end(false);
-		});
-		input.addEventListener("blur", () => end(true));
-	},
-
-	calm(asked) {
-		asked.classList.remove("asked");
-		asked.textContent = "✕";
+		document.querySelector("#message textarea").focus();
 	},
 };
+
+function startOfToday() {
+	const today = new Date();
+	today.setHours(0, 0, 0, 0);
+	return today;
+}
+
+// When a conversation was used last, in words that come before those of older ones.
+function dayOf({ pinned, at }, today) {
+	if (pinned) return t("list.pinned");
+	const then = new Date(1000 * at);
+	const days = Math.ceil((today - then) / 86_400_000);
+	if (days <= 0) return t("list.today");
+	if (days === 1) return t("list.yesterday");
+	if (days <= 7) return t("list.week");
+	if (days <= 30) return t("list.month");
+	return MONTH.format(then);
+}
 
 function button(kind, text, title) {
 	const made = document.createElement("button");
@@ -136,13 +167,16 @@ for (const over of ["pointerup", "pointercancel"]) {
 	window.addEventListener(over, () => setTimeout(() => (list.isPressed = false), 50), true);
 }
 // Who looks elsewhere has thought better of it.
-list.root.addEventListener("focusout", (event) => event.target.matches(".asked") && list.calm(event.target));
+list.root.addEventListener("focusout", (event) => event.target.matches(".asked") && calm(event.target));
 list.root.addEventListener("mouseout", (event) => {
 	const item = event.target.closest("li");
 	const asked = item?.querySelector(".asked");
-	if (asked && !item.contains(event.relatedTarget)) list.calm(asked);
+	if (asked && !item.contains(event.relatedTarget)) calm(asked);
 });
 list.search.addEventListener("input", () => {
 	clearTimeout(list.typing);
+	list.count = PAGE;
 	list.typing = setTimeout(() => list.refresh(), 150);
 });
+list.end.addEventListener("click", () => list.more());
+new IntersectionObserver(([seen]) => seen.isIntersecting && list.more()).observe(list.end);

@@ -28,10 +28,11 @@ const models = {
 	take(found) {
 		this.rows = found.rows;
 		this.mayChange = found.may_change;
+		document.body.classList.toggle("may-change", this.mayChange);
 		this.isKnown = true;
 		for (const { source, state, name, told } of this.rows) {
 			if (state === "fetching") this.fetching.add(source);
-			else if (this.fetching.delete(source)) panel.say(state === "absent" ? told : `${name} is here.`);
+			else if (this.fetching.delete(source)) panel.say(state === "absent" ? tellAll(told) : t("models.arrived", { name }));
 		}
 		offer.show(found.offer);
 		this.draw();
@@ -41,6 +42,9 @@ const models = {
 	row(name) {
 		return this.rows.find((row) => (name === null ? row.is_default : row.names.includes(name)));
 	},
+	get canChoose() {
+		return this.mayChange || this.rows.filter((each) => each.is_served && each.can_write).length > 1;
+	},
 	isServed(name) {
 		return Boolean(this.row(name)?.is_served);
 	},
@@ -49,7 +53,8 @@ const models = {
 	of(conversation, found) {
 		const last = found.version === 0 ? sessionStorage.getItem(this.LAST) : null;
 		const isThere = last !== null && (!this.isKnown || this.isServed(last));
-		return drafts.of(conversation).model ?? found.model ?? (isThere ? last : null);
+		const fresh = found.version === 0 ? presets.freshModel() : null;
+		return drafts.of(conversation).model ?? found.model ?? fresh ?? (isThere ? last : null);
 	},
 	async choose(row) {
 		const at = pressedAt();
@@ -57,28 +62,33 @@ const models = {
 		if (!row.is_served) {
 			const answer = await ask("load_model", { model: row.key });
 			if (answer?.name === undefined) {
-				panel.say(answer?.refused ?? UNREACHABLE);
+				panel.say(refusal(answer));
 				return;
 			}
 			name = answer.name;
 			this.refresh();
 		}
+		this.set(name, at);
+		panel.close();
+	},
+	set(name, at = pressedAt()) {
 		sessionStorage.setItem(this.LAST, name);
 		drafts.change(at.conversation, { model: name });
 		if (isHere(at)) screen.model = name;
 		this.draw();
-		panel.close();
 	},
 
 	// In the head: a button where there is something to choose, else just its name.
 	draw() {
 		panel.draw();
+		presets.draw();
+		gauge.draw();
 		if (!screen.isOpen || !this.isKnown) return;
 		const row = this.row(screen.model);
-		const line = row?.line ?? screen.model ?? "";
+		const line = row ? tellAll(row.line) : (screen.model ?? "");
 		const settings = document.querySelector("#settings");
 		if (settings) settings.dataset.thinking = row?.can_switch_thinking ? "switched" : "";
-		const canChoose = this.mayChange || this.rows.filter((each) => each.is_served).length > 1;
+		const { canChoose } = this;
 		let shown = this.head.firstElementChild;
 		if (shown?.localName !== (canChoose ? "button" : "p")) {
 			shown = canChoose ? this.button() : document.createElement("p");
@@ -87,7 +97,7 @@ const models = {
 		}
 		if (shown.textContent === line) return;
 		shown.textContent = shown.title = line;
-		if (canChoose) shown.setAttribute("aria-label", `Model: ${line}. Choose another one.`);
+		if (canChoose) shown.setAttribute("aria-label", t("models.head", { line }));
 	},
 	button() {
 		const made = button("choose-model", "", "");
@@ -99,7 +109,7 @@ const models = {
 	// Under each reply stands who made it, where that could be another one than the reader thinks.
 	areSeveral(replies) {
 		const made = new Set(replies.map((reply) => reply.model).filter(Boolean));
-		return made.size > 1 || this.rows.filter((row) => row.is_served).length > 1;
+		return made.size > 1 || this.rows.filter((row) => row.is_served && row.can_write).length > 1;
 	},
 };
 
@@ -116,15 +126,15 @@ const offer = {
 		}
 		if (this.line) return;
 		const words = document.createElement("p");
-		words.textContent = found.sentence;
-		const fetch = button("fetch", "Fetch it", `Fetch it: ${found.name}`);
+		words.textContent = tell(found.sentence);
+		const fetch = button("fetch", t("models.offer_fetch"), t("models.act", { act: t("models.offer_fetch"), name: found.name }));
 		fetch.addEventListener("click", () => {
 			this.close();
 			models.head.firstElementChild.focus(); // there it comes back to
 			panel.open();
 			panel.act("fetch", found);
 		});
-		const close = button("close", "Not now", "Not now");
+		const close = button("close", t("models.offer_close"), t("models.offer_close"));
 		close.addEventListener("click", () => {
 			this.close();
 			box.focus();

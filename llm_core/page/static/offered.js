@@ -13,10 +13,10 @@ const offered = {
 	mark({ pressed, row }) {
 		const known = models.rows.find((each) => each.source === row.source);
 		const isFetched = known && known.state !== "absent";
-		const word = !isFetched ? "Fetch" : known.state === "fetching" ? "Being fetched" : "Here";
+		const word = t(!isFetched ? "models.fetch" : known.state === "fetching" ? "models.fetching" : "models.here");
 		if (pressed.textContent === word) return;
 		pressed.textContent = word;
-		pressed.setAttribute("aria-label", `${word}: ${row.name}`);
+		pressed.setAttribute("aria-label", t("models.act", { act: word, name: row.name }));
 		if (isFetched) pressed.setAttribute("aria-disabled", "true");
 		else pressed.removeAttribute("aria-disabled");
 	},
@@ -43,7 +43,7 @@ const offered = {
 	},
 	row(row) {
 		const item = document.createElement("li");
-		item.append(part("span", "name", row.name), part("span", "facts", row.facts));
+		item.append(part("span", "name", row.name), part("span", "facts", tellAll(row.facts)));
 		if (row.why) item.append(part("p", "told", row.why));
 		if (row.is_too_large) {
 			item.classList.add("too-large");
@@ -60,10 +60,10 @@ const offered = {
 	recommended() {
 		const status = this.status();
 		const list = part("ul", "rows");
-		list.setAttribute("aria-label", "Recommended models, the smallest first");
-		return this.fold("recommended", "Recommended for this machine", [status, list], async () => {
+		list.setAttribute("aria-label", t("models.recommended_list"));
+		return this.fold("recommended", t("models.recommended"), [status, list], async () => {
 			const found = await ask("recommended_models", {});
-			status.textContent = found?.rows ? "" : (found?.refused ?? UNREACHABLE);
+			status.textContent = found?.rows ? "" : refusal(found);
 			this.rows(list, found?.rows ?? []);
 			return Boolean(found?.rows);
 		});
@@ -72,44 +72,44 @@ const offered = {
 	search() {
 		const status = this.status();
 		const list = part("ul", "repos");
-		list.setAttribute("aria-label", "Repositories");
+		list.setAttribute("aria-label", t("models.repositories"));
 		const form = part("form", "ask");
 		form.setAttribute("role", "search");
 		const words = document.createElement("input");
 		words.type = "text";
-		words.placeholder = "Words of a model's name";
+		words.placeholder = t("models.words");
 		words.maxLength = 200;
-		words.setAttribute("aria-label", "Words of a model's name");
-		const go = button("go", "Search", "Search");
+		words.setAttribute("aria-label", t("models.words"));
+		const go = button("go", t("models.search"), t("models.search"));
 		go.type = "submit";
 		form.append(words, go);
 		let asked = 0;
 		form.addEventListener("submit", async (event) => {
 			event.preventDefault();
 			const nth = ++asked;
-			status.textContent = "Asking the Hub…";
+			status.textContent = t("models.asking");
 			list.replaceChildren();
 			const found = await ask("search_models", { query: words.value });
 			if (nth !== asked) return;
-			if (!found?.repos) status.textContent = found?.refused ?? UNREACHABLE;
-			else status.textContent = found.repos.length ? "" : "Nothing on the Hub has these words.";
+			if (!found?.repos) status.textContent = refusal(found);
+			else status.textContent = found.repos.length ? "" : t("models.nothing_found");
 			list.replaceChildren(...(found?.repos ?? []).map((repo) => this.repo(repo)));
 		});
-		return this.fold("search", "Search the Hub", [form, status, list]);
+		return this.fold("search", t("models.search_hub"), [form, status, list]);
 	},
 	repo({ repo, facts }) {
 		const status = this.status();
 		const list = part("ul", "rows");
-		list.setAttribute("aria-label", `Files of ${repo}`);
+		list.setAttribute("aria-label", t("models.files_of", { repo }));
 		const made = this.fold("repo", "", [status, list], async () => {
-			status.textContent = "Asking the Hub…";
+			status.textContent = t("models.asking");
 			const found = await ask("files_of_repo", { repo });
-			if (!found?.rows) status.textContent = found?.refused ?? UNREACHABLE;
-			else status.textContent = found.rows.length ? "" : "There is no whole model in it.";
+			if (!found?.rows) status.textContent = refusal(found);
+			else status.textContent = found.rows.length ? "" : t("models.nothing_in_it");
 			this.rows(list, found?.rows ?? []);
 			return Boolean(found?.rows);
 		});
-		made.querySelector("summary").append(part("span", "name", repo), part("span", "facts", facts));
+		made.querySelector("summary").append(part("span", "name", repo), part("span", "facts", tellAll(facts)));
 		const item = document.createElement("li");
 		item.append(made);
 		return item;

@@ -7,11 +7,11 @@ const COMMANDS = {
 	remove: "remove_model",
 };
 const DONE = {
-	fetch: ({ name }) => `${name} is being fetched. That goes on when you close this panel.`,
-	stop: ({ name }) => `The download of ${name} was stopped. What has come is kept.`,
-	load: ({ name }) => `${name} is being loaded.`,
-	unload: ({ name }) => `${name} leaves the memory as soon as its replies have ended.`,
-	remove: ({ name }, { freed }) => (freed ? `${name} was removed: ${freed} are free again.` : `${name} was removed.`),
+	fetch: ({ name }) => t("models.done_fetch", { name }),
+	stop: ({ name }) => t("models.done_stop", { name }),
+	load: ({ name }) => t("models.done_load", { name }),
+	unload: ({ name }) => t("models.done_unload", { name }),
+	remove: ({ name }, { freed }) => t(freed ? "models.done_remove_freed" : "models.done_remove", { name, size: freed }),
 };
 
 // An element with a class and a text.
@@ -53,15 +53,15 @@ const panel = {
 	},
 
 	build() {
-		const title = part("h2", "", "Models");
+		const title = part("h2", "", t("models.title"));
 		title.id = "models-title";
-		const close = button("close", "✕", "Close");
+		const close = button("close", "✕", t("models.close"));
 		close.addEventListener("click", () => this.close());
 		const top = part("div", "top");
 		top.append(title, close);
-		const hint = part("p", "hint", "The one that you choose answers in this conversation from your next message on.");
+		const hint = part("p", "hint", t("models.hint"));
 		this.status.setAttribute("role", "status");
-		this.list.setAttribute("aria-label", "Models");
+		this.list.setAttribute("aria-label", t("models.title"));
 		this.dialog.id = "models";
 		this.dialog.setAttribute("aria-labelledby", title.id);
 		this.dialog.append(top, hint, this.status, this.list, offered.root);
@@ -108,16 +108,17 @@ const panel = {
 		const isChosen = row === models.row(screen.model);
 		item.root.dataset.state = row.state;
 		setText(item.name, row.name);
-		setText(item.facts, row.facts);
-		setText(item.told, isChosen ? `Answers here · ${row.told}` : row.told);
-		item.choose.disabled = !row.is_served && row.state !== "here";
+		const facts = tellAll(row.facts);
+		setText(item.facts, facts);
+		setText(item.told, tellAll([isChosen ? t("models.answers_here") : "", ...row.told]));
+		item.choose.disabled = !row.can_write || (!row.is_served && row.state !== "here");
 		item.choose.title = row.name;
-		item.choose.setAttribute("aria-label", `${row.name}, ${row.facts}`);
+		item.choose.setAttribute("aria-label", t("models.row", { name: row.name, facts }));
 		if (isChosen) item.choose.setAttribute("aria-current", "true");
 		else item.choose.removeAttribute("aria-current");
 		item.bar.hidden = row.state !== "fetching" && row.state !== "loading";
 		item.bar.value = row.progress;
-		item.bar.setAttribute("aria-label", `Progress of ${row.name}`);
+		item.bar.setAttribute("aria-label", t("models.progress", { name: row.name }));
 		const kinds = row.acts.join(" ") + (row.progress > 0);
 		if (item.acts.dataset.kinds === kinds) return;
 		const hadFocus = item.acts.contains(document.activeElement);
@@ -127,9 +128,9 @@ const panel = {
 	},
 
 	button(kind, item) {
-		const fetch = item.row.progress > 0 ? "Go on" : "Fetch";
-		const word = { fetch, stop: "Stop", load: "Try again", unload: "Unload", remove: "Remove" }[kind];
-		const made = button(kind, word, `${word}: ${item.row.name}`);
+		const fetch = item.row.progress > 0 ? "go_on" : "fetch";
+		const word = t(`models.${{ fetch, load: "try_again" }[kind] ?? kind}`);
+		const made = button(kind, word, t("models.act", { act: word, name: item.row.name }));
 		if (kind === "remove") asksFirst(made, word, () => this.act(kind, item.row));
 		else made.addEventListener("click", () => this.act(kind, item.row));
 		return made;
@@ -139,7 +140,7 @@ const panel = {
 		const answer = await ask(COMMANDS[kind], named);
 		const isDone = answer !== undefined && answer.refused === undefined;
 		if (isDone && kind === "fetch") models.fetching.add(row.source);
-		this.say(isDone ? DONE[kind](row, answer) : (answer?.refused ?? UNREACHABLE));
+		this.say(isDone ? DONE[kind](row, answer) : refusal(answer));
 		models.refresh();
 	},
 };
@@ -153,7 +154,7 @@ function asksFirst(pressed, word, does) {
 	pressed.addEventListener("click", (event) => {
 		if (!pressed.matches(".asked")) {
 			pressed.classList.add("asked");
-			pressed.textContent = `${word}?`;
+			pressed.textContent = t("models.ask", { act: word });
 			pressed.setAttribute("aria-disabled", "true");
 			setTimeout(() => pressed.removeAttribute("aria-disabled"), SURE_MS);
 		} else if (event.detail < 2 && !pressed.hasAttribute("aria-disabled")) {

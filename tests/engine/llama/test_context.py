@@ -68,12 +68,6 @@ def test_an_unknown_architecture_is_named(model_path: Path, tmp_path: Path) -> N
         Model.load(path)
 
 
-def test_an_embedding_model_is_refused(model_path: Path, tmp_path: Path) -> None:
-    path = random_model.with_number(model_path, tmp_path / "x.gguf", b"llama.pooling_type", 1)
-    with pytest.raises(ModelError, match="is an embedding model"):
-        Model.load(path)
-
-
 def test_a_control_token_is_one_only_where_special_text_is_parsed(model: Model) -> None:
     (control,) = model.tokenize("<|im_start|>", add_special=False, parse_special=True)
     plain = model.tokenize("<|im_start|>", add_special=False, parse_special=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -94,6 +95,19 @@ def test_what_was_damaged_is_made_again(bundled: Model, tmp_path: Path, damage: 
     assert prepare(bundled, tmp_path, timing) == copy
     assert timing.asked == 2
     assert copy.stat().st_size == json.loads(verdict.read_text())["size"]
+
+
+def test_what_a_killed_process_left_is_removed_and_what_another_one_writes_is_not(
+    bundled: Model, tmp_path: Path
+) -> None:
+    for name, age in (("tmpkilled", 7200), ("tmpwriting", 0)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "half.gguf").write_bytes(b"GGUF")
+        os.utime(tmp_path / name, (time.time() - age,) * 2)
+
+    prepare(bundled, tmp_path, Timing(FAST, FAST))
+
+    assert [file.name for file in tmp_path.iterdir() if file.is_dir()] == ["tmpwriting"]
 
 
 def test_another_file_in_its_place_or_other_threads_are_looked_at_anew(bundled: Model, tmp_path: Path) -> None:

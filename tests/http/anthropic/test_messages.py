@@ -24,16 +24,7 @@ WEATHER: Any = {
 }
 
 
-@pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LLMClient]:
-    with loaded_client(tmp_path_factory.mktemp("data")) as client:
-        yield client
-
-
-@pytest.fixture(scope="module")
-def url(client: LLMClient) -> Iterator[str]:
-    with served(client) as url:
-        yield url
+RESULT: Any = {"type": "tool_result", "tool_use_id": "t1", "content": "12 degrees"}
 
 
 @pytest.fixture(scope="module")
@@ -141,14 +132,39 @@ def test_a_reader_who_leaves_stops_the_reply(claude: anthropic.Anthropic, client
     [
         ({"messages": []}, anthropic.BadRequestError, "messages"),
         ({"temperature": 1.5}, anthropic.BadRequestError, "temperature"),
-        ({"messages": [*QUESTION, {"role": "assistant", "content": "The"}]}, anthropic.BadRequestError, "gone on with"),
         ({"messages": [{"role": "user", "content": "word " * 2000}]}, anthropic.BadRequestError, "tokens"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "text", "text": "x" * 1_500_000}] * 2}]},
+            anthropic.BadRequestError,
+            "messages.content",
+        ),
         ({"mcp_servers": [{"name": "x"}]}, anthropic.BadRequestError, "mcp_servers"),
         (
             {"messages": [{"role": "user", "content": [{"type": "image", "source": {}}]}]},
             anthropic.BadRequestError,
-            "messages.0.content",
+            r"messages\.0\.content\.0: .*'image'",
         ),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t", "content": [{}]}]}]},
+            anthropic.BadRequestError,
+            r"messages\.0\.content\.0\.content\.0\.type: field required",
+        ),
+        (
+            {"system": "Be brief.", "messages": [{"role": "user", "content": [RESULT]}]},
+            anthropic.BadRequestError,
+            r"[\"']messages: the assistant's message before it has no call 't1'",
+        ),
+        (
+            {"output_config": {"format": {"type": "json_schema", "schema": {"type": "thing"}}}},
+            anthropic.BadRequestError,
+            r"[\"']output_config\.format\.schema\.type: must be",
+        ),
+        (
+            {"tools": [WEATHER, {"name": "a", "input_schema": {"type": "thing"}}]},
+            anthropic.BadRequestError,
+            r"[\"']tools\.1\.input_schema\.type: must be",
+        ),
+        ({"system": [{"type": "document"}]}, anthropic.BadRequestError, r"system\.0\.type"),
     ],
 )
 def test_what_cannot_be_done_is_refused_in_anthropics_shape(
@@ -162,6 +178,22 @@ def test_what_cannot_be_done_is_refused_in_anthropics_shape(
     assert isinstance(refused.value.body, dict)
     assert refused.value.body["type"] == "error"
     assert refused.value.body["error"]["type"] == "invalid_request_error"
+
+
+def test_a_long_conversation_loses_its_oldest_turns_where_the_request_says_so(claude: anthropic.Anthropic) -> None:
+    long: list[Any] = [{"role": "user", "content": "word " * 2000}, {"role": "assistant", "content": "Yes."}, *QUESTION]
+    with pytest.raises(anthropic.BadRequestError, match=r'overflow: \\?"drop_oldest\\?"'):
+        claude.messages.create(messages=long, **GREEDY)
+
+    shorter = claude.messages.create(messages=long, extra_body={"overflow": "drop_oldest"}, **GREEDY)
+    assert "Paris" in text_of(shorter)
+
+
+def test_a_body_that_is_too_large_is_refused_in_the_same_shape(url: str) -> None:
+    answer = httpx.post(f"{url}v1/messages", json={"messages": "word " * 10**6}, timeout=60)
+
+    said = {"type": "request_too_large", "message": "The body is larger than 4 MB."}
+    assert (answer.status_code, answer.json()) == (413, {"type": "error", "error": said})
 
 
 def test_a_token_comes_in_anthropics_header(tmp_path: Path) -> None:

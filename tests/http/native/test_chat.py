@@ -13,7 +13,7 @@ import pytest
 
 from llm_core.client import LLMClient
 from llm_core.http import sse as sse_module
-from tests.served import loaded_client, served
+from tests.served import served
 from tests.waiting import is_idle, wait_until
 
 QUESTION = [{"role": "user", "content": "What is the capital of France?"}]
@@ -23,14 +23,7 @@ ENDLESS: dict[str, Any] = {"max_tokens": 900, "logit_bias": {"2": -100}}
 Event = dict[str, Any]
 
 
-@pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LLMClient]:
-    with loaded_client(
-        tmp_path_factory.mktemp("data"),
-        queue_limit=1,
-        resume_seconds=1.0,
-    ) as client:
-        yield client
+SETTINGS: dict[str, Any] = {"queue_limit": 1, "resume_seconds": 1.0}
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +82,7 @@ def test_the_stream_joins_to_the_whole_answer(http: httpx.Client) -> None:
     assert last["done"] is True
     assert last["finish_reason"] == whole["finish_reason"] == "stop"
     counts = {"prompt_tokens", "cached_tokens", "completion_tokens", "draft_tokens", "accepted_tokens"}
-    assert set(last["usage"]) == counts | {"cache_miss"}
+    assert set(last["usage"]) == counts | {"cache_miss", "reasoning_tokens"}
     assert set(last["timings"]) == {"queue_ms", "ttft_ms", "tokens_per_second"}
 
 
@@ -120,6 +113,38 @@ def test_an_owner_sees_their_sessions_and_can_change_them(http: httpx.Client) ->
     assert 'filename="pets.md"' in markdown.headers["content-disposition"]
     assert http.delete("/chat/session/pets").json() == {"id": "pets", "deleted": True}
     assert http.get("/chat/session/pets/history").status_code == 404
+
+
+def test_a_version_of_a_turn_is_made_listed_and_chosen(http: httpx.Client) -> None:
+    def say(message: str, **more: str) -> str:
+        http.post("/chat/session", json={"session_id": "ways", "message": message, "max_tokens": 2, **more})
+        return str(http.get("/chat/session/ways/history").json()["messages"][-1]["stream_id"])
+
+    def said() -> list[str]:
+        return [each["content"] for each in http.get("/chat/session/ways/history").json()["messages"][::2]]
+
+    first = say("Cats?")
+    say("Why?")
+    second = say("Dogs?", replaces=first)
+    assert said() == ["Dogs?"]
+    assert http.get("/chat/session/ways/history").json()["messages"][-1]["versions"] == [first, second]
+
+    found = http.get(f"/chat/session/ways/turns/{second}/versions").json()["versions"]
+    assert [(each["stream_id"], each["chosen"], each["messages"][0]["content"]) for each in found] == [
+        (first, False, "Cats?"),
+        (second, True, "Dogs?"),
+    ]
+    chosen = http.post(f"/chat/session/ways/turns/{first}/choose").json()
+    assert [each["content"] for each in chosen["messages"][::2]] == said() == ["Cats?", "Why?"]
+    say("Mice?", after=first)
+    assert said() == ["Cats?", "Mice?"]
+    exported = http.get("/chat/session/ways/export").json()["set_aside"]
+    assert [each["messages"][0]["content"] for each in exported] == ["Why?", "Dogs?"]
+    assert http.post(f"/chat/session/ways/turns/{'0' * 32}/choose").status_code == 409
+    assert http.post(f"/chat/session/none/turns/{first}/choose").status_code == 404
+    assert http.patch("/chat/session/ways", json={"pinned": True}).status_code == 200
+    assert http.get("/sessions").json()["sessions"][0]["pinned"]
+    assert http.patch("/chat/session/ways", json={}).status_code == 422
 
 
 # ── coming back ──────────────────────────────────────────────────────────────────────────────────────────────────────

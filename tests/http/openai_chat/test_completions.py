@@ -17,12 +17,12 @@ def reply(content: str, usage: Usage) -> ChatReply:
 
 def test_a_whole_reply_whose_time_was_over_before_its_first_token_is_an_error() -> None:
     with pytest.raises(TimedOut):
-        Answer("m").whole(reply("", NOTHING))
+        Answer("m").whole([reply("", NOTHING)])
 
 
 def test_a_whole_reply_that_its_time_cut_short_is_cut() -> None:
     for cut in (reply("Once", Usage(20, 0, 1)), reply("Once", NOTHING), reply("", Usage(20, 0, 1))):
-        assert Answer("m").whole(cut)["choices"][0]["finish_reason"] == "length"
+        assert Answer("m").whole([cut])["choices"][0]["finish_reason"] == "length"
 
 
 def test_a_stream_whose_time_was_over_before_its_first_token_ends_with_an_error() -> None:

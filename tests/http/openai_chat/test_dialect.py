@@ -17,7 +17,7 @@ from llm_core.messages import parse_messages
 from llm_core.mqtt.payloads import parse_ask
 from llm_core.options import WIRE_OPTIONS
 from llm_core.request import ChatRequest, build_request
-from tests.served import loaded_client, served
+from tests.served import served
 
 QUESTION = [{"role": "user", "content": "Where?"}]
 SCHEMA = {"type": "object", "properties": {"city": {"enum": ["Paris", "Rome"]}}, "required": ["city"]}
@@ -25,10 +25,7 @@ CONTEXT = 256
 FORMAT = {"type": "json_schema", "json_schema": {"name": "place", "schema": SCHEMA}}
 
 
-@pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LLMClient]:
-    with loaded_client(tmp_path_factory.mktemp("data"), max_tokens=40, context_tokens=CONTEXT) as client:
-        yield client
+SETTINGS: dict[str, Any] = {"max_tokens": 40, "context_tokens": CONTEXT}
 
 
 @pytest.fixture(scope="module")
@@ -176,7 +173,8 @@ def test_what_would_change_the_answer_and_is_not_read_is_refused_by_name(
 @pytest.mark.parametrize(
     "fields",
     [
-        {"continue_final_message": False, "add_generation_prompt": True, "ignore_eos": False, "min_tokens": 0},
+        {"continue_final_message": False, "add_generation_prompt": True},
+        {"ignore_eos": False, "min_tokens": 0},
         {"grammar": None, "guided_regex": None, "stop_token_ids": [], "best_of": 1, "use_beam_search": False},
         {
             "user": "ada",

@@ -44,10 +44,9 @@ def client() -> Iterator[LLMClient]:
 
 
 @pytest.fixture(scope="module")
-def url(client: LLMClient) -> Iterator[str]:
+def url(url: str) -> str:
     """Base URL of OpenAI's routes."""
-    with served(client) as url:
-        yield f"{url}v1"
+    return f"{url}v1"
 
 
 @pytest.fixture(scope="module")
@@ -183,6 +182,20 @@ def test_the_list_of_models_has_the_one_that_is_loaded(openai_client: openai.Ope
     assert openai_client.chat.completions.create(messages=QUESTION, **GREEDY).model == model.id
 
 
+@pytest.mark.local_engine
+def test_a_default_model_that_cannot_be_loaded_hides_no_other(tmp_path: Path) -> None:
+    settings = {"model": f"{tmp_path}/gone.gguf, bundled", "parallel": 1, "context_tokens": 512, "data_dir": tmp_path}
+    with (
+        LLMClient(Settings(**settings, GRADIO_SERVER_PORT=free_port())) as two,
+        served(two) as base,
+        openai.OpenAI(base_url=f"{base}v1", api_key="none", max_retries=0) as client,
+    ):
+        assert [model.id for model in client.models.list()] == ["gone", "SmolLM2-135M-Instruct"]
+        assert client.models.retrieve("SmolLM2-135M-Instruct").id == "SmolLM2-135M-Instruct"
+        with pytest.raises(openai.InternalServerError, match="There is no file"):
+            client.models.retrieve("gone")
+
+
 # ── refusals ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -193,7 +206,7 @@ def test_the_list_of_models_has_the_one_that_is_loaded(openai_client: openai.Ope
         ({"temperature": "hot"}, "temperature"),
         ({"top_p": -1}, "top_p"),
         ({"max_tokens": 0}, "max_tokens"),
-        ({"n": 2}, "n"),
+        ({"n": 3}, "n"),
         ({"messages": []}, "messages"),
         ({"messages": [{"role": "boss", "content": "Hi"}]}, "messages.0.role"),
         ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "messages.0.content.0"),
@@ -270,7 +283,7 @@ def test_what_fails_inside_is_a_500_that_shows_no_inner_thing(
     def broken(*_arguments: object, **_options: object) -> None:
         raise RuntimeError("/secret/path")
 
-    monkeypatch.setattr(client, "achat", broken)
+    monkeypatch.setattr(client, "achat_stream", broken)
     with pytest.raises(openai.InternalServerError) as failed:
         openai_client.chat.completions.create(messages=QUESTION, **GREEDY)
     assert failed.value.status_code == 500

@@ -14,7 +14,6 @@ from openai.types.chat import ChatCompletionChunk, ParsedFunctionToolCall
 
 from llm_core.client import LLMClient
 from tests.scripted import CALL_PARIS, GET_WEATHER, HALF_A_CALL, PARIS, QUESTION, ROME, TWO_CALLS, WEATHER, saying
-from tests.served import loaded_client, served
 
 ASKED: dict[str, Any] = {"model": "any", "messages": QUESTION, "tools": [WEATHER]}
 
@@ -30,19 +29,12 @@ class GetWeather(pydantic.BaseModel):
     city: str
 
 
-@pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LLMClient]:
-    with loaded_client(
-        tmp_path_factory.mktemp("data"),
-        max_tokens=200,
-    ) as client:
-        yield client
+SETTINGS: dict[str, Any] = {"max_tokens": 200}
 
 
 @pytest.fixture(scope="module")
-def url(client: LLMClient) -> Iterator[str]:
-    with served(client) as url:
-        yield f"{url}v1"
+def url(url: str) -> str:
+    return f"{url}v1"
 
 
 @pytest.fixture(scope="module")

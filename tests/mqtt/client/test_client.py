@@ -5,30 +5,34 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import aclosing, closing
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from llm_core.cancellation import Cancellation
 from llm_core.client import LLMClient
-from llm_core.errors import BrokerError, InvalidRequest, LLMError, ProjectNotFound, SessionNotFound, SettingsError
-from llm_core.events import (
-    ChatEvent,
-    ContentDelta,
-    Done,
-    Queued,
-    ReplyBuilder,
-    ToolCallDelta,
+from llm_core.errors import (
+    BrokerError,
+    InvalidRequest,
+    LLMError,
+    ProjectNotFound,
+    SessionNotFound,
+    SettingsError,
+    TooLarge,
 )
+from llm_core.events import ChatEvent, ContentDelta, Done, Queued, ToolCallDelta
 from llm_core.mqtt import MQTTChatClient
 from llm_core.mqtt.client.pending import Pending
+from llm_core.reply_builder import ReplyBuilder
 from tests.waiting import free_port
 
-from ..conftest import QUESTION, STORY, Broker, wait_until
+from ..conftest import QUESTION, STORY, Broker, running_broker, serving, settings_for, wait_until
 
 USAGE = {"prompt_tokens": 3, "cached_tokens": 0, "completion_tokens": 2, "cache_miss": "new"}
 DONE = {"type": "done", "seq": 3, "content": "Hello", "finish_reason": "stop", "usage": USAGE}
 SHORT: dict[str, Any] = {"max_tokens": 8}
+NOW = {"type": "function", "function": {"name": "now"}}
 
 
 @pytest.fixture(scope="module")
@@ -123,14 +127,70 @@ def test_what_cannot_be_sent_is_refused_by_its_name(chat: MQTTChatClient) -> Non
         chat.chat(QUESTION, tools=[is_idle])
 
 
+@pytest.mark.parametrize("message", [b"Hello", "a\ud800b"])
+def test_a_message_that_cannot_be_sent_is_refused_and_the_client_goes_on(chat: MQTTChatClient, message: Any) -> None:
+    with pytest.raises(InvalidRequest, match="message: cannot be sent over MQTT"):
+        chat.chat_session("unsendable", message)
+    with pytest.raises(InvalidRequest, match="temperature: cannot be sent over MQTT"):
+        chat.generate(QUESTION, temperature=float("nan"))
+    with pytest.raises(InvalidRequest, match="messages must be a list"):
+        chat.generate(message)
+
+    assert chat.generate(QUESTION, **SHORT)
+
+
+def test_a_conversation_may_have_the_calls_of_a_reply_as_they_came(chat: MQTTChatClient) -> None:
+    reply = chat.chat(QUESTION, tools=[NOW], tool_choice="required", max_tokens=30)
+    called = {"role": "assistant", "content": reply.content, "tool_calls": reply.tool_calls}
+    results = [{"role": "tool", "tool_call_id": call.id, "content": "Rain"} for call in reply.tool_calls]
+
+    assert chat.generate([*QUESTION, called, *results], tools=[NOW], tool_choice="none", **SHORT)
+
+
 def test_what_is_refused_is_raised_as_the_local_client_would(chat: MQTTChatClient) -> None:
     with pytest.raises(InvalidRequest, match="temperature"):
         chat.generate(QUESTION, temperature=9)
 
 
+def test_a_request_that_is_too_long_for_the_worker_is_refused_at_once(chat: MQTTChatClient) -> None:
+    with pytest.raises(TooLarge, match="are read"):
+        chat.generate([{"role": "user", "content": "x" * 1_100_000}])
+
+
+@pytest.mark.parametrize("limit", ["message_size_limit 5000", "max_packet_size 5000"])
+def test_what_is_too_long_for_the_broker_is_refused_and_ends_neither_client_nor_worker(
+    mosquitto: str, tmp_path: Path, limit: str
+) -> None:
+    with (
+        running_broker(tmp_path / "broker", limit) as broker,
+        serving(settings_for(broker, tmp_path / "worker")),
+        MQTTChatClient(broker.url, name="talker") as chat,
+    ):
+        with pytest.raises(TooLarge, match="more than"):
+            chat.generate([{"role": "user", "content": "x" * 6000}])
+        for _ in range(3):
+            chat.chat_session("long", "word " * 400, max_tokens=2)
+        if "message" in limit:
+            with pytest.raises(TooLarge, match="max_bytes"):
+                chat.session_history("long")
+        else:  # it says so when it is connected to, so that the reply comes in parts
+            assert [each.role for each in chat.session_history("long")].count("user") == 3
+
+        assert chat.generate(QUESTION, **SHORT)
+
+
+def test_a_broker_that_does_not_let_the_client_ask_is_named(mosquitto: str, tmp_path: Path) -> None:
+    (tmp_path / "acl").write_text("topic readwrite other/#\n")
+    with (
+        running_broker(tmp_path / "broker", f"acl_file {tmp_path}/acl") as broker,
+        MQTTChatClient(broker.url, name="kitchen") as chat,
+        pytest.raises(BrokerError, match="does not let this client publish on llm/default/request/kitchen"),
+    ):
+        chat.generate(QUESTION)
+
+
 def test_calls_come_as_events(chat: MQTTChatClient) -> None:
-    tool = {"type": "function", "function": {"name": "now"}}
-    reply = chat.chat(QUESTION, tools=[tool], tool_choice="required", max_tokens=30)
+    reply = chat.chat(QUESTION, tools=[NOW], tool_choice="required", max_tokens=30)
 
     assert [call.name for call in reply.tool_calls] == ["now"]
 
@@ -149,6 +209,20 @@ def test_a_closed_client_says_so(broker: Broker) -> None:
     chat.close()
     with pytest.raises(BrokerError, match="closed"):
         chat.generate(QUESTION)
+
+
+def test_a_client_may_be_closed_twice_and_before_those_who_read(broker: Broker, worker: LLMClient) -> None:
+    with MQTTChatClient(broker.url, name="early", project="lab") as chat:
+        left = chat.generate_stream(STORY, max_tokens=900, logit_bias={2: -100})
+        read = chat.generate_stream(STORY, max_tokens=900, logit_bias={2: -100})
+        assert next(left)
+        assert next(read)
+        chat.close()
+
+    left.close()
+    with pytest.raises(BrokerError, match="closed"):
+        for _ in read:
+            pass
 
 
 @pytest.mark.parametrize(
@@ -220,6 +294,17 @@ def test_calls_add_up_whatever_was_lost_of_them() -> None:
         ("c2", "later", "{}"),
     ]
     assert len([event for event in events if isinstance(event, ToolCallDelta)]) == 3
+
+
+def test_what_the_end_brings_is_whole_where_the_results_before_it_were_lost() -> None:
+    call = {"index": 0, "id": "c1", "type": "function", "function": {"name": "now", "arguments": "{}"}}
+    last = {"id": "c2", "type": "function", "function": {"name": "later", "arguments": '{"minutes": 5}'}}
+    done = DONE | {"seq": 9, "content": "It is noon.", "tool_calls": [last]}
+    events, _ = told(delta(1, "I look."), {"type": "delta", "seq": 2, "tool_calls": [call]}, done)
+
+    assert text_of(events) == "I look.It is noon."
+    (asked,) = [event for event in events if isinstance(event, ToolCallDelta) and event.id == "c2"]
+    assert (asked.name, asked.arguments) == ("later", '{"minutes": 5}')
 
 
 def test_an_error_has_its_own_kind_and_says_when_to_try_again() -> None:

@@ -18,13 +18,13 @@ from llm_core.events import (
     Done,
     Queued,
     ReasoningDelta,
-    ReplyBuilder,
     Timings,
     ToolCallDelta,
     Usage,
 )
 from llm_core.mqtt.packets import Outgoing, ReplyTo
 from llm_core.mqtt.worker.outbox import Outbox, Pace, payload_limit
+from llm_core.reply_builder import ReplyBuilder
 
 TO = ReplyTo("llm/lab/reply/oven/r1", b"7")
 DONE = Done("stop", Usage(10, 4, 2), Timings(1.0, 20.0, 50.0))

@@ -150,6 +150,8 @@ WRONG = [
     ({"colour": "red"}, "colour"),
     ({"tools": [{"type": "function"}]}, "tools"),
     ({"max_bytes": 3}, "max_bytes"),
+    ({"messages": QUESTION, "attachments": [{"name": "a.txt", "text": "x"}]}, "attachments"),
+    ({"session_id": "a", "message": "x", "attachments": [{"name": "a.txt"}]}, "messages.0.attachments.0.text"),
 ]
 
 
@@ -190,6 +192,14 @@ def test_a_session_remembers_and_belongs_to_its_client(
     assert history[-1].content == last["content"]
     assert last["usage"]["cached_tokens"] > last["usage"]["prompt_tokens"] / 2
     assert last["usage"]["cache_miss"] is None
+
+
+def test_a_session_keeps_the_files_of_a_message(device: Device, worker: LLMClient) -> None:
+    device.ask("r1", session_id="files", message="Read it.", attachments=[{"name": "a.txt", "text": "x"}], max_tokens=2)
+    device.reply("r1")
+
+    asked = worker.session_history("files", owner=f"name:{device.name}")[0]
+    assert [(file.name, file.text) for file in asked.attachments or ()] == [("a.txt", "x")]
 
 
 def test_a_busy_session_says_when_to_try_again(device: Device) -> None:

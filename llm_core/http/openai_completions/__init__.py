@@ -1,0 +1,1 @@
+"""OpenAI's completions of raw prompts: `/v1/completions`."""

@@ -1,0 +1,1 @@
+"""What people read, in the languages of the page: a table each, and what is told by its keys."""
