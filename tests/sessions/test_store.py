@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,27 @@ def test_a_turn_is_kept_with_its_figures_and_survives_the_process(store: Session
     (turn,) = session.turns
     assert (turn.status, turn.finish_reason) == ("complete", "stop")
     assert turn.figures == {"usage": dataclasses.asdict(DONE.usage), "timings": dataclasses.asdict(DONE.timings)}
+
+
+def test_a_new_database_that_another_process_sets_up_meanwhile_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "sessions.db"
+    other = sqlite3.connect(file, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    waited: list[float] = []
+
+    def wait(seconds: float) -> None:
+        waited.append(seconds)
+        other.rollback()
+
+    monkeypatch.setattr("llm_core.sessions.database.sleep", wait)
+
+    open_database(f"sqlite:///{file}").dispose()
+
+    assert len(waited) == 1
+    assert other.execute("PRAGMA journal_mode").fetchall() == [("wal",)]
+    other.close()
 
 
 def test_files_are_kept_with_their_message_and_forgotten_with_the_session(store: SessionStore) -> None:

@@ -17,6 +17,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -135,8 +136,9 @@ def _check_room(folder: Path, size: int) -> None:
 def _clear_up(folder: Path) -> None:
     """Removes what processes have left behind that were killed while they wrote a copy."""
     for aside in folder.glob(f"{_ASIDE}*"):
-        if time.time() - aside.stat().st_mtime > _STALE_SECONDS:
-            shutil.rmtree(aside, ignore_errors=True)
+        with suppress(FileNotFoundError):  # another process is done with it
+            if time.time() - aside.stat().st_mtime > _STALE_SECONDS:
+                shutil.rmtree(aside, ignore_errors=True)
 
 
 def _decide(model: Model, folder: Path, verdict_file: Path, threads: int) -> Path | None:

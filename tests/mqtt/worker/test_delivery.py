@@ -304,7 +304,6 @@ class Worker:
             cwd=ROOT,
             env=os.environ | variables,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
             text=True,
         )
         self.name = ""
