@@ -19,6 +19,7 @@ from urllib.parse import quote
 
 import gradio as gr
 
+from llm_core.page.gradio_private import BEFORE_LANGUAGE
 from llm_core.page.theme import ICON
 
 FRONTEND = Path(gr.__file__).parent / "templates" / "frontend"
@@ -86,7 +87,7 @@ class Bundle:
     def page(self, html: str, *, title: str) -> str:
         """Gradio's page as it is sent, with a name and an icon of its own."""
         html = _SOCIAL.sub("", html)
-        named = f'<title>{title}</title><link rel="icon" type="image/svg+xml" href="{_ICON}">'
+        named = f'<title>{title}</title><link rel="icon" type="image/svg+xml" href="{_ICON}">{BEFORE_LANGUAGE}'
         html = html.replace(_FRAME_SCRIPT, f"if (window.parent !== window) {_FRAME_SCRIPT}", 1)
         if not self.entry:
             return html.replace("</head>", f"{named}</head>", 1)

@@ -203,10 +203,21 @@ def test_the_browser_s_language_chooses_and_numbers_are_written_as_there(
     expect(page.locator(".reply-line")).to_contain_text(number)
 
 
-def test_who_speaks_a_language_that_the_page_has_not_reads_english(
-    open_page: Open, scripted_page: tuple[ScriptedClient, str], script: ScriptedClient
+@pytest.mark.parametrize("locale", ["zh", "zh-SG", "zh-Hans-CN"])
+def test_simplified_chinese_is_known_by_its_other_names(
+    open_page: Open, scripted_page: tuple[ScriptedClient, str], script: ScriptedClient, locale: str
 ) -> None:
-    page = open_page(scripted_page[1], locale="pt-BR")
+    page = open_page(scripted_page[1], locale=locale)
+
+    expect(page.locator("html")).to_have_attribute("lang", "zh-CN")
+    expect(page.locator("#new-chat")).to_have_text(str(table("zh-CN")["widgets.new_chat"]))
+
+
+@pytest.mark.parametrize("locale", ["pt-BR", "zh-TW", "zh-Hant-HK"])
+def test_who_reads_a_language_that_the_page_has_not_reads_english(
+    open_page: Open, scripted_page: tuple[ScriptedClient, str], script: ScriptedClient, locale: str
+) -> None:
+    page = open_page(scripted_page[1], locale=locale)
 
     expect(page.locator("html")).to_have_attribute("lang", "en")
     expect(page.locator("#new-chat")).to_have_text("New chat")
