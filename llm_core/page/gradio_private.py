@@ -22,8 +22,8 @@ from starlette.requests import HTTPConnection
 # second, and every time a thread of llama.cpp may lose its core while the others wait for it: prompts took 6 % longer.
 _LOOK_SECONDS = 0.02
 
-# What the browser does before Gradio chooses a language. It knows Chinese by the names of two countries alone: who reads
-# simplified characters reads those of one.
+# What the browser does before Gradio chooses a language. Gradio knows Chinese by the names of two countries alone; who
+# reads simplified characters reads those of one.
 BEFORE_LANGUAGE = r"""<script>
 if (/^zh(-(Hans|SG|MY)|$)/i.test(navigator.language)) Object.defineProperty(navigator, "language", { value: "zh-CN" });
 </script>"""
