@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 
 from llm_core.errors import InvalidRequest, PresetExists, PresetNotFound, StorageError
 from llm_core.presets.preset import Preset
-from llm_core.sessions.database import storage_errors
+from llm_core.sessions.database import hold, storage_errors
 from llm_core.sessions.schema import preset_defaults, presets
 
 MAX_PRESETS = 100
@@ -43,6 +43,7 @@ class PresetStore:
     def set_default(self, owner: str, name: str | None) -> None:
         """Has new conversations begin with a preset; None: with none."""
         with storage_errors(), self._engine().begin() as connection:
+            hold(connection, f"preset_defaults: {owner}")
             connection.execute(delete(preset_defaults).where(preset_defaults.c.owner == owner))
             if name is not None:
                 connection.execute(insert(preset_defaults).values(owner=owner, name=name))

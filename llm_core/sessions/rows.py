@@ -8,7 +8,7 @@ from dataclasses import asdict
 from itertools import takewhile
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, CursorResult, RowMapping, insert, null, select, update
+from sqlalchemy import ColumnElement, Connection, CursorResult, RowMapping, delete, insert, null, select, update
 
 from llm_core.errors import SessionChanged, SessionNotFound
 from llm_core.events import Done, event_from_dict, event_to_dict
@@ -138,6 +138,9 @@ def insert_events(connection: Connection, turn: int, events: Sequence[NumberedEv
             "first_id": events[0][0],
             "events": [[number, event_to_dict(event)] for number, event in events],
         }
+        # They are there already where they were saved, and the connection broke before that was heard.
+        same = (stream_events.c.turn == turn, stream_events.c.first_id == row["first_id"])
+        connection.execute(delete(stream_events).where(*same))
         connection.execute(insert(stream_events).values(row))
 
 

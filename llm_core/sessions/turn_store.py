@@ -22,6 +22,7 @@ from llm_core.sessions.rows import (
     find_turn,
     get_session,
     get_turn,
+    hold_session_of,
     insert_messages,
     insert_session,
     insert_turn,
@@ -85,7 +86,7 @@ class TurnStore:
     def keep(self, owner: str, stream_id: str, note: Note) -> None:
         """Keeps a note with a turn; where that was refused, and is there no more, with none."""
         with storage_errors(), self._engine.begin() as connection:
-            turn = find_turn(connection, owner, stream_id)
+            turn = _hold_turn(connection, owner, stream_id)
             if turn is not None:
                 connection.execute(insert(turn_notes).values(turn=turn["id"], note=note))
 
@@ -252,8 +253,16 @@ def _said(messages: Sequence[Message], now: float) -> Turn:
     return Turn(uuid.uuid4().hex, "complete", tuple(messages), None, None, None, now, now)
 
 
-def _get_turn(connection: Connection, owner: str, stream_id: str) -> tuple[RowMapping, Note | None]:
+def _hold_turn(connection: Connection, owner: str, stream_id: str) -> RowMapping | None:
+    """A turn in a session that no other process changes before this transaction ends."""
     turn = find_turn(connection, owner, stream_id)
+    if turn is None or hold_session_of(connection, turn["id"]) is None:
+        return None
+    return find_turn(connection, owner, stream_id)  # another process may have forgotten it until then
+
+
+def _get_turn(connection: Connection, owner: str, stream_id: str) -> tuple[RowMapping, Note | None]:
+    turn = _hold_turn(connection, owner, stream_id)
     if turn is not None:
         note = connection.execute(select(turn_notes.c.note).where(turn_notes.c.turn == turn["id"])).scalar()
         if note != {}:

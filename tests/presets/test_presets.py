@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
+from sqlalchemy import event, text
 
 from llm_core.errors import Forbidden, InvalidRequest, PresetExists, PresetNotFound, SettingsError
 from llm_core.presets.preset import MAX_FILE_CHARS, Preset, operators_presets, presets_of_file
@@ -13,6 +15,9 @@ from llm_core.presets.presets import Presets
 from llm_core.presets.store import MAX_PRESETS
 from llm_core.sessions.database import open_database
 from llm_core.settings import Settings
+from tests.sessions.conftest import postgres as postgres  # the same fixture
+from tests.sessions.postgres import Postgres
+from tests.waiting import wait_until
 
 FILE = """presets:
   - name: Translator
@@ -138,6 +143,33 @@ def test_the_default_follows_a_new_name_and_goes_with_what_is_deleted(presets: P
     presets.set_default("Ideas", owner="ann")
     assert presets.get("Ideas", owner="ann").is_default
     assert not presets.get("Ideas", owner="bob").is_default
+
+
+def test_two_that_choose_a_default_at_once_wait_for_each_other_on_postgresql(postgres: Postgres) -> None:
+    engine = open_database(postgres.make_database())
+    other = Presets(Settings(), lambda: engine)
+    for name in ("One", "Two"):
+        other.add(Preset(name=name), owner="ann")
+    chooser = threading.Thread(target=other.set_default, args=("Two",), kwargs={"owner": "ann"})
+    waits = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+    mine = open_database(engine.url)
+
+    def the_other_waits_or_is_done() -> bool:
+        with engine.connect() as connection:
+            return not chooser.is_alive() or connection.execute(waits).scalar_one() > 0
+
+    @event.listens_for(mine, "after_cursor_execute")
+    def let_it_choose(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if statement.startswith("DELETE"):
+            chooser.start()
+            wait_until(the_other_waits_or_is_done, "the other chooses")
+
+    Presets(Settings(), lambda: mine).set_default("One", owner="ann")
+    chooser.join()
+
+    assert other.get("Two", owner="ann").is_default
+    mine.dispose()
+    engine.dispose()
 
 
 def test_the_operators_stay(presets: Presets) -> None:

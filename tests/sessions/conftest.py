@@ -51,6 +51,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 only_on_sqlite = pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+only_on_postgres = pytest.mark.parametrize("url", ["postgresql"], indirect=True)
 
 
 @pytest.fixture

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import sqlite3
+import threading
 from pathlib import Path
 
 import pytest
-from sqlalchemy import MetaData, Table, create_engine, insert, inspect, make_url, select, text, update
+from sqlalchemy import MetaData, Table, create_engine, event, insert, inspect, make_url, select, text, update
 
 from llm_core.errors import (
     ReplyInterrupted,
@@ -28,7 +29,7 @@ from llm_core.sessions.schema import messages, metadata, sessions, turns
 from llm_core.sessions.store import SessionStore, title_of
 from llm_core.settings import Settings
 
-from .conftest import DONE, disk_full, file_size_limit, only_on_sqlite, read_only, user
+from .conftest import DONE, disk_full, file_size_limit, only_on_postgres, only_on_sqlite, read_only, user
 
 
 def say(store: SessionStore, session_id: str, said: str, answer: str = "Yes.", owner: str = "ann") -> OpenTurn:
@@ -111,6 +112,38 @@ def test_a_running_reply_can_be_read_as_far_as_it_is_saved(store: SessionStore) 
     store.checkpoint(turn.key, [(3, ContentDelta("there"))])
 
     assert store.session("ann", "one").messages()[-1].content == "Hi there"
+
+
+def test_what_was_saved_though_nobody_heard_of_it_is_saved_again(store: SessionStore) -> None:
+    turn = store.open_turn("ann", "one", user("Hello"), system_prompt=None)
+    saved = [(1, Queued(0)), (2, ContentDelta("Hi "))]
+
+    store.checkpoint(turn.key, saved)  # and then the connection broke
+    store.checkpoint(turn.key, [*saved, (3, ContentDelta("there"))])
+
+    assert store.session("ann", "one").messages()[-1].content == "Hi there"
+
+
+@only_on_postgres
+@pytest.mark.parametrize("wanted", ["keep", "find"])
+def test_a_turn_that_is_refused_while_it_is_asked_for_is_not_there(store: SessionStore, wanted: str) -> None:
+    turn = store.open_turn("ann", "one", user("Hello"), system_prompt=None)
+
+    refused = threading.Event()
+
+    @event.listens_for(store._engine, "after_cursor_execute")
+    def refuse(*_: object) -> None:
+        if not refused.is_set():
+            refused.set()
+            store.discard_turn(turn)
+
+    if wanted == "keep":
+        store.turns.keep("ann", turn.stream_id, {"kept": True})
+    else:
+        with pytest.raises(StreamNotFound):
+            store.turns.find("ann", turn.stream_id)
+
+    assert not store.list_sessions("ann")
 
 
 def test_one_turn_at_a_time_also_for_another_connection(store: SessionStore, url: str) -> None:
