@@ -103,11 +103,11 @@ class Show(Command):
     """The reply of a turn, as it grows.
 
     Attributes:
-        generation: What the browser calls this opening of the conversation; it comes back with each update.
+        subscription: The browser's number of what it asks for here; it comes back with each update.
         version: Of the conversation on the screen.
     """
 
-    generation: Count
+    subscription: Count
     stream: StreamId
     version: Count | None = None
 
@@ -264,7 +264,7 @@ class Commands:
     # ── a reply ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def show(self, data: Any, connection: HTTPConnection) -> AsyncGenerator[dict[str, Any]]:
-        """The reply of a turn as it grows, in numbered updates, labelled with the opening that they are made for.
+        """The reply of a turn as it grows, in numbered updates, labelled with the subscription that they are made for.
 
         An update has the `changes` of the reply's messages since the one before. The last one has `ended` or, where the
         turn is not in the store, `refused` with the reason, or `gone`. `version` is the conversation's from when on the
@@ -273,7 +273,7 @@ class Commands:
         """
         asked = read(Show, data)
         visitor = page_visitor(connection, asked.key)
-        label = {"conversation": asked.conversation, "generation": asked.generation, "stream": asked.stream}
+        label = {"subscription": asked.subscription}
         self._paces[visitor, asked.stream] = UPDATE_SECONDS
         try:
             async with aclosing(self._updates(asked, visitor, connection)) as updates:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+import asyncio
+import threading
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import aclosing
+from itertools import count
+from typing import Any
 
 import pytest
 from playwright.sync_api import Page, Request, Route, expect
 
 from llm_core.events import ChatEvent, Queued
+from llm_core.page.commands import Commands, Show
 from tests.scripted_client import SIGNAL_SECONDS, ScriptedClient, Signal
 from tests.visitor import BUSY, REPLY, STOP, UNSENT, send, wait_for_text, wait_until_done, wait_until_idle
 from tests.waiting import wait_until
@@ -64,6 +70,38 @@ def test_a_reply_that_is_left_is_drawn_nowhere_else_and_is_there_on_return(
     row(page, "Two").click()
     assert wait_until_done(page) == "First half and the second."
     expect(page.locator(USER)).to_have_text(["Two"])
+
+
+def test_an_update_that_was_asked_for_before_is_not_taken_for_one_of_the_new_ones(
+    page: Page, script: ScriptedClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One was missed, all is asked for again, and of the first time one comes late that has the number awaited next."""
+    real, subscriptions, awaited = Commands._updates, count(), asyncio.Queue[int]()
+    rest, late = Signal(), threading.Event()
+
+    async def updates(commands: Commands, asked: Show, *who: Any) -> AsyncGenerator[dict[str, Any]]:
+        is_first = next(subscriptions) == 0
+        async with aclosing(real(commands, asked, *who)) as found:
+            async for update in found:
+                yield update
+                if not update["add"]:
+                    continue
+                if not is_first:
+                    awaited.put_nowait(update["number"] + 1)
+                    continue
+                yield update | {"number": 99}
+                yield update | {"number": await awaited.get(), "keep": 0, "goes_on": True, "ended": True}
+                late.set()
+                return
+
+    monkeypatch.setattr(Commands, "_updates", updates)
+    script.script = holding(rest)
+    send(page, "Two")
+    wait_until(lambda: page.evaluate("1") and late.is_set(), "the late one is on its way")
+    page.wait_for_timeout(300)  # for what must not be drawn
+    rest.give()
+
+    assert wait_until_done(page) == "First half and the second."
 
 
 def test_of_two_conversations_that_are_opened_the_last_is_shown_whichever_answers_first(

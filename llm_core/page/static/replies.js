@@ -1,7 +1,7 @@
 // A message on its way to the engine, and the reply to it as it grows.
 const QUIET_MS = 5000; // a reply from which nothing was heard for so long is asked for again
 const inFlight = new Set();
-const following = { stream: null, generation: 0, next: 0, heardAt: 0, pace: LEAST_MS };
+const following = { subscription: 0, stream: null, generation: 0, next: 0, reply: [], heardAt: 0, pace: LEAST_MS };
 
 async function begin(at, text, replaces = null, stream = newStream(), files = []) {
 	const { conversation, version, model, settings: options } = at;
@@ -92,8 +92,9 @@ async function outcome(at, stream) {
 function follow(stream) {
 	const { conversation, generation } = screen;
 	if (following.stream === stream && following.generation === generation) return;
-	Object.assign(following, { stream, generation, next: 0, heardAt: performance.now(), pace: LEAST_MS });
-	trigger("show", { key, conversation, generation, version: screen.version, stream });
+	const subscription = following.subscription + 1;
+	Object.assign(following, { subscription, stream, generation, next: 0, reply: [], heardAt: performance.now(), pace: LEAST_MS });
+	trigger("show", { key, conversation, subscription, version: screen.version, stream });
 }
 
 // From the beginning of its reply.
@@ -102,11 +103,10 @@ function followAnew(stream) {
 	follow(stream);
 }
 
-// An update is for the opening that it was made for, and for no other.
+// An update is for what was asked for last: one that was asked for before, of the same reply too, is built on others.
 function takeUpdate(update) {
-	if (update.generation !== screen.generation || update.conversation !== screen.conversation) return;
-	if (update.stream !== following.stream) return;
-	const { stream } = update;
+	const { stream } = following;
+	if (update.subscription !== following.subscription || !stream || following.generation !== screen.generation) return;
 	following.heardAt = performance.now();
 	link.set("there");
 	if (update.number > 0 && update.number !== following.next) {
@@ -141,17 +141,12 @@ function takeUpdate(update) {
 	}
 	if (update.admitted || update.ended) drafts.drop(screen.conversation, stream);
 	if (update.add.some(({ content }) => content[0].text)) heard.begin(stream);
+	following.reply = withChanges(following.reply, update);
 	const isKept = (update.admitted || update.ended) && update.version !== null;
 	if (isKept && screen.sending?.stream === stream) keepSending(update.version);
 	const turn = shownTurns().find((each) => each.stream === stream);
 	if (!turn) return;
-	const before = turn.reply ?? [];
-	if (before.length < update.keep + Number(update.goes_on)) {
-		followAnew(stream); // the turn was not on the screen while its reply began
-		return;
-	}
-	const reply = withChanges(before, update);
-	const drawn = { ...turn, reply, running: !update.ended, ...update.beside?.turn };
+	const drawn = { ...turn, reply: following.reply, running: !update.ended, ...update.beside?.turn };
 	if (update.beside) screen.leftOut = update.beside.left_out;
 	if (screen.sending?.stream === stream) screen.sending = drawn;
 	else screen.turns = screen.turns.map((each) => (each.stream === stream ? drawn : each));
