@@ -260,7 +260,8 @@ class Ledger:
             left = select(requests).where(of_gone).order_by(requests.c.id).with_for_update()
             rows = connection.execute(left).mappings().all()
             taken = {"worker": self._worker, "attempts": requests.c.attempts + 1}
-            connection.execute(update(requests).where(of_gone).values(taken))
+            # Just these: what is released in this moment fits the condition too, and nobody would know that it is ours.
+            connection.execute(update(requests).where(requests.c.id.in_([row["id"] for row in rows])).values(taken))
             connection.execute(update(workers).where(workers.c.name.in_(gone)).values(heir=self._worker))
         return [_claimed(row) for row in rows], gone
 

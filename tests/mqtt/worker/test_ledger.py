@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from sqlalchemy import inspect, update
+from sqlalchemy import event, inspect, update
 from sqlalchemy.exc import OperationalError
 
 from llm_core.errors import StorageError
@@ -150,6 +150,23 @@ def test_a_released_request_is_anybodys(make_ledger: Callable[[str], Ledger]) ->
 
     (claimed,), _ = other.claim()
     assert claimed.status == "waiting"
+
+
+@pytest.mark.parametrize("url", ["postgresql"], indirect=True)  # on SQLite nobody writes while another claims
+def test_what_is_released_while_another_claims_is_left_to_the_next_claim(make_ledger: Callable[[str], Ledger]) -> None:
+    one, other = make_ledger("one"), make_ledger("other")
+    one.record([ENTRY, replace(ENTRY, key=OTHER)])
+    assert one.release(KEY)
+
+    def release(_connection: object, _cursor: object, statement: str, *_more: object) -> None:
+        if statement.startswith("UPDATE mqtt_requests"):  # what is there to be claimed has been read
+            one.release(OTHER)
+
+    event.listen(other._engine, "before_cursor_execute", release)
+
+    for key in (KEY, OTHER):
+        (claimed,), _ = other.claim()
+        assert (claimed.entry.key, claimed.attempts) == (key, 2)
 
 
 def test_who_was_taken_for_gone_and_removed_joins_again(make_ledger: Callable[[str], Ledger]) -> None:
