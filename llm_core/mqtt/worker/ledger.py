@@ -156,13 +156,19 @@ class Ledger:
             connection.execute(delete(requests).where(old))
         self._delivered -= delivered
 
-    def leave(self) -> None:
-        """Says that this worker ends. What it has not answered is anybody's from now on."""
+    def leave(self, *, has_session: bool) -> None:
+        """Says that this worker ends. What it has not answered is anybody's from now on.
+
+        Args:
+            has_session: Whether the broker may still deal it requests. Then an heir is to look after those.
+        """
         self.heartbeat()
         with storage_errors(), self._engine.begin() as connection:
             mine = and_(requests.c.worker == self._worker, requests.c.status != "delivered")
             connection.execute(update(requests).where(mine).values(worker=NOBODY))
-            connection.execute(delete(workers).where(workers.c.name == self._worker))
+            this = workers.c.name == self._worker
+            gone = {"process": NOBODY, "heartbeat_at": 0.0}  # also where the process goes on without it
+            connection.execute(update(workers).where(this).values(gone) if has_session else delete(workers).where(this))
 
     # ── a request ────────────────────────────────────────────────────────────────────────────────────────────────────
 

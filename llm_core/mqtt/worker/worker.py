@@ -83,7 +83,7 @@ class Worker:
                 async with self._port:
                     await self._serve(stop, on_ready)
             finally:
-                await asyncio.to_thread(self._ledger.leave)
+                await asyncio.to_thread(self._ledger.leave, has_session=not self._port.has_left)
         finally:
             self._ledger.close()
 

@@ -136,10 +136,19 @@ def test_a_worker_that_ends_in_good_order_leaves_what_it_has_to_anybody(make_led
     one.record([ENTRY, Entry(RequestKey("lab", "oven", "r2"), b"{}", "t")])
     one.finish(KEY, b"done")
     one.delivered(KEY)
-    one.leave()
+    one.leave(has_session=False)
 
     claimed, gone = other.claim()
     assert ([each.entry.key.request_id for each in claimed], gone) == (["r2"], [])
+
+
+def test_who_ends_in_good_order_but_not_for_the_broker_has_an_heir(make_ledger: Callable[[str], Ledger]) -> None:
+    one, other = make_ledger("one"), make_ledger("other")
+    one.record([ENTRY])
+    one.leave(has_session=True)
+
+    claimed, gone = other.claim()
+    assert ([each.entry.key for each in claimed], gone) == ([KEY], ["one"])
 
 
 def test_a_released_request_is_anybodys(make_ledger: Callable[[str], Ledger]) -> None:
