@@ -69,7 +69,7 @@ class Connection:
         self._subscriptions = list(subscriptions)
         self._waiting: deque[Outgoing] = deque()
         self._sent: dict[int, Outgoing] = {}  # by packet id, the oldest first
-        self._answers: dict[int, asyncio.Future[None]] = {}  # of SUBSCRIBE and UNSUBSCRIBE, by packet id
+        self._answers: dict[int, asyncio.Future[bool]] = {}  # of SUBSCRIBE and UNSUBSCRIBE, by packet id
         self._paho: paho.Client | None = None  # while connected
         self._ended: asyncio.Future[str] | None = None  # with the reason, once the connection has
         self._window = WINDOW
@@ -80,6 +80,8 @@ class Connection:
         self._idle.set()
         self.largest_packet = LARGEST_PACKET
         """Of the messages to the broker, in bytes, as it said when it was last there."""
+        self.has_left = False
+        """Whether it has ended with the broker's knowledge. Else the broker still keeps what its session gets."""
 
     @property
     def connected(self) -> bool:
@@ -92,7 +94,8 @@ class Connection:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
     ) -> None:
-        if self._paho is not None:
+        # Who is broken off may have left something in the session.
+        if self._paho is not None and kind is not asyncio.CancelledError:
             await self._say_goodbye(self._paho)
         if self._upkeep is not None:
             self._upkeep.cancel()
@@ -131,19 +134,22 @@ class Connection:
             _, mid = self._paho.subscribe(topic_filter, qos=1)
             await self._answer(mid)
 
-    async def unsubscribe(self, topic_filter: str) -> None:
-        """Ends a subscription, with the broker's word."""
+    async def unsubscribe(self, topic_filter: str) -> bool:
+        """Ends a subscription. Whether the broker has said so: it has not where the connection is away, or breaks."""
         if topic_filter in self._subscriptions:
             self._subscriptions.remove(topic_filter)
-        if self._paho is not None:
-            _, mid = self._paho.unsubscribe(topic_filter)
-            await self._answer(mid)
+        if self._paho is None:
+            return False
+        _, mid = self._paho.unsubscribe(topic_filter)
+        return await self._answer(mid)
 
-    async def _answer(self, mid: int | None) -> None:
-        if mid is None:
-            return
+    async def _answer(self, mid: int | None) -> bool:
+        """Waits for what the broker says. Whether it has, before the connection broke."""
+        if mid is None:  # it has broken just now, which the loop comes to know next
+            await asyncio.sleep(0)
+            return False
         self._answers[mid] = asyncio.get_running_loop().create_future()
-        await self._answers[mid]
+        return await self._answers[mid]
 
     # ── the connection ───────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -220,6 +226,9 @@ class Connection:
                 self._is_up(client, known=flags.session_present, properties=properties)
 
         def disconnected(_client: paho.Client, _data: object, _flags: Any, reason: Any, _properties: Any) -> None:
+            # A goodbye that could not be written still waits. It has no answer, but a broker that has acknowledged all
+            # that went before it was there a moment ago.
+            self.has_left = self._leaves and not client.want_write() and self._idle.is_set()
             _end(ended, str(reason))
 
         def received(_client: paho.Client, _data: object, message: paho.MQTTMessage) -> None:
@@ -233,7 +242,7 @@ class Connection:
                 if reason.is_failure:
                     log.error("The MQTT broker refuses a subscription: %s", reason)
             if (answer := self._answers.pop(mid, None)) is not None and not answer.done():
-                answer.set_result(None)
+                answer.set_result(True)
 
         client.on_connect, client.on_disconnect, client.on_message = connected, disconnected, received
         client.on_publish, client.on_subscribe, client.on_unsubscribe = published, answered, answered
@@ -289,7 +298,7 @@ class Connection:
         self._sent.clear()
         for answer in self._answers.values():
             if not answer.done():
-                answer.set_result(None)
+                answer.set_result(False)
         self._answers.clear()
         sock: Any = client.socket()
         if sock is not None:
@@ -315,8 +324,9 @@ class Connection:
         properties = message.properties
 
         def acknowledge() -> None:
-            # A message of an earlier connection will be sent again; its packet id means another one by now.
-            if message.qos and self._paho is client:
+            # A message of an earlier connection will be sent again; its packet id means another one by now. Nothing is
+            # said after the goodbye: what is still to be written then is the goodbye.
+            if message.qos and self._paho is client and not self._leaves:
                 client.ack(message.mid, message.qos)
 
         return Incoming(

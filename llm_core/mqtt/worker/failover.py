@@ -99,7 +99,8 @@ class Failover:
             self._dispatcher.drop(entry.key, decoded)
 
     async def _drain(self, worker: str) -> None:
-        await self._port.drain(worker)
+        while not await self._port.drain(worker):
+            log.info("The broker has not heard that %s has ended, which is tried again.", worker)
         with suppress(StorageError):  # then somebody looks once more, and finds nothing
             await asyncio.to_thread(self._ledger.remove, worker)
 

@@ -156,13 +156,19 @@ class Ledger:
             connection.execute(delete(requests).where(old))
         self._delivered -= delivered
 
-    def leave(self) -> None:
-        """Says that this worker ends. What it has not answered is anybody's from now on."""
+    def leave(self, *, has_session: bool) -> None:
+        """Says that this worker ends. What it has not answered is anybody's from now on.
+
+        Args:
+            has_session: Whether the broker may still deal it requests. Then an heir is to look after those.
+        """
         self.heartbeat()
         with storage_errors(), self._engine.begin() as connection:
             mine = and_(requests.c.worker == self._worker, requests.c.status != "delivered")
             connection.execute(update(requests).where(mine).values(worker=NOBODY))
-            connection.execute(delete(workers).where(workers.c.name == self._worker))
+            this = workers.c.name == self._worker
+            gone = {"process": NOBODY, "heartbeat_at": 0.0}  # also where the process goes on without it
+            connection.execute(update(workers).where(this).values(gone) if has_session else delete(workers).where(this))
 
     # ── a request ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -260,7 +266,8 @@ class Ledger:
             left = select(requests).where(of_gone).order_by(requests.c.id).with_for_update()
             rows = connection.execute(left).mappings().all()
             taken = {"worker": self._worker, "attempts": requests.c.attempts + 1}
-            connection.execute(update(requests).where(of_gone).values(taken))
+            # Just these: what is released in this moment fits the condition too, and nobody would know that it is ours.
+            connection.execute(update(requests).where(requests.c.id.in_([row["id"] for row in rows])).values(taken))
             connection.execute(update(workers).where(workers.c.name.in_(gone)).values(heir=self._worker))
         return [_claimed(row) for row in rows], gone
 

@@ -67,6 +67,11 @@ class Port:
     async def __aexit__(self, *error: Any) -> None:
         await self._connection.__aexit__(*error)
 
+    @property
+    def has_left(self) -> bool:
+        """Whether the broker knows that this worker has ended, and deals it no more requests."""
+        return self._connection.has_left
+
     # ── sending ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
     @property
@@ -99,11 +104,14 @@ class Port:
         self._inbox.put_nowait(marker)
         await marker.wait()
 
-    async def drain(self, worker: str) -> None:
+    async def drain(self, worker: str) -> bool:
         """Receives what the broker keeps for a worker that has gone: requests that were dealt to it and never read.
 
         The broker hands them to whoever comes with that worker's client id. When the subscription has ended, and a
         message that was sent after its end has come, there is nothing left.
+
+        Returns:
+            Whether its session has ended too. Else the broker may go on dealing requests to it.
         """
         last = self._topics.worker(worker, "end")
         drained = asyncio.Event()
@@ -120,10 +128,13 @@ class Port:
         async with self._connect(worker, receive, connected) as connection:
             await connection.wait_connected()
             for topic_filter in self._requests:
-                await connection.unsubscribe(topic_filter)
+                while not await connection.unsubscribe(topic_filter):
+                    await connection.wait_connected()
+            await connection.subscribe(last)  # one that ended before it took requests has not
             self.publish(Outgoing(last, b""))
             await drained.wait()
             await self.wait_received()
+        return connection.has_left
 
     # ── presence ─────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from llm_core.client import LLMClient
-from llm_core.errors import LLMError
+from llm_core.errors import EngineClosed, EngineUnreachable, LLMError, ModelError, StorageError
 from llm_core.extras import needs
 from llm_core.stdout import say
 
@@ -20,23 +20,28 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+# An engine elsewhere may be started after its workers. Of all else a command tells whoever has started it, and ends. In
+# the app HTTP comes to work when such a thing is over, and nobody could start the worker again alone.
+_COMMAND_OUTLASTS = (EngineUnreachable,)
+_APP_OUTLASTS = (EngineUnreachable, ModelError, StorageError)
 
-def _worker(client: LLMClient) -> Worker:
+
+def _worker(client: LLMClient, outlasts: tuple[type[LLMError], ...]) -> Worker:
     """A worker. Imported here: an app without a broker does without an MQTT library."""
     with needs("mqtt", "MQTT_URL"):
         from llm_core.mqtt.worker.worker import Worker
-    return Worker(client)
+    return Worker(client, outlasts=outlasts)
 
 
 class WorkerThread:
-    """A worker on a thread of its own.
+    """A worker on a thread of its own. It takes requests as soon as there is a model to answer them, however late.
 
     Raises:
         SettingsError: What the settings say of the broker cannot be used.
     """
 
     def __init__(self, client: LLMClient) -> None:
-        self._worker = _worker(client)
+        self._worker = _worker(client, _APP_OUTLASTS)
         self._ready = threading.Event()
         self._loop, self._stop = asyncio.new_event_loop(), asyncio.Event()
         self._thread = threading.Thread(target=self._run, name="mqtt")
@@ -56,6 +61,8 @@ class WorkerThread:
         try:
             with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
                 runner.run(self._worker.run(self._stop, self._ready.set))
+        except EngineClosed:  # the client has been closed first, before there was a model
+            log.info("The MQTT worker has ended before it took requests.")
         except LLMError as error:
             log.error("The MQTT worker has ended: %s", error)
         except Exception:
@@ -81,7 +88,7 @@ def worker_thread(client: LLMClient) -> Iterator[WorkerThread | None]:
 
 def serve_broker(client: LLMClient) -> None:
     """Serves a broker until the process is interrupted or terminated; then running replies may end, and it returns. A
-    second signal ends them at once.
+    second signal ends them at once. It waits for an engine elsewhere that is not there yet.
 
     Call it in the main thread.
 
@@ -92,7 +99,7 @@ def serve_broker(client: LLMClient) -> None:
 
 
 async def _serve_broker(client: LLMClient) -> None:
-    worker, stop = _worker(client), asyncio.Event()
+    worker, stop = _worker(client, _COMMAND_OUTLASTS), asyncio.Event()
     loop = asyncio.get_running_loop()
     closing: list[asyncio.Future[None]] = []
 

@@ -18,6 +18,7 @@ from typing import Any
 
 from llm_core.client import LLMClient
 from llm_core.errors import LLMError, SettingsError, StorageError
+from llm_core.models.info import ModelInfo
 from llm_core.mqtt.packets import Incoming, TLSFiles
 from llm_core.mqtt.topics import Address, RequestKey, Topics
 from llm_core.mqtt.worker.decoder import Arrival, Decoder, Refusal
@@ -34,6 +35,7 @@ from llm_core.sessions.database import open_database
 log = logging.getLogger(__name__)
 
 _GOODBYE_SECONDS = 5.0
+_PAUSE_SECONDS = 1.0  # before it is tried again to begin
 
 
 class Worker:
@@ -41,18 +43,20 @@ class Worker:
 
     Args:
         client: Makes the replies. Its settings say where the broker is.
+        outlasts: Errors that may pass: a worker that cannot begin for one of them tries again until it can.
 
     Raises:
         SettingsError: There is no broker in the settings, or its files or the projects' cannot be used.
         StorageError: The database of the sessions cannot be used.
     """
 
-    def __init__(self, client: LLMClient) -> None:
+    def __init__(self, client: LLMClient, *, outlasts: tuple[type[LLMError], ...] = ()) -> None:
         settings = client.settings
         if settings.mqtt_url is None:
             raise SettingsError("MQTT_URL is not set: it says where the broker is, such as mqtt://127.0.0.1:1883.")
         self.name = _worker_name()
-        self._client = client
+        self._client, self._outlasts = client, outlasts
+        self._has_joined = False
         topics = Topics(settings.mqtt_prefix)
         counters = settings.redis_url.get_secret_value() if settings.redis_url else None
         self._projects = Projects.load(settings.mqtt_projects, settings.rate_limit, counters)
@@ -74,16 +78,17 @@ class Worker:
         """Serves until `stop` is set; then takes no more requests, and running replies may end.
 
         Raises:
-            ModelError, SettingsError: The model cannot be loaded.
+            ModelError, SettingsError, EngineUnreachable: The model cannot be loaded, or is not there.
             StorageError: The database of the sessions cannot be used.
+            What the worker outlasts is none of these.
         """
         try:
-            await asyncio.to_thread(self._ledger.join)
             try:
                 async with self._port:
                     await self._serve(stop, on_ready)
             finally:
-                await asyncio.to_thread(self._ledger.leave)
+                if self._has_joined:
+                    await asyncio.to_thread(self._ledger.leave, has_session=not self._port.has_left)
         finally:
             self._ledger.close()
 
@@ -111,9 +116,28 @@ class Worker:
 
     async def _open(self) -> None:
         """Begins to take requests, once there is a model to answer them."""
-        model = await self._client.await_ready()
+        model = await self._prepare_at_last()
         stats = self._client.stats()
         await self._port.open(self._decoder.broadcasts, model=model.name, slots=stats.slots if stats else 0)
+
+    async def _prepare_at_last(self) -> ModelInfo:
+        """Prepares, again and again while that fails for what may pass."""
+        is_said = False
+        while True:
+            try:
+                return await self._prepare()
+            except self._outlasts as error:
+                if not is_said:
+                    log.warning("The MQTT worker takes no requests until this is over: %s", error)
+                is_said = True
+            await asyncio.sleep(_PAUSE_SECONDS)
+
+    async def _prepare(self) -> ModelInfo:
+        """Waits for the model, and joins the other workers: not before, as who has joined has to say that it lives."""
+        model = await self._client.await_ready()
+        await asyncio.to_thread(self._ledger.join)
+        self._has_joined = True
+        return model
 
     async def _close(self) -> None:
         """Takes no more requests, answers those that it has, and says goodbye."""

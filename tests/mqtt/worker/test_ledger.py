@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from sqlalchemy import inspect, update
+from sqlalchemy import event, inspect, update
 from sqlalchemy.exc import OperationalError
 
 from llm_core.errors import StorageError
@@ -136,10 +136,19 @@ def test_a_worker_that_ends_in_good_order_leaves_what_it_has_to_anybody(make_led
     one.record([ENTRY, Entry(RequestKey("lab", "oven", "r2"), b"{}", "t")])
     one.finish(KEY, b"done")
     one.delivered(KEY)
-    one.leave()
+    one.leave(has_session=False)
 
     claimed, gone = other.claim()
     assert ([each.entry.key.request_id for each in claimed], gone) == (["r2"], [])
+
+
+def test_who_ends_in_good_order_but_not_for_the_broker_has_an_heir(make_ledger: Callable[[str], Ledger]) -> None:
+    one, other = make_ledger("one"), make_ledger("other")
+    one.record([ENTRY])
+    one.leave(has_session=True)
+
+    claimed, gone = other.claim()
+    assert ([each.entry.key for each in claimed], gone) == ([KEY], ["one"])
 
 
 def test_a_released_request_is_anybodys(make_ledger: Callable[[str], Ledger]) -> None:
@@ -150,6 +159,23 @@ def test_a_released_request_is_anybodys(make_ledger: Callable[[str], Ledger]) ->
 
     (claimed,), _ = other.claim()
     assert claimed.status == "waiting"
+
+
+@pytest.mark.parametrize("url", ["postgresql"], indirect=True)  # on SQLite nobody writes while another claims
+def test_what_is_released_while_another_claims_is_left_to_the_next_claim(make_ledger: Callable[[str], Ledger]) -> None:
+    one, other = make_ledger("one"), make_ledger("other")
+    one.record([ENTRY, replace(ENTRY, key=OTHER)])
+    assert one.release(KEY)
+
+    def release(_connection: object, _cursor: object, statement: str, *_more: object) -> None:
+        if statement.startswith("UPDATE mqtt_requests"):  # what is there to be claimed has been read
+            one.release(OTHER)
+
+    event.listen(other._engine, "before_cursor_execute", release)
+
+    for key in (KEY, OTHER):
+        (claimed,), _ = other.claim()
+        assert (claimed.entry.key, claimed.attempts) == (key, 2)
 
 
 def test_who_was_taken_for_gone_and_removed_joins_again(make_ledger: Callable[[str], Ledger]) -> None:
