@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
@@ -60,10 +61,16 @@ class LocalBackend:
     Args:
         settings: Which model, and how it is served.
         room: The memory that it may have.
+        is_kept: As of `Engine`.
     """
 
-    def __init__(self, settings: Settings, room: Room | None = None) -> None:
-        self._settings, self._room = settings, room or WholeMachine()
+    def __init__(
+        self,
+        settings: Settings,
+        room: Room | None = None,
+        is_kept: Callable[[str, str], bool] = lambda _owner, _session: True,
+    ) -> None:
+        self._settings, self._room, self._is_kept = settings, room or WholeMachine(), is_kept
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._info: Future[ModelInfo] = Future()
@@ -266,7 +273,7 @@ class LocalBackend:
         compiler = ConstraintCompiler(model)
         if TURNS.is_idle:  # else the streams of other models would stand still meanwhile
             compiler.make_tables()
-        engine = Engine(model, options)
+        engine = Engine(model, options, self._is_kept)
         info = replace(info, context_tokens=engine.context_tokens)
         return LoadedModel(info, chat, compiler, engine)
 
