@@ -85,7 +85,7 @@ class LLMClient(ChatClient, CompleteClient, EmbeddingClient):
 
     def __init__(self, settings: Settings | None = None, *, backend: Backend[Any] | None = None) -> None:
         self.settings = settings if settings is not None else Settings.load()
-        self._models = pool_of(self.settings, backend)
+        self._models = pool_of(self.settings, backend, lambda owner, session: self._sessions.has(session, owner=owner))
         self._catalog = Catalog(self._models, self.settings)
         self._tools = ToolRegistry(self.settings)
         self._watch: tuple[Callable[[], Watcher], ...] = ()

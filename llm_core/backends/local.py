@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import logging
 import threading
-from concurrent.futures import Future
+from collections.abc import Callable
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -52,6 +54,8 @@ from llm_core.structured_output.grammar import reply_grammar
 log = logging.getLogger(__name__)
 
 _MIB = 1024 * 1024
+_CLOSED_MEANWHILE = "The client was closed while the model was downloaded."
+_FETCH_END_SECONDS = 1.0  # longest wait of a closing client for a download to notice
 
 
 class LocalBackend:
@@ -60,10 +64,16 @@ class LocalBackend:
     Args:
         settings: Which model, and how it is served.
         room: The memory that it may have.
+        is_kept: As of `Engine`.
     """
 
-    def __init__(self, settings: Settings, room: Room | None = None) -> None:
-        self._settings, self._room = settings, room or WholeMachine()
+    def __init__(
+        self,
+        settings: Settings,
+        room: Room | None = None,
+        is_kept: Callable[[str, str], bool] = lambda _owner, _session: True,
+    ) -> None:
+        self._settings, self._room, self._is_kept = settings, room or WholeMachine(), is_kept
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._info: Future[ModelInfo] = Future()
@@ -72,6 +82,7 @@ class LocalBackend:
         self._model: Model | None = None
         self._notice = ""
         self._closed = False
+        self._is_fetching = True  # until the file is here
         self._changing_prompts = ChangingPrompts()
 
     def start(self) -> Future[ModelInfo]:
@@ -189,14 +200,20 @@ class LocalBackend:
         return loaded
 
     def close(self) -> None:
-        """Stops the engine and frees the model. A load under way is waited for, a download is broken off."""
+        """Stops the engine and frees the model. A load under way is waited for, a download is broken off.
+
+        A download may hang in the network. Its thread is left behind: what came is kept, and it loads nothing any more.
+        """
         with self._lock:
             already, self._closed = self._closed, True
-            thread = self._thread
+            thread, is_fetching = self._thread, self._is_fetching
         if already:
             return
         if thread is not None:
-            thread.join()
+            thread.join(_FETCH_END_SECONDS if is_fetching else None)
+            if thread.is_alive():
+                self._fail(EngineClosed(_CLOSED_MEANWHILE))
+                return
             if (ready := self._loaded) is not None:
                 ready.close()
         if self._model is not None:
@@ -205,6 +222,8 @@ class LocalBackend:
     def _load(self) -> None:
         try:
             loaded = self._make()
+        except EngineClosed as error:  # nothing has gone wrong
+            self._fail(error)
         except LLMError as error:
             log.error("the model could not be loaded: %s", error)
             self._fail(error)
@@ -220,11 +239,16 @@ class LocalBackend:
         if self._model is not None:
             self._model.close()
         self._status = LoadStatus("failed", 0.0, error.message)
-        self._info.set_exception(error)
+        with suppress(InvalidStateError):  # whoever closed has not waited for this thread
+            self._info.set_exception(error)
 
     def _make(self) -> LoadedModel | LoadedEmbedder:
         self._status = LoadStatus("loading", 0.0, "Looking for the model.")
         resolved = self._resolve()
+        with self._lock:
+            if self._closed:
+                raise EngineClosed(_CLOSED_MEANWHILE)
+            self._is_fetching = False
         with self._room.loading():
             return self._load_resolved(resolved)
 
@@ -266,7 +290,7 @@ class LocalBackend:
         compiler = ConstraintCompiler(model)
         if TURNS.is_idle:  # else the streams of other models would stand still meanwhile
             compiler.make_tables()
-        engine = Engine(model, options)
+        engine = Engine(model, options, self._is_kept)
         info = replace(info, context_tokens=engine.context_tokens)
         return LoadedModel(info, chat, compiler, engine)
 
@@ -374,7 +398,7 @@ class LocalBackend:
 
     def _show_download(self, done: float, message: str) -> None:
         if self._closed:
-            raise EngineClosed("The client was closed while the model was downloaded.")
+            raise EngineClosed(_CLOSED_MEANWHILE)
         self._status = LoadStatus("downloading", done, message)
 
     def _show_loading(self, done: float) -> None:

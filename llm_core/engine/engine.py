@@ -51,13 +51,16 @@ class Engine:
     Args:
         model: The model; the caller closes it, after the engine.
         options: Sizes and limits.
+        is_kept: As of `Archive`; what is on disk of a session that is gone is removed.
 
     Raises:
         ModelError: There is not enough memory for the slots.
         SettingsError: The model's keys and values cannot be of the type that is asked for.
     """
 
-    def __init__(self, model: Model, options: EngineOptions) -> None:
+    def __init__(
+        self, model: Model, options: EngineOptions, is_kept: Callable[[str, str], bool] = lambda _owner, _session: True
+    ) -> None:
         self.model = model
         self.options = options
         self._inbox = Inbox(slots=options.slots, queue_limit=options.queue_limit)
@@ -65,7 +68,7 @@ class Engine:
         self._decoder = Decoder(model, options, end=self._end)
         self._steps = self._rebuilds = 0
         self._thread = threading.Thread(target=self._run, name="llm-engine", daemon=True)
-        self._archive = self._open_archive()
+        self._archive = self._open_archive(is_kept)
         try:
             self._open_context()
         except LLMError:
@@ -298,7 +301,7 @@ class Engine:
 
     # ── the context ──────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _open_archive(self) -> Archive | None:
+    def _open_archive(self, is_kept: Callable[[str, str], bool]) -> Archive | None:
         options = self.options
         if options.kv_folder is None:
             return None
@@ -309,6 +312,7 @@ class Engine:
             longest=options.context_tokens,
             unwritten=self._unwritten,
             post=self._post,
+            is_kept=is_kept,
         )
 
     def _close_archive(self) -> None:

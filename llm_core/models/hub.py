@@ -101,7 +101,7 @@ def _download(source: HubModel, on_progress: OnProgress, bar: bool, mends: bool)
             if part.damaged:
                 remove(part.damaged)
             if part.blob:
-                part.blob.fetch(bars)
+                part.blob.fetch(bars, progress.report_waiting)
             paths.append(Path(hf_hub_download(source.repo, part.file, revision=at, tqdm_class=bars)))
             if part.size and is_damaged(paths[-1]):
                 remove(paths[-1])

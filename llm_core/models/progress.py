@@ -38,9 +38,15 @@ class DownloadProgress(AbstractContextManager["DownloadProgress"]):
 
     def report(self) -> None:
         """Says how far it is."""
-        fraction = min(1.0, self._done / self._total) if self._total else 1.0
-        done = f"{size_text(self._done)} of {size_text(self._total)}"
-        self._on_progress(fraction, f"Downloading {self._name}: {done}")
+        self._say("Downloading", self._done)
+
+    def report_waiting(self, size: int) -> None:
+        """Says how far another download is, of another process or of this one, that has `size` bytes of the file."""
+        self._say("Waiting for another download of", self._done + size)
+
+    def _say(self, doing: str, done: int) -> None:
+        fraction = min(1.0, done / self._total) if self._total else 1.0
+        self._on_progress(fraction, f"{doing} {self._name}: {size_text(done)} of {size_text(self._total)}")
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._bar.close()

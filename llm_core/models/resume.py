@@ -7,6 +7,8 @@ Two writers at once, where locks do not hold, would spoil it: the bytes are comp
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,8 @@ from huggingface_hub.file_download import http_get, repo_folder_name
 from huggingface_hub.utils import WeakFileLock, build_hf_headers  # type: ignore[attr-defined]  # public, without a mark
 
 from llm_core.models.damage import SHA256
+
+_WAIT_SECONDS = 1.0  # for the lock, before it is said once more that somebody else has it
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,15 +61,20 @@ class Blob:
             return 0
         return size if size <= self.size else 0
 
-    def fetch(self, bar_class: type[Any]) -> None:
-        """Downloads what is not here yet. `bar_class` is as huggingface_hub wants it; it starts at what came earlier.
+    def fetch(self, bar_class: type[Any], on_wait: Callable[[int], None]) -> None:
+        """Downloads what is not here yet.
+
+        Args:
+            bar_class: As huggingface_hub wants it; it starts at what came earlier.
+            on_wait: Called each second with the bytes that are here, while another download of the same file is waited
+                for. What it raises ends the waiting.
 
         Raises:
             OSError, httpx2.HTTPError: The network, the Hub or the disk would not; what came stays.
         """
         for folder in (self.path.parent, self.lock.parent):
             folder.mkdir(parents=True, exist_ok=True)
-        with WeakFileLock(self.lock):
+        with self._alone(on_wait):
             if self.path.exists():
                 return
             done = self.done
@@ -76,6 +85,17 @@ class Blob:
                     self.url, file, resume_size=done, headers=headers, expected_size=self.size, tqdm_class=bar_class
                 )
             self._unfinished.replace(self.path)
+
+    @contextmanager
+    def _alone(self, on_wait: Callable[[int], None]) -> Iterator[None]:
+        """Nobody else writes there meanwhile."""
+        with ExitStack() as held:
+            while True:
+                with suppress(TimeoutError):
+                    held.enter_context(WeakFileLock(self.lock, timeout=_WAIT_SECONDS))
+                    break
+                on_wait(self.done)
+            yield
 
     @property
     def _unfinished(self) -> Path:

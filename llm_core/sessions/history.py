@@ -53,6 +53,10 @@ class SessionHistory:
         """A session and what was said in it. Raises `SessionNotFound` where this owner has none, as all that follow."""
         return self._store().session(owner, session_id)
 
+    def has(self, session_id: str, *, owner: str = "") -> bool:
+        """Whether there is a session, also one that was deleted and can be taken back."""
+        return self._store().has(owner, session_id)
+
     def whole(self, session_id: str, *, owner: str = "") -> tuple[Session, tuple[Turn, ...]]:
         """A session as `get` has it, and what `set_aside` has, both of one moment."""
         return self._store().whole(owner, session_id)

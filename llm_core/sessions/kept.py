@@ -50,6 +50,12 @@ class KeptSessions:
         found, loaded = self._load(owner, session_id)
         return session_of(found, loaded)
 
+    def has(self, owner: str, session_id: str) -> bool:
+        """Whether there is a session, also one that was deleted and can be taken back."""
+        query = select(sessions.c.id).where(sessions.c.owner == owner, sessions.c.session_id == session_id)
+        with storage_errors(), self._reads.connect() as connection:
+            return connection.execute(query).first() is not None
+
     def whole(self, owner: str, session_id: str) -> tuple[Session, tuple[Turn, ...]]:
         """A session, and at the same moment its turns that are not what was said any more.
 

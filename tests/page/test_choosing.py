@@ -64,7 +64,7 @@ def make(tmp_path: Path, go_on: Signal, monkeypatch: pytest.MonkeyPatch) -> Call
         return holding(go_on)() if request.messages[-1].content == "Hold" else answering()
 
     def make_one(models: str | None = TWO, **settings: Any) -> LLMClient:
-        def backend(settings: Settings, _room: object) -> ScriptedBackend:
+        def backend(settings: Settings, *_: object, **__: object) -> ScriptedBackend:
             return (Thinking if settings.max_tokens == 77 else ScriptedBackend)(say)
 
         monkeypatch.setattr(making, "make_backend", backend)

@@ -284,6 +284,16 @@ def test_a_deletion_can_be_taken_back_for_a_time_and_nobody_sees_the_session_mea
     store.restore("ann", "s")  # it is there: nothing is to do
 
 
+def test_a_session_is_there_for_those_who_keep_something_of_it_as_long_as_it_can_come_back(store: SessionStore) -> None:
+    say(store, "s", "one")
+    store.delete("ann", "s", forget_at=time.time() + 60)
+    assert (store.has("ann", "s"), store.has("bob", "s"), store.has("ann", "t")) == (True, False, False)
+
+    store.restore("ann", "s")
+    store.delete("ann", "s")
+    assert not store.has("ann", "s")
+
+
 def test_when_the_time_is_over_it_is_forgotten_by_whoever_tidies_up(url: str) -> None:
     gone: list[tuple[str, str]] = []
     store = SessionStore(open_database(url), forget=lambda *session: gone.append(session))

@@ -30,7 +30,7 @@ def say(request: ChatRequest, _stopped: Event) -> Iterable[ChatEvent]:
 def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LLMClient]:
     """Two models, scripted."""
 
-    def make(settings: Settings, _backend: Any) -> Pool:
+    def make(settings: Settings, *_: Any) -> Pool:
         served = [ServedModel(source="a.gguf", name="first"), ServedModel(source="b.gguf", name="second")]
         return Pool(served, settings, lambda _settings, _room: ScriptedBackend(say))
 

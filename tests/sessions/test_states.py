@@ -7,13 +7,19 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from llm_core import LLMClient
+from llm_core.engine.kv.entry import DiskEntry, HostEntry
+from llm_core.engine.kv.state_folder import StateFolder
 from llm_core.engine.kv.state_path import state_folder, state_path
+from llm_core.sessions.database import open_database
+from llm_core.sessions.store import SessionStore
 from llm_core.settings import Settings
 from tests.waiting import wait_until
 
@@ -109,6 +115,45 @@ def test_a_state_goes_with_its_session_though_no_model_is_loaded(client: LLMClie
     with LLMClient(client.settings) as other:
         other.delete_session("trip", owner="ann")
     assert not path.exists()
+
+
+@pytest.fixture
+def elsewhere(client: LLMClient) -> Iterator[LLMClient]:
+    """Stands for another process with the same data: it has loaded no model."""
+    with LLMClient(client.settings) as elsewhere:
+        yield elsewhere
+
+
+def test_a_session_that_is_deleted_elsewhere_before_it_was_written_leaves_nothing(
+    client: LLMClient, elsewhere: LLMClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, has_ended = StateFolder.write, threading.Event()
+
+    def write_late(folder: StateFolder, entry: HostEntry, **options: Any) -> DiskEntry | None:
+        if entry.session == "trip":
+            assert has_ended.wait(60)
+            elsewhere.delete_session("trip", owner="ann")
+        return write(folder, entry, **options)
+
+    monkeypatch.setattr(StateFolder, "write", write_late)
+    client.chat_session("trip", LONG[:600], owner="ann", max_tokens=2)
+    has_ended.set()
+    say(client, "next", "bob")  # written after that one
+    assert not elsewhere.sessions.has("trip", owner="ann")
+    assert not state_path(state_folder(client.settings.data_dir, "bundled"), "ann", "trip").exists()
+
+
+def test_what_a_kill_in_the_middle_of_a_deletion_has_left_goes_at_the_next_start(client: LLMClient) -> None:
+    path, other = say(client, "trip"), say(client, "other")
+    client.close()
+    store = SessionStore(open_database(client.settings.sessions_url()))  # it has nobody forget the state
+    store.delete("ann", "trip")
+    store.close()
+    assert path.exists()
+    with LLMClient(client.settings) as again:
+        again.wait_ready()
+        wait_until(lambda: not path.exists(), "what was left is removed")
+    assert other.exists()
 
 
 def test_what_is_asked_in_no_session_leaves_nothing_on_disk(client: LLMClient, tmp_path: Path) -> None:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NotYet
 from pathlib import Path
 
 from llm_core.engine.kv.entry import DiskEntry, Fetch, HostEntry
 from llm_core.engine.kv.state_folder import FolderTaken, StateFolder, remove_states
+from llm_core.errors import LLMError
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +35,8 @@ class Archive:
         unwritten: Called on the engine's thread. The state of a conversation that is to be written, if this is the
             time for it, and whether there are more.
         post: Has something done on the engine's thread, between two steps.
+        is_kept: Whether there still is a session, by its owner and its id. Called on the writer's thread; raises
+            `LLMError` where nobody can say.
 
     Attributes:
         entries: What is on disk. The engine's thread alone touches it.
@@ -46,8 +49,9 @@ class Archive:
         *,
         unwritten: Callable[[], tuple[HostEntry | None, bool]],
         post: Callable[[Callable[[], None]], Future[None]],
+        is_kept: Callable[[str, str], bool],
     ) -> None:
-        self._folder, self._unwritten, self._post = folder, unwritten, post
+        self._folder, self._unwritten, self._post, self._is_kept = folder, unwritten, post, is_kept
         self.entries = folder.scan()
         self.outdated = folder.outdated
         self._fetches = 0
@@ -55,7 +59,9 @@ class Archive:
         self._closing = threading.Event()
         self._deadline = float("inf")
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="llm-kv-read")
-        self._writer = threading.Thread(target=self._write, name="llm-kv-write", daemon=True)
+        self._writer = threading.Thread(
+            target=self._write, args=(tuple(self.entries),), name="llm-kv-write", daemon=True
+        )
         self._writer.start()
 
     @classmethod
@@ -68,6 +74,7 @@ class Archive:
         longest: int,
         unwritten: Callable[[], tuple[HostEntry | None, bool]],
         post: Callable[[Callable[[], None]], Future[None]],
+        is_kept: Callable[[str, str], bool],
     ) -> Archive | None:
         """The archive of a folder; None where it cannot be had, or may take nothing: then what is there goes.
 
@@ -76,7 +83,7 @@ class Archive:
             limit: Bytes that it may take.
             identity: Tells what has to be the same for a state to be of use (`identity.identity`).
             longest: Tokens of the longest conversation that has a place in a slot.
-            unwritten, post: As above.
+            unwritten, post, is_kept: As above.
         """
         if not limit:
             remove_states(path)
@@ -89,7 +96,7 @@ class Archive:
         except OSError as error:
             log.warning("Idle conversations cannot be kept in %s: %s", path, error.strerror)
             return None
-        return cls(folder, unwritten=unwritten, post=post)
+        return cls(folder, unwritten=unwritten, post=post, is_kept=is_kept)
 
     # ── on the engine's thread ───────────────────────────────────────────────────────────────────────────────────────
 
@@ -157,16 +164,31 @@ class Archive:
 
     # ── the writer's thread ──────────────────────────────────────────────────────────────────────────────────────────
 
-    def _write(self) -> None:
-        while not self._closing.is_set():
-            self._ended.wait()
-            self._ended.clear()
-            self._closing.wait(_SETTLE_SECONDS)
-            try:
+    def _write(self, found: Iterable[DiskEntry]) -> None:
+        """
+        Args:
+            found: What was there at the start.
+        """
+        is_over = False
+        try:
+            self._remove_orphans(found)
+            while not is_over:
+                self._ended.wait()
+                self._ended.clear()
+                is_over = self._closing.wait(_SETTLE_SECONDS)
                 self._write_what_is_idle()
-            except Exception:
-                log.exception("idle conversations are not written to disk any more")
-                return
+        except Exception:
+            log.exception("idle conversations are not written to disk any more")
+
+    def _remove_orphans(self, entries: Iterable[DiskEntry]) -> None:
+        """Removes what has no session. Another process may have deleted it when its file was not there yet, or a
+        process was killed before it removed the file. Where nobody can say, files stay and are asked for at a start."""
+        try:
+            for each in entries:
+                if not self._is_kept(each.owner, each.session):
+                    self._folder.forget(each.owner, each.session)
+        except LLMError as error:
+            log.warning("whether sessions are still there cannot be asked, what is on disk of them stays: %s", error)
 
     def _write_what_is_idle(self) -> None:
         has_more = True
@@ -175,6 +197,7 @@ class Archive:
             if entry is not None:
                 written = self._folder.write(entry, pause=self._pause)
                 if written is not None:
+                    self._remove_orphans([written])
                     self._post(lambda written=written: self._note(written))  # type: ignore[misc]
             elif has_more and self._closing.wait(_SETTLE_SECONDS):
                 return  # the engine is busy, and about to end

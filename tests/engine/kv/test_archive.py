@@ -13,6 +13,7 @@ from llm_core.engine.engine import Engine
 from llm_core.engine.kv import archive as archive_module
 from llm_core.engine.kv.state_path import state_path
 from llm_core.engine.llama.model import Model
+from llm_core.errors import StorageError
 from tests.waiting import wait_until
 
 from .. import random_model
@@ -29,11 +30,11 @@ def start(model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
     monkeypatch.setattr(archive_module, "_SETTLE_SECONDS", 0.05)
     running: list[Engine] = []
 
-    def start(model: Model = model, **options: object) -> Engine:
+    def start(model: Model = model, is_kept: Callable[[str, str], bool] = lambda *_: True, **options: object) -> Engine:
         while running:
             running.pop().close()
         chosen = {"slots": 2, "context_tokens": 1024, "kv_folder": tmp_path, "disk_bytes": 1 << 28} | options
-        running.append(Engine(model, replace(OPTIONS, **chosen)))
+        running.append(Engine(model, replace(OPTIONS, **chosen), is_kept))
         return running[0]
 
     yield start
@@ -100,6 +101,39 @@ def test_a_session_that_is_deleted_before_it_was_written_is_not_written(start: S
     engine.forget("ann", "trip")
     start(kv_folder=None)
     assert not list(tmp_path.glob("*.kv"))
+
+
+def test_what_was_left_of_a_session_that_is_gone_is_removed_at_the_start(start: Start, tmp_path: Path) -> None:
+    engine = start()
+    for session in ("gone", "trip"):
+        first_turn(engine, tmp_path, session=session)
+    asked = list[tuple[str, str]]()
+
+    def is_kept(owner: str, session: str) -> bool:
+        asked.append((owner, session))
+        return session == "trip"
+
+    start(is_kept=is_kept)
+    wait_until(lambda: not state_path(tmp_path, "ann", "gone").exists(), "it is removed")
+    wait_until(lambda: sorted(asked) == [("ann", "gone"), ("ann", "trip")], "all were asked for")
+    assert state_path(tmp_path, "ann", "trip").exists()
+
+
+def test_where_nobody_can_say_whether_a_session_is_there_its_state_stays(start: Start, tmp_path: Path) -> None:
+    asked = list[str]()
+
+    def fail(_owner: str, session: str) -> bool:
+        asked.append(session)
+        raise StorageError("The session database failed.")
+
+    engine = start(is_kept=fail)
+    first_turn(engine, tmp_path, session="other")
+    earlier = first_turn(engine, tmp_path)  # written although the one before could not be asked for
+    asked.clear()
+    engine = start(is_kept=fail)
+    wait_until(lambda: len(asked) == 1, "the start has asked, and asks no more")
+    assert next_turn(engine, earlier).done.usage.cached_tokens == len(earlier) - 1
+    assert state_path(tmp_path, "ann", "other").exists()
 
 
 def test_clearing_the_cache_clears_the_disk(start: Start, tmp_path: Path) -> None:
