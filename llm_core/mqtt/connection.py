@@ -80,6 +80,8 @@ class Connection:
         self._idle.set()
         self.largest_packet = LARGEST_PACKET
         """Of the messages to the broker, in bytes, as it said when it was last there."""
+        self.ends_session = True
+        """Whether leaving ends the session too. Else the broker keeps what is in it for who comes by that name next."""
         self.has_left = False
         """Whether it has ended with the broker's knowledge. Else the broker still keeps what its session gets."""
 
@@ -94,8 +96,7 @@ class Connection:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
     ) -> None:
-        # Who is broken off may have left something in the session.
-        if self._paho is not None and kind is not asyncio.CancelledError:
+        if self._paho is not None and self.ends_session:
             await self._say_goodbye(self._paho)
         if self._upkeep is not None:
             self._upkeep.cancel()

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -182,16 +183,10 @@ class Ledger:
             return [self._record(connection, entry) for entry in entries]
 
     def _record(self, connection: Connection, entry: Entry) -> Record:
-        found = self._find(connection, entry.key)
-        if found is None:
-            try:
-                with connection.begin_nested():
-                    self._insert(connection, entry)
-            except IntegrityError:  # another worker, in this very moment
-                found = self._find(connection, entry.key)
-            else:
+        while (found := self._find(connection, entry.key)) is None:
+            with suppress(IntegrityError), connection.begin_nested():  # another worker, in this very moment
+                self._insert(connection, entry)
                 return Record()
-        assert found is not None
         # Whoever answers it does so where it was last asked for.
         where_to = {"reply_topic": entry.reply_topic, "correlation": entry.correlation}
         connection.execute(update(requests).where(_is(entry.key)).values(where_to))

@@ -41,7 +41,9 @@ class Port:
         self._inbox: asyncio.Queue[Incoming | asyncio.Event] = asyncio.Queue()
         self._offline = self._status("offline", STATUS_SECONDS)
         self._online: Outgoing | None = None  # while it takes requests
-        self._connection = self._connect(worker, self._inbox.put_nowait, self._on_connected, will=self._offline)
+        self._last = topics.worker(worker, "end")
+        self._last_came = asyncio.Event()
+        self._connection = self._connect(worker, self._receive, self._on_connected, will=self._offline)
 
     def _connect(
         self,
@@ -126,14 +128,14 @@ class Port:
                 drained.set()
 
         async with self._connect(worker, receive, connected) as connection:
+            connection.ends_session = False
             await connection.wait_connected()
-            for topic_filter in self._requests:
-                while not await connection.unsubscribe(topic_filter):
-                    await connection.wait_connected()
+            await self._unsubscribe(connection)
             await connection.subscribe(last)  # one that ended before it took requests has not
             self.publish(Outgoing(last, b""))
             await drained.wait()
             await self.wait_received()
+            connection.ends_session = True
         return connection.has_left
 
     # ── presence ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -145,6 +147,7 @@ class Port:
             filters: What this worker hears beside requests and other workers.
         """
         await self._connection.wait_connected()
+        self._connection.ends_session = False
         workers = (self._topics.statuses, self._topics.of_worker(self.worker))
         for topic_filter in (*filters, *workers, *self._requests):
             await self._connection.subscribe(topic_filter)
@@ -152,16 +155,30 @@ class Port:
         self.publish(self._online)
 
     async def close_requests(self) -> None:
-        """Takes no more requests; returns when those that have come are written down."""
+        """Takes no more requests; returns when those that the broker has dealt to this worker are written down. Where
+        that is not waited for, they stay in the session, for an heir."""
         self._online = None
-        for topic_filter in self._requests:
-            await self._connection.unsubscribe(topic_filter)
+        await self._unsubscribe(self._connection)
+        self.publish(Outgoing(self._last, b""))  # comes after all that the broker has for this worker
+        await self._last_came.wait()
         await self.wait_received()
+        self._connection.ends_session = True
 
     async def say_goodbye(self) -> None:
         """Says that this worker has gone; returns when the broker has all that was published."""
         self.publish(self._offline)
         await self._connection.wait_sent()
+
+    async def _unsubscribe(self, connection: Connection) -> None:
+        """Has the broker deal no more requests to a session."""
+        for topic_filter in self._requests:
+            while not await connection.unsubscribe(topic_filter):
+                await connection.wait_connected()
+
+    def _receive(self, message: Incoming) -> None:
+        if message.topic == self._last:
+            self._last_came.set()
+        self._inbox.put_nowait(message)
 
     def _on_connected(self, known: bool) -> None:
         if self._online is None:

@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from sqlalchemy import event, inspect, update
-from sqlalchemy.exc import OperationalError
+from sqlalchemy import Connection, event, inspect, update
+from sqlalchemy.exc import IntegrityError, OperationalError
 
 from llm_core.errors import StorageError
 from llm_core.mqtt.topics import RequestKey
@@ -85,6 +85,23 @@ def test_of_many_that_look_at_once_one_claims(make_ledger: Callable[[str], Ledge
         claimed = [each for found, _ in pool.map(Ledger.claim, others) for each in found]
 
     assert len(claimed) == 1
+
+
+def test_what_another_forgets_in_the_moment_in_which_it_is_recorded_is_new(
+    make_ledger: Callable[[str], Ledger], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger, insert, taken = make_ledger("one"), Ledger._insert, [ENTRY.key]
+
+    def insert_later(ledger: Ledger, connection: Connection, entry: Entry) -> None:
+        if taken:
+            taken.pop()
+            raise IntegrityError("another was first", None, Exception())
+        insert(ledger, connection, entry)
+
+    monkeypatch.setattr(Ledger, "_insert", insert_later)
+
+    assert ledger.record([ENTRY]) == [Record()]
+    assert ledger.record([ENTRY]) == [Record("waiting", "one")]
 
 
 @pytest.mark.parametrize(

@@ -22,11 +22,15 @@ Heard = list[str]
 
 
 @asynccontextmanager
-async def a_port(broker: Broker, topics: Topics, worker: str) -> AsyncIterator[tuple[Port, Heard]]:
-    """A worker's port, and the topics of what has come there, which is acknowledged as it comes."""
+async def a_port(
+    broker: Broker, topics: Topics, worker: str, *, reads: asyncio.Event | None = None
+) -> AsyncIterator[tuple[Port, Heard]]:
+    """A worker's port, and the topics of what has come there, which is acknowledged as it comes, or once it `reads`."""
     heard: Heard = []
 
     async def receive() -> None:
+        if reads is not None:
+            await reads.wait()
         async for batch in port.batches():
             heard.extend(message.topic for message in batch)
 
@@ -150,6 +154,7 @@ async def test_a_drain_ends_the_subscription_though_its_connection_breaks_meanwh
 async def test_a_worker_has_left_when_the_broker_has_been_told(broker: Broker) -> None:
     async with a_port(broker, Topics("left"), "one") as (port, _):
         await port.open([], model="m", slots=1)
+        await port.close_requests()
         await port.say_goodbye()
     assert port.has_left
 
@@ -161,6 +166,30 @@ async def test_a_worker_has_not_left_where_its_goodbye_goes_nowhere(
     with running_broker(tmp_path / "broker") as broker:
         async with a_port(broker, Topics("llm"), "one") as (port, _):
             await port.open([], model="m", slots=1)
+            await asyncio.wait_for(port.close_requests(), PATIENCE_SECONDS)
             await asyncio.wait_for(port._connection.wait_sent(), PATIENCE_SECONDS)
             breaks(broker, port)
         assert not port.has_left
+
+
+@pytest.mark.parametrize("waits", [True, False], ids=["waited for", "not waited for"])
+async def test_what_the_broker_still_has_for_a_worker_that_ends_is_taken_by_it_or_by_its_heir(
+    mosquitto: str, tmp_path: Path, waits: bool
+) -> None:
+    """The broker sends two at a time, and the next when those are acknowledged."""
+    topics, requests = Topics("llm"), [f"llm/lab/request/oven-{number}" for number in range(9)]
+    with running_broker(tmp_path / "broker", "max_inflight_messages 2\n") as broker:
+        async with a_port(broker, topics, "heir") as (heir, inherited):
+            async with a_port(broker, topics, "one", reads=(reads := asyncio.Event())) as (port, heard):
+                await port.open([], model="m", slots=1)
+                for topic in requests:
+                    heir.publish(Outgoing(topic, b"{}"))
+                await asyncio.wait_for(heir._connection.wait_sent(), PATIENCE_SECONDS)
+                if waits:
+                    reads.set()
+                    await asyncio.wait_for(port.close_requests(), PATIENCE_SECONDS)
+            assert port.has_left is waits
+            if not waits:
+                assert await asyncio.wait_for(heir.drain("one"), PATIENCE_SECONDS)
+            found = heard if waits else inherited
+            assert [topic for topic in found if topic in requests] == requests
