@@ -81,7 +81,7 @@ def held(page: Page, command: str) -> Iterator[list[Route]]:
         if request.post_data_json["fn_name"] == command:
             routes.append(route)
         else:
-            route.continue_()
+            route.fallback()  # another command may be held too
 
     page.route(COMMANDS, hold)
     yield routes

@@ -16,9 +16,9 @@ from tests.scripted_client import Signal
 from tests.served import served
 from tests.tools.scripted import ScriptedClient, calling, saying
 from tests.visitor import BUSY, REPLY, send, wait_until_done, wait_until_idle
-from tests.waiting import free_port
+from tests.waiting import free_port, wait_until
 
-from .screen import BOX, held
+from .screen import BOX, COMMANDS, held
 
 SERVER = Path(__file__).parent.parent / "tools" / "mcp_server.py"
 FILE = f"servers: [{{name: t, command: {sys.executable}, args: [{SERVER}], tools: [shout]}}]"
@@ -139,6 +139,20 @@ def test_a_decision_that_the_engine_refuses_says_why_and_can_be_made_again(page:
     page.locator(CARD).get_by_role("button", name="Deny").click()
     expect(page.locator(REPLY).last).to_contain_text("So be it.")
     expect(page.locator("#notes .notice")).to_have_count(0)
+
+
+def test_a_call_that_was_looked_for_while_a_message_was_sent_is_offered_when_that_has_failed(page: Page) -> None:
+    with held(page, "begin") as sent:
+        with held(page, "waiting") as asked:
+            page.reload()
+            wait_until(lambda: page.evaluate("1") and asked, "it is looked for")
+            page.fill(BOX, "Never mind.")
+            page.press(BOX, "Enter")
+            page.wait_for_selector(BUSY)
+            with page.expect_response(COMMANDS):
+                asked[0].continue_()
+        sent[0].abort()
+        expect(page.locator(CARD)).to_be_visible()
 
 
 def test_no_call_is_offered_while_a_message_is_sent_or_another_conversation_is_opened(page: Page) -> None:

@@ -28,6 +28,7 @@ async function begin(at, text, replaces = null, stream = newStream(), files = []
 		screen.sending = null;
 		draw();
 		if (answer.changed) look();
+		else lookForCalls(); // whoever looked meanwhile has left them out
 		return;
 	}
 	if (answer.admitted) drafts.drop(conversation, stream);
