@@ -120,6 +120,7 @@ class Pace(Command):
     """How often the browser can draw a reply."""
 
     stream: StreamId
+    subscription: Count
     seconds: Annotated[float, Field(ge=UPDATE_SECONDS, le=BEAT_SECONDS)]
 
 
@@ -134,6 +135,10 @@ class ChooseVersion(TakeBack):
     """A turn that was set aside, and what followed it."""
 
 
+_Subscription = tuple[str, str, int]
+"""Visitor, stream, and the number of the browser's `Show`."""
+
+
 class Commands:
     """The commands of all visitors.
 
@@ -144,7 +149,7 @@ class Commands:
     def __init__(self, client: LLMClient, admit: Admit) -> None:
         self._client, self._sessions = client, client.sessions
         self._admit, self._choice = admit, Choice(client)
-        self._paces: dict[tuple[str, str], float] = {}  # seconds between updates, of each visitor and stream shown
+        self._paces: dict[_Subscription, float] = {}  # seconds between updates
 
     def all(self) -> dict[str, Answer]:
         """By the names under which the page's script calls them."""
@@ -243,8 +248,9 @@ class Commands:
 
     async def _pace(self, asked: Pace, visitor: str, _connection: HTTPConnection) -> Any:
         """Only of what is being shown."""
-        if (visitor, asked.stream) in self._paces:
-            self._paces[visitor, asked.stream] = asked.seconds
+        subscription = visitor, asked.stream, asked.subscription
+        if subscription in self._paces:
+            self._paces[subscription] = asked.seconds
         return {}
 
     async def _take_back(self, asked: TakeBack, visitor: str, connection: HTTPConnection) -> Any:
@@ -274,7 +280,8 @@ class Commands:
         asked = read(Show, data)
         visitor = page_visitor(connection, asked.key)
         label = {"subscription": asked.subscription}
-        self._paces[visitor, asked.stream] = UPDATE_SECONDS
+        subscription = visitor, asked.stream, asked.subscription
+        self._paces[subscription] = UPDATE_SECONDS
         try:
             async with aclosing(self._updates(asked, visitor, connection)) as updates:
                 async for update in updates:
@@ -285,7 +292,7 @@ class Commands:
             log.exception("a reply on the page failed")
             yield label | {"number": 0, "gone": True}
         finally:
-            self._paces.pop((visitor, asked.stream), None)
+            self._paces.pop(subscription, None)
 
     async def _updates(self, asked: Show, visitor: str, connection: HTTPConnection) -> AsyncGenerator[dict[str, Any]]:
         running = await asyncio.to_thread(self._sessions.attach, asked.stream, owner=visitor)
@@ -303,7 +310,7 @@ class Commands:
             return news | changes(before, drawn) | more
 
         def interval() -> float:
-            return self._paces.get((visitor, asked.stream), UPDATE_SECONDS)
+            return self._paces.get((visitor, asked.stream, asked.subscription), UPDATE_SECONDS)
 
         try:
             async with aclosing(paced(unnumbered(running), interval=interval, heartbeat=BEAT_SECONDS)) as groups:

@@ -175,7 +175,8 @@ function keepPace(drawingTook) {
 	const isOff = wanted > 1.5 * following.pace || wanted < following.pace / 3;
 	if (!following.stream || !isOff) return;
 	following.pace = wanted;
-	ask("pace", { stream: following.stream, seconds: wanted / 1000 });
+	const { stream, subscription } = following;
+	ask("pace", { stream, subscription, seconds: wanted / 1000 });
 }
 
 // Gradio does not say when a stream has broken off.
