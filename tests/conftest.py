@@ -201,6 +201,7 @@ def open_page(browser: Browser, first_context: BrowserContext) -> Iterator[Calla
         page.set_default_timeout(PATIENCE_MS)
         page.goto(url)
         page.wait_for_selector("#message textarea")
+        page.wait_for_selector("body[data-chat]")  # the page's script is there
         return page
 
     yield open_one

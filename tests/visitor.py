@@ -8,6 +8,7 @@ from tests.served import PATIENCE_MS
 
 REPLY = "#chat .bot-row .prose"
 STOP = "#message button.stop-button"
+DRAWN = "body:not([data-drawing])"
 IDLE, BUSY = "body[data-chat=idle]", "body[data-chat=busy]"
 UNSENT = "#notes .unsent"
 
@@ -29,6 +30,7 @@ def retry(page: Page) -> None:
     with page.expect_response(lambda answer: '"begin"' in (answer.request.post_data or ""), timeout=PATIENCE_MS):
         page.get_by_role("button", name="Retry", exact=True).click()
     wait_until_idle(page)
+    page.wait_for_selector(DRAWN, timeout=PATIENCE_MS)
 
 
 def wait_for_text(page: Page, length: int) -> str:

@@ -6,13 +6,14 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from playwright.sync_api import Page, Request, Route
+from playwright.sync_api import Locator, Page, Request, Route
 
 from llm_core.errors import QueueFull
 from llm_core.events import ChatEvent, ContentDelta, Queued
 from llm_core.sessions.records import Session
 from tests.scripted_client import END, ScriptedClient, Signal
-from tests.visitor import send, wait_until_done, wait_until_idle
+from tests.served import PATIENCE_MS
+from tests.visitor import DRAWN, send, wait_until_done, wait_until_idle
 
 Open = Callable[..., Page]
 
@@ -69,7 +70,24 @@ def talk(page: Page, *texts: str) -> str:
         send(page, text)
         wait_until_done(page, replies)
     wait_until_idle(page)
+    page.wait_for_selector(DRAWN, timeout=PATIENCE_MS)
     return address(page)
+
+
+def copied(page: Page, button: Locator) -> str:
+    """Presses a button that copies. What is in the clipboard when it has said so, which it does for a second."""
+    page.evaluate(
+        """() => {
+            window.copies = 0;
+            const isCopied = ({ target }) => target.matches("button.copied");
+            const count = (changes) => (copies += changes.filter(isCopied).length);
+            const options = { subtree: true, attributeFilter: ["class"] };
+            new MutationObserver(count).observe(document.querySelector("#chat"), options);
+        }"""
+    )
+    button.click()
+    page.wait_for_function("copies", timeout=PATIENCE_MS)
+    return str(page.evaluate("navigator.clipboard.readText()"))
 
 
 @contextmanager

@@ -47,7 +47,7 @@ def conversation(page: Page) -> None:
     send(page, "Show me something")
     wait_until_done(page)
     send(page, "Once more")
-    wait_until_done(page)
+    wait_until_done(page, 2)
 
 
 def settings(page: Page) -> None:

@@ -151,6 +151,7 @@ def test_a_call_that_was_looked_for_while_a_message_was_sent_is_offered_when_tha
             page.wait_for_selector(BUSY)
             with page.expect_response(COMMANDS):
                 asked[0].continue_()
+        wait_until(lambda: page.evaluate("1") and sent, "it is sent")
         sent[0].abort()
         expect(page.locator(CARD)).to_be_visible()
 
@@ -161,6 +162,7 @@ def test_no_call_is_offered_while_a_message_is_sent_or_another_conversation_is_o
         page.press(BOX, "Enter")
         page.wait_for_selector(BUSY)
         expect(page.locator(CARD)).to_be_hidden()
+        wait_until(lambda: page.evaluate("1") and sent, "it is sent")
         sent[0].abort()
         expect(page.locator(CARD)).to_be_visible()
     with held(page, "open"):

@@ -137,6 +137,7 @@ def test_edit_retry_and_undo_keep_what_was_attached(page: Page, script: Scripted
     page.get_by_role("button", name="Undo").click()
     expect(page.locator(BOX)).to_have_value("Two")
     expect(chip(page, "notes.md")).to_have_count(1)
+    expect(page.locator(USER)).to_have_count(0)
     send(page, "Three")
     wait_until_done(page)
     assert told(script) == f"{TOLD}Three"

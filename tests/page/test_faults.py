@@ -79,6 +79,7 @@ def test_what_may_be_sent_again_later_counts_down(
         page.evaluate("() => { const now = Date.now; Date.now = () => now() + 31000; }")
         expect(again).to_have_text("Send again")
         expect(again).to_be_disabled()
+        wait_until(lambda: page.evaluate("1") and opening, "it is asked for")
         opening[0].continue_()
     again.click()
     wait_until_done(page)

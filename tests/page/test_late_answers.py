@@ -15,7 +15,7 @@ from playwright.sync_api import Page, Request, Route, expect
 from llm_core.events import ChatEvent, Queued
 from llm_core.page.commands import Commands, Show
 from tests.scripted_client import SIGNAL_SECONDS, ScriptedClient, Signal
-from tests.visitor import BUSY, REPLY, STOP, UNSENT, send, wait_for_text, wait_until_done, wait_until_idle
+from tests.visitor import BUSY, DRAWN, REPLY, STOP, UNSENT, send, wait_for_text, wait_until_done, wait_until_idle
 from tests.waiting import wait_until
 
 from .screen import BOX, COMMANDS, ROWS, USER, address, answering, held, holding, row, stored, talk
@@ -68,6 +68,7 @@ def test_a_reply_that_is_left_is_drawn_nowhere_else_and_is_there_on_return(
     expect(page.locator(REPLY)).to_have_text(["Fine."] * len(shown))
 
     row(page, "Two").click()
+    expect(page.locator(USER)).to_have_text(["Two"])
     assert wait_until_done(page) == "First half and the second."
     expect(page.locator(USER)).to_have_text(["Two"])
 
@@ -133,6 +134,7 @@ def test_what_is_typed_while_a_conversation_is_opened_stays_typed(page: Page, sc
         page.fill(BOX, "Two")
         page.press(BOX, "Enter")
         expect(page.locator("#notes .notice")).to_contain_text("still being opened")
+        wait_until(lambda: page.evaluate("1") and routes, "it is asked for")
         routes[0].continue_()
         wait_until_idle(page)
     expect(page.locator(BOX)).to_have_value("Two")
@@ -198,6 +200,7 @@ def test_what_is_pressed_while_the_message_is_on_its_way_is_done_to_it(
     with held(page, "begin") as routes:
         send(page, "Two")
         wait_until(lambda: page.evaluate("1") and routes, "the message is on its way")
+        expect(page.locator(USER)).to_have_text(["One", "Two"])
         page.get_by_role("button", name=does).click()
         routes.pop().continue_()
         wait_until_idle(page) if does == "Undo" else wait_until(lambda: page.evaluate("1") and routes, "again")
@@ -231,6 +234,7 @@ def test_a_reply_that_is_over_before_it_is_followed_leaves_a_screen_that_can_be_
         wait_until(lambda: script.sessions.running(address(page), owner=owner) is None, "it is over")
         followed.pop().continue_()
         wait_until_idle(page)
+        page.wait_for_selector(DRAWN)
         page.get_by_role("button", name="Undo").click()
         for look in looks:
             look.continue_()

@@ -11,6 +11,7 @@ from playwright.sync_api import APIResponse, Page, Route, expect
 
 from tests.scripted_client import ScriptedClient
 from tests.visitor import send, wait_until_done, wait_until_idle
+from tests.waiting import wait_until
 
 from .screen import COMMANDS, held, row, talk
 from .test_settings_kept import FRESH, PIRATE, expect_shown, set_everything
@@ -81,6 +82,7 @@ def test_one_is_chosen_and_saved_for_a_conversation_that_is_open(page: Page, scr
         expect(page.locator(SAID)).to_contain_text("still being opened")
         page.get_by_label("Name of the preset").fill("Another")
         page.keyboard.press("Enter")
+        wait_until(lambda: page.evaluate("1") and answers, "it is asked for")
         for answer in answers:
             answer.continue_()
     wait_until_idle(page)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Generator
 
 import pytest
@@ -12,7 +11,7 @@ from llm_core.events import ChatEvent, ContentDelta, Queued, ReasoningDelta
 from tests.scripted_client import END, ScriptedClient, Signal
 from tests.visitor import REPLY, send, wait_for_text, wait_until_done, wait_until_idle
 
-from .screen import BOX, ROWS, USER, answering, full, holding, row, stored, talk, talk_elsewhere
+from .screen import BOX, ROWS, USER, answering, copied, full, holding, row, stored, talk, talk_elsewhere
 
 Open = Callable[..., Page]
 
@@ -83,13 +82,9 @@ def test_what_is_copied_is_what_was_said_and_no_thought(
     page = open_page(scripted_page[1], permissions=["clipboard-read", "clipboard-write"])
     send(page, "  indented\n# no heading")
     wait_until_done(page)
-    page.locator("#chat .message-buttons-left button").first.click()
-    expect(page.locator("#chat .message-buttons-left button").first).to_have_class(re.compile("copied"))
-    assert page.evaluate("navigator.clipboard.readText()") == text
+    assert copied(page, page.locator("#chat .message-buttons-left button").first) == text
     page.locator(USER).hover()
-    page.locator("#chat .message-buttons-right button").first.click()
-    expect(page.locator("#chat .message-buttons-right button").first).to_have_class(re.compile("copied"))
-    assert page.evaluate("navigator.clipboard.readText()") == "  indented\n# no heading"
+    assert copied(page, page.locator("#chat .message-buttons-right button").first) == "  indented\n# no heading"
 
 
 def test_a_ticked_box_is_seen_and_text_stands_on_the_side_of_its_language(page: Page, script: ScriptedClient) -> None:

@@ -88,7 +88,7 @@ def test_a_message_to_a_conversation_in_which_another_tab_is_answered_is_kept(
     stale.reload()
     wait_until_idle(stale)
     send(page, "Four")
-    page.wait_for_selector(BUSY)
+    expect(page.locator(REPLY).last).to_have_text("First half")
     stale.fill(BOX, "Five")
     stale.press(BOX, "Enter")
     expect(stale.locator(f"{UNSENT} pre")).to_have_text("Five")

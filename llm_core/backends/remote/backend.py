@@ -179,7 +179,8 @@ class RemoteBackend:
             first, self._info = self._info is None, info
             if not first:
                 self._answer = _pending()
-            self._answer.set_result(info)
+            answer = self._answer
+        answer.set_result(info)  # who waits for it may ask for more, and needs the lock
 
     def _lose_patience(self) -> None:
         assert self._engines is not None

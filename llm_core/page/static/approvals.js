@@ -62,6 +62,6 @@ async function decide(at) {
 	const answer = await ask("decide", { conversation, version, stream: decided, approvals });
 	if (!isHere(at)) return;
 	if (answer === undefined || answer.refused !== undefined) notice(refusal(answer));
-	if (!(await look()) || answer?.refused !== undefined) lookForCalls();
+	if (!(await look())) lookForCalls();
 	tellTabs(conversation);
 }

@@ -58,6 +58,7 @@ const drawing = {
 	// As often as this machine can draw, and no more than that: the next drawing waits for the last one.
 	ask() {
 		this.isDirty = true;
+		document.body.dataset.drawing = ""; // what is seen is not what there is
 		if (this.isBusy) return;
 		this.isBusy = true;
 		clearTimeout(this.begins);
@@ -124,6 +125,7 @@ const drawing = {
 		this.notBefore = performance.now() + Math.max(LEAST_MS - took, took);
 		this.isBusy = false;
 		if (this.isDirty) this.ask();
+		else delete document.body.dataset.drawing;
 	},
 };
 

@@ -20,6 +20,9 @@ function draw() {
 function leaveFor(conversation, address) {
 	const early = screen.conversation ? "" : box.text; // typed before this script was there
 	if (screen.conversation) keepBox();
+	for (const { stream, reason } of drafts.of(screen.conversation).unsent) {
+		if (reason === null && !inFlight.has(stream)) settle(screen.conversation, stream); // the engine has not taken it yet
+	}
 	const generation = screen.generation + 1;
 	const nothing = { version: 0, turns: [], earlier: 0, leftOut: null, model: null, settings: null, isOpen: false, sending: null };
 	Object.assign(screen, { conversation, generation, ...nothing });
@@ -46,6 +49,7 @@ async function openConversation(conversation, { address = "push", latest = false
 	foldOnPhone();
 	leaveFor(conversation, address);
 	const at = pressedAt();
+	const focused = document.activeElement;
 	for (;;) {
 		const found = await ask("open", { conversation, latest, including: drafts.replaced(conversation) });
 		if (!isHere(at)) return;
@@ -55,7 +59,7 @@ async function openConversation(conversation, { address = "push", latest = false
 				setAddress(found.conversation, "replace");
 				list.mark();
 			}
-			arrive(found);
+			arrive(found, [focused, document.body].includes(document.activeElement)); // else something else is being typed
 			return;
 		}
 		notice(found ? refusal(found) : link.state === "there" ? TRYING : "");
@@ -64,11 +68,11 @@ async function openConversation(conversation, { address = "push", latest = false
 	}
 }
 
-function arrive(found) {
+function arrive(found, takesFocus = true) {
 	screen.isOpen = true;
 	sentence = "";
 	show(found);
-	box.focus();
+	if (takesFocus) box.focus();
 }
 
 function newChat(address = "push") {
@@ -86,7 +90,10 @@ function show(found, isSure = false) {
 	const place = screen.turns.findIndex((turn) => turn.stream === found.turns[0]?.stream);
 	const before = place > 0 ? screen.turns.slice(0, place) : []; // earlier ones that the visitor has asked for
 	const known = new Map(screen.turns.map((turn) => [turn.stream, turn]));
-	const turns = found.turns.map(turnInWords).map((turn) => (turn.running && known.get(turn.stream)?.running ? known.get(turn.stream) : turn));
+	// What is followed ends by its own updates; what has ended here runs no more, whatever was read before that.
+	const isFollowed = ({ stream }) => stream === following.stream && following.generation === screen.generation;
+	const isNewer = (turn) => known.has(turn.stream) && (turn.running || isFollowed(turn));
+	const turns = found.turns.map(turnInWords).map((turn) => (isNewer(turn) ? known.get(turn.stream) : turn));
 	screen.version = found.version;
 	screen.turns = [...before, ...turns];
 	screen.earlier = found.earlier - before.length;

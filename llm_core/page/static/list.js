@@ -42,7 +42,8 @@ const list = {
 		}
 		const { rows, more, kept, search } = this.found;
 		this.found = null;
-		this.rows = rows;
+		// Of the one on the screen it is known here, and later than what was asked for.
+		this.rows = rows.map((row) => (row.conversation === screen.conversation && screen.isOpen ? { ...row, busy: Boolean(runningTurn()) } : row));
 		this.end.hidden = !more;
 		const status = !kept
 			? t("list.no_cookies")

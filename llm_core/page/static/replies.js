@@ -24,7 +24,10 @@ async function begin(at, text, replaces = null, stream = newStream(), files = []
 	tellTabs(conversation);
 	if (answer.refused !== undefined) {
 		drafts.refuse(conversation, stream, refusal(answer), answer);
-		if (!isHere(at)) return;
+		if (!isHere(at)) {
+			if (conversation === screen.conversation) drawNotes(); // opened anew meanwhile
+			return;
+		}
 		screen.sending = null;
 		draw();
 		if (answer.changed) look();
@@ -65,12 +68,14 @@ function keepSending(version) {
 
 // What was being sent when its conversation left the screen: nobody follows it there, and it may still be refused.
 async function settle(conversation, stream) {
+	inFlight.add(stream); // until it is known what became of it
 	let turn;
 	do {
 		await pause(UNSURE_MS);
 		const found = await ask("open", { conversation });
 		turn = found?.turns ? found.turns.find((each) => each.stream === stream) : { running: true };
 	} while (turn?.running);
+	inFlight.delete(stream);
 	if (turn) drafts.drop(conversation, stream);
 	else drafts.refuse(conversation, stream, NOT_THERE);
 	if (conversation === screen.conversation) lookAgain(screen.generation);
