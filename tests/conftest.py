@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from weakref import WeakSet
 
+import httpx
 import pytest
 from hypothesis import settings
 from playwright.sync_api import Browser, BrowserContext, Error, Page, WebError, sync_playwright
@@ -28,6 +29,10 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 # Where tests run in several processes, threads of each engine would wait at every layer for a core that others have.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_THREAD_LIMIT", "1")
+
+# A busy machine may stand still for as long as httpx waits where nothing else is said.
+for each in ("connect", "read", "write", "pool"):
+    setattr(httpx._config.DEFAULT_TIMEOUT_CONFIG, each, 60.0)
 
 # How long an example takes says more about the machine than about the code.
 settings.register_profile("untimed", deadline=None)

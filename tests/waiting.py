@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from itertools import count
 
 import pytest
 
@@ -34,10 +37,25 @@ def is_idle(client: LLMClient) -> bool:
     return (stats_of(client).running, stats_of(client).waiting) == (0, 0)
 
 
+def _port_numbers() -> Iterator[int]:
+    """Below those that the system gives to callers, and others in each of the processes that share the tests: a port is
+    free for a while before its server takes it."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    first = 12_000 + worker % 4 * 5000
+    while True:
+        yield first + next(_TAKEN) % 5000
+
+
+_TAKEN = count(os.getpid() * 61)  # tests that run tests have the same worker's name
+_PORTS = _port_numbers()
+
+
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    for port in _PORTS:
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("there is no end of them")
 
 
 def is_open(port: int) -> bool:

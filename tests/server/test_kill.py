@@ -9,7 +9,6 @@ import random
 import signal
 import sqlite3
 import threading
-import time
 from contextlib import closing, suppress
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
@@ -19,6 +18,7 @@ import pytest
 
 from tests.waiting import free_port, wait_until
 
+TICK_SECONDS = 0.05
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -100,26 +100,28 @@ def test_a_killed_server_loses_no_message_and_at_most_a_second_of_text(
 def read_until_killed(url: str, session: str, process: ForkServerProcess, *, after: float) -> tuple[str, str]:
     """The stream's id, and the text that was received until a second before the kill."""
     assert process.pid is not None
-    moments: list[tuple[float, str]] = []
-    killed_at: list[float] = []
+    moments: list[tuple[int, str]] = []
+    ticks, pause = 0, threading.Event()  # no clock: that goes on while the machine stands still
 
     def kill() -> None:
-        killed_at.append(time.monotonic())
+        nonlocal ticks
+        while ticks * TICK_SECONDS < after and not pause.wait(TICK_SECONDS):
+            ticks += 1
         os.kill(process.pid or 0, signal.SIGKILL)
 
     stream_id = ""
-    timer = threading.Timer(after, kill)
+    killing = threading.Thread(target=kill)
     with suppress(httpx.TransportError):
         body = STORY | {"session_id": session}
         with httpx.stream("POST", f"{url}chat/session/stream", json=body, timeout=60) as reply:
-            timer.start()
+            killing.start()
             for line in reply.iter_lines():
                 if line.startswith("data: "):
                     event = json.loads(line[6:])
                     stream_id = event.get("stream_id", stream_id)
-                    moments.append((time.monotonic(), event.get("content", "")))
-    timer.join()
-    return stream_id, "".join(text for moment, text in moments if moment < killed_at[0] - 1.0)
+                    moments.append((ticks, event.get("content", "")))
+    killing.join()
+    return stream_id, "".join(text for moment, text in moments if (ticks - moment) * TICK_SECONDS > 1)
 
 
 def integrity(database: Path) -> str:

@@ -99,8 +99,8 @@ def test_a_stop_by_somebody_else_is_not(make_sessions: Make, other_store: Sessio
 
 
 def test_a_reader_on_another_process_keeps_a_reply_going(make_sessions: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live, "FIRST_READER_SECONDS", 1.5)
-    monkeypatch.setattr(live, "FOLLOWED_SECONDS", 1.5)
+    monkeypatch.setattr(live, "FIRST_READER_SECONDS", 5)
+    monkeypatch.setattr(live, "FOLLOWED_SECONDS", 5)
     monkeypatch.setattr(follow, "MARK_SECONDS", 0.05)
     model = Slowly()
     maker, other = make_sessions(model, resume_seconds=0.1), make_sessions(says("unused"))
@@ -109,9 +109,9 @@ def test_a_reader_on_another_process_keeps_a_reply_going(make_sessions: Make, mo
     with closing(other.attach(made.stream_id).events()) as events:
         for _ in range(4):
             next(events)
-            assert not made.wait(0.6), "it goes on although nobody reads it on its own process"
+            assert not made.wait(2), "it goes on although nobody reads it on its own process"
             model.words(1)
-    assert made.wait(10), "and ends when that reader has left too"
+    assert made.wait(60), "and ends when that reader has left too"
 
 
 def test_a_reply_whose_process_has_gone_ends_with_what_was_saved(

@@ -290,11 +290,11 @@ def test_a_reply_for_which_the_disk_has_no_room_is_given_and_marked_and_saved_wh
         for said in (partial(sessions.begin, "s", "Again"), partial(sessions.delete, "s")):
             with pytest.raises(StorageFull):  # and not that a reply is being made
                 said()
+        assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 1, "not at each try"
 
     assert isinstance(done, Done)
     assert text_of(events) == "".join(texts)
     assert "disk" in done.not_kept
-    assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 1, "not at each try"
     if retry_seconds < 1:
         wait_until(lambda: sessions.get("s").turns[-1].status == "complete", "it is saved")
     assert list(sessions.begin("s", "Again").events()), "the session goes on as soon as there is room"

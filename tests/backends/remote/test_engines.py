@@ -89,6 +89,7 @@ class TestBeingThere:
             client.chat(HELLO)
 
         engine.start()
+        wait_until(lambda: client.status().state == "ready", "the engine has answered")
         assert client.wait_ready(60).name == MODEL
         assert client.chat(HELLO).content == "Hello there"
 
