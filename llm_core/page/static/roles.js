@@ -12,7 +12,7 @@ function drawRoles(parts) {
 	document.querySelector("footer[aria-label]")?.removeAttribute("aria-label");
 	const examples = document.querySelector("#chat .examples[role=list]");
 	examples?.setAttribute("role", "group");
-	for (const example of examples?.querySelectorAll("button[aria-label]") ?? []) setLabel(example, example.innerText.trim());
+	for (const example of examples?.querySelectorAll("button[aria-label]") ?? []) setLabel(example, example.textContent.trim());
 	examples?.setAttribute("aria-label", t("page.examples"));
 }
 
