@@ -28,7 +28,7 @@ from llm_core.cores import default_threads
 from llm_core.embedding import VectorRequest
 from llm_core.engine.capacity import context_tokens
 from llm_core.engine.embedder import Embedder, EmbedderOptions
-from llm_core.engine.engine import Engine
+from llm_core.engine.engine import Engine, all_kept
 from llm_core.engine.facts import EngineOptions, EngineStats
 from llm_core.engine.kv.state_path import state_folder
 from llm_core.engine.llama.library import uses_gpu
@@ -71,7 +71,7 @@ class LocalBackend:
         self,
         settings: Settings,
         room: Room | None = None,
-        is_kept: Callable[[str, str], bool] = lambda _owner, _session: True,
+        is_kept: Callable[[str, str], bool] = all_kept,
     ) -> None:
         self._settings, self._room, self._is_kept = settings, room or WholeMachine(), is_kept
         self._lock = threading.Lock()

@@ -135,8 +135,8 @@ class ChooseVersion(TakeBack):
     """A turn that was set aside, and what followed it."""
 
 
-_Subscription = tuple[str, str, int]
-"""Visitor, stream, and the number of the browser's `Show`."""
+def _subscription(visitor: str, asked: Show | Pace) -> tuple[str, str, int]:
+    return visitor, asked.stream, asked.subscription
 
 
 class Commands:
@@ -149,7 +149,7 @@ class Commands:
     def __init__(self, client: LLMClient, admit: Admit) -> None:
         self._client, self._sessions = client, client.sessions
         self._admit, self._choice = admit, Choice(client)
-        self._paces: dict[_Subscription, float] = {}  # seconds between updates
+        self._paces: dict[tuple[str, str, int], float] = {}  # seconds between updates, by `_subscription`
 
     def all(self) -> dict[str, Answer]:
         """By the names under which the page's script calls them."""
@@ -248,8 +248,7 @@ class Commands:
 
     async def _pace(self, asked: Pace, visitor: str, _connection: HTTPConnection) -> Any:
         """Only of what is being shown."""
-        subscription = visitor, asked.stream, asked.subscription
-        if subscription in self._paces:
+        if (subscription := _subscription(visitor, asked)) in self._paces:
             self._paces[subscription] = asked.seconds
         return {}
 
@@ -280,7 +279,7 @@ class Commands:
         asked = read(Show, data)
         visitor = page_visitor(connection, asked.key)
         label = {"subscription": asked.subscription}
-        subscription = visitor, asked.stream, asked.subscription
+        subscription = _subscription(visitor, asked)
         self._paces[subscription] = UPDATE_SECONDS
         try:
             async with aclosing(self._updates(asked, visitor, connection)) as updates:
@@ -310,7 +309,7 @@ class Commands:
             return news | changes(before, drawn) | more
 
         def interval() -> float:
-            return self._paces.get((visitor, asked.stream, asked.subscription), UPDATE_SECONDS)
+            return self._paces.get(_subscription(visitor, asked), UPDATE_SECONDS)
 
         try:
             async with aclosing(paced(unnumbered(running), interval=interval, heartbeat=BEAT_SECONDS)) as groups:

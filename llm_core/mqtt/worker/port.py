@@ -41,21 +41,27 @@ class Port:
         self._inbox: asyncio.Queue[Incoming | asyncio.Event] = asyncio.Queue()
         self._offline = self._status("offline", STATUS_SECONDS)
         self._online: Outgoing | None = None  # while it takes requests
-        self._last = topics.worker(worker, "end")
-        self._last_came = asyncio.Event()
-        self._connection = self._connect(worker, self._receive, self._on_connected, will=self._offline)
+        self._emptied = asyncio.Event()
+        self._connection = self._connect(worker, self._emptied, self._on_connected, will=self._offline)
 
     def _connect(
         self,
         worker: str,
-        on_message: Callable[[Incoming], None],
+        emptied: asyncio.Event,
         on_connected: Callable[[bool], None],
         will: Outgoing | None = None,
     ) -> Connection:
+        """The connection of a worker's session. `emptied` is set when the last message of it has come (`_empty`)."""
+
+        def receive(message: Incoming) -> None:
+            if message.topic == self._topics.worker(worker, "end"):
+                emptied.set()
+            self._inbox.put_nowait(message)
+
         return Connection(
             self._broker,
             f"llm-worker-{worker}",  # known to others, who take over what the broker keeps for it
-            on_message=on_message,
+            on_message=receive,
             tls=self._tls,
             will=will,
             keep_session=True,
@@ -109,34 +115,36 @@ class Port:
     async def drain(self, worker: str) -> bool:
         """Receives what the broker keeps for a worker that has gone: requests that were dealt to it and never read.
 
-        The broker hands them to whoever comes with that worker's client id. When the subscription has ended, and a
-        message that was sent after its end has come, there is nothing left.
+        The broker hands them to whoever comes with that worker's client id.
 
         Returns:
             Whether its session has ended too. Else the broker may go on dealing requests to it.
         """
-        last = self._topics.worker(worker, "end")
-        drained = asyncio.Event()
-
-        def receive(message: Incoming) -> None:
-            if message.topic == last:
-                drained.set()
-            self._inbox.put_nowait(message)
+        emptied = asyncio.Event()
 
         def connected(known: bool) -> None:
             if not known:
-                drained.set()
+                emptied.set()
 
-        async with self._connect(worker, receive, connected) as connection:
+        async with self._connect(worker, emptied, connected) as connection:
             connection.ends_session = False
             await connection.wait_connected()
-            await self._unsubscribe(connection)
-            await connection.subscribe(last)  # one that ended before it took requests has not
-            self.publish(Outgoing(last, b""))
-            await drained.wait()
-            await self.wait_received()
-            connection.ends_session = True
+            await connection.subscribe(self._topics.of_worker(worker))  # one that ended before it took requests has not
+            await self._empty(connection, worker, emptied)
         return connection.has_left
+
+    async def _empty(self, connection: Connection, worker: str, emptied: asyncio.Event) -> None:
+        """Receives what is left in a worker's session, which ends with its connection then.
+
+        When no more requests are dealt to it, and a message that was sent after that has come, there is nothing left.
+        """
+        for topic_filter in self._requests:
+            while not await connection.unsubscribe(topic_filter):
+                await connection.wait_connected()
+        self.publish(Outgoing(self._topics.worker(worker, "end"), b""))
+        await emptied.wait()
+        await self.wait_received()
+        connection.ends_session = True
 
     # ── presence ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -158,27 +166,12 @@ class Port:
         """Takes no more requests; returns when those that the broker has dealt to this worker are written down. Where
         that is not waited for, they stay in the session, for an heir."""
         self._online = None
-        await self._unsubscribe(self._connection)
-        self.publish(Outgoing(self._last, b""))  # comes after all that the broker has for this worker
-        await self._last_came.wait()
-        await self.wait_received()
-        self._connection.ends_session = True
+        await self._empty(self._connection, self.worker, self._emptied)
 
     async def say_goodbye(self) -> None:
         """Says that this worker has gone; returns when the broker has all that was published."""
         self.publish(self._offline)
         await self._connection.wait_sent()
-
-    async def _unsubscribe(self, connection: Connection) -> None:
-        """Has the broker deal no more requests to a session."""
-        for topic_filter in self._requests:
-            while not await connection.unsubscribe(topic_filter):
-                await connection.wait_connected()
-
-    def _receive(self, message: Incoming) -> None:
-        if message.topic == self._last:
-            self._last_came.set()
-        self._inbox.put_nowait(message)
 
     def _on_connected(self, known: bool) -> None:
         if self._online is None:
